@@ -1,0 +1,4 @@
+//! Sightline opens up vision-language models.
+#![doc = "Module map: see ARCHITECTURE.md."]
+
+pub mod span;
