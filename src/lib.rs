@@ -1,6 +1,13 @@
 //! Sightline opens up vision-language models.
 #![doc = "Module map: see ARCHITECTURE.md."]
 
+pub mod colormap;
+pub mod decoding;
+pub mod device;
+pub mod interp;
 pub mod knockout;
+pub mod masks;
+pub mod model;
 pub mod span;
 pub mod trace;
+pub mod verify;
