@@ -1,4 +1,6 @@
 //! Sightline opens up vision-language models.
 #![doc = "Module map: see ARCHITECTURE.md."]
 
+pub mod model;
+pub mod prompt;
 pub mod span;

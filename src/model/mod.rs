@@ -1,0 +1,4 @@
+//! Vision-language models.
+
+pub mod image;
+pub mod resample;

@@ -1,0 +1,1 @@
+//! From a conversation to token ids, each with its span.
