@@ -100,9 +100,6 @@ pub enum ImageError {
         /// Height in pixels.
         height: u32,
     },
-    /// The resampler refused its sizes.
-    #[error("cannot resize the image: {0}")]
-    Resize(#[from] fast_image_resize::ResizeError),
 }
 
 // ------------------------------------------------------------------------------------- decoding
@@ -361,7 +358,7 @@ impl ImageProcessor {
             origin.max(0) as u32..(origin + i64::from(tile)).min(i64::from(full)) as u32
         };
         let (xs, ys) = (seen(left, resized.0, tile_size.0), seen(top, resized.1, tile_size.1));
-        let window = resample::resize_window(image, resized, xs.clone(), ys.clone(), self.filter)?;
+        let window = resample::resize_window(image, resized, xs.clone(), ys.clone(), self.filter);
         let tile = if window.dimensions() == tile_size {
             window
         } else {
@@ -402,8 +399,8 @@ impl ImageProcessor {
         // Without splitting the image is squeezed into one square tile.
         let grid = if split { multiples_of(resized, side) } else { (side, side) };
         check_input(grid)?;
-        let first = resample::resize(image, resized.0, resized.1, self.filter)?;
-        let picture = resample::resize(&first, grid.0, grid.1, self.filter)?;
+        let first = resample::resize(image, resized.0, resized.1, self.filter);
+        let picture = resample::resize(&first, grid.0, grid.1, self.filter);
         drop(first);
         let (mut rows, mut cols) = (grid.1 / side, grid.0 / side);
         let whole = [0.0, 0.0, source.0 as f32, source.1 as f32];
@@ -427,7 +424,7 @@ impl ImageProcessor {
                 }
             }
             // The reference makes the global view from the enlarged image, not from the source.
-            let global = resample::resize(&picture, side, side, self.filter)?;
+            let global = resample::resize(&picture, side, side, self.filter);
             let pixels = self.normalised(&global, (0, 0), (side, side));
             tiles.push(Tile { pixels, place: Place::Whole, source_rect: whole });
         } else {
