@@ -170,8 +170,8 @@ impl Prompt {
 pub struct PromptToken {
     /// Token id.
     pub id: u32,
-    /// The part of the prompt's text that this token adds. Empty where a character takes several
-    /// tokens, for all but the first of them.
+    /// The part of the prompt's text that this token adds. Where a character takes several tokens, it
+    /// is the last one's, and empty for those before.
     pub text: String,
     /// What the position is for.
     pub span: Span,
@@ -562,14 +562,18 @@ impl PromptBuilder {
     }
 
     fn with_spans(&self, expanded: &Expanded, encoding: &Encoding) -> Result<Vec<PromptToken>, PromptError> {
-        let ids = encoding.get_ids();
+        let (ids, offsets) = (encoding.get_ids(), encoding.get_offsets());
+        // Added by the tokenizer's post-processor: no part of the text.
+        let inserted = |position: usize| {
+            let (start, end) = offsets[position];
+            start == end && encoding.get_special_tokens_mask().get(position) == Some(&1)
+        };
         let mut tokens = Vec::with_capacity(ids.len());
         let (mut visual_found, mut written) = (0, 0);
-        for (position, (&id, &(start, end))) in ids.iter().zip(encoding.get_offsets()).enumerate() {
-            // Added by the tokenizer's post-processor: no part of the text.
-            let inserted = start == end && encoding.get_special_tokens_mask().get(position) == Some(&1);
+        for (position, (&id, &(start, end))) in ids.iter().zip(offsets).enumerate() {
+            let inserted_here = inserted(position);
             let (mut span, mut visual) = (Span::System, None);
-            if !inserted {
+            if !inserted_here {
                 let rank = |span: Span| match span {
                     Span::Visual => 3,
                     Span::Question => 2,
@@ -593,9 +597,13 @@ impl PromptBuilder {
                 span = Span::Bos;
             }
             visual_found += usize::from(span == Span::Visual && id == self.images.id);
-            let text = if inserted {
+            let text = if inserted_here {
                 self.tokenizer.id_to_token(id).unwrap_or_default()
             } else {
+                // Up to the next token: a character of several tokens belongs to the last of them, and
+                // so does the letter after a space that the tokenizer invents.
+                let next = (position + 1..ids.len()).find(|&p| !inserted(p)).map_or(end, |p| offsets[p].0);
+                let end = end.min(next.max(start));
                 let text = expanded.text.get(start.max(written)..end).unwrap_or_default().to_owned();
                 written = written.max(end);
                 text
@@ -745,5 +753,29 @@ fn unknown_token(model: &ModelWrapper) -> Option<&str> {
         ModelWrapper::WordPiece(model) => Some(&model.unk_token),
         ModelWrapper::BPE(model) => model.unk_token.as_deref(),
         ModelWrapper::Unigram(_) => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The way around the tokenizer's own search for special tokens must not change anything else.
+    #[test]
+    fn typed_text_is_encoded_as_the_tokenizer_would() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/smolvlm-tokenizer");
+        let images = ImageTokens { id: 49190, grid: (8, 8), layout: ImageLayout::Idefics3 };
+        let builder = PromptBuilder::from_dir(&dir, images).unwrap();
+        for text in ["What is it?", "  two\n\nlines \u{1F600} 12.5 ", "<notatoken> caf\u{E9}"] {
+            let turns = [Turn::ask(2, text), Turn::ask(0, text)];
+            let rendered = builder.template.render(&turns).unwrap();
+            let grids = [ImageGrid { rows: 2, cols: 3 }, ImageGrid::default()];
+            let expanded = builder.expand(&turns, &rendered, &grids).unwrap();
+            let whole = builder.tokenizer.encode(expanded.text.as_str(), true).unwrap();
+            let around = builder.encode_typed_as_text(&expanded, true).unwrap();
+            assert_eq!(whole.get_ids(), around.get_ids(), "{text}");
+            assert_eq!(whole.get_offsets(), around.get_offsets(), "{text}");
+        }
     }
 }

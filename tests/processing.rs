@@ -1,12 +1,14 @@
 //! Image processing and prompts against the references of transformers: tile grids, sizes, pixel
 //! values, expanded prompts, token ids.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use sightline::model::image::{self as pixels, ImageProcessor, Place, Processed};
+use sightline::model::resample::{self, Filter};
 use sightline::prompt::{
     Content, ImageGrid, ImageLayout, ImageTokens, Prompt, PromptBuilder, Role, Turn, VisualRef,
 };
@@ -184,6 +186,259 @@ fn llava_crops_match_the_reference() {
         let (_, values) = &tensors.floats[&format!("llava/{name}/pixel_values")];
         let level = [1.0 / 255.0 / std[0], 1.0 / 255.0 / std[1], 1.0 / 255.0 / std[2]];
         Levels::between(&all_pixels(&found), values, 56 * 56, level).assert_met(&format!("llava {name}"));
+    }
+}
+
+fn edge_cases() -> Value {
+    let text = std::fs::read_to_string(fixtures().join("processing/edge_cases.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn formats_decode_as_pillow_does() {
+    for (name, expected) in edge_cases()["formats"].as_object().unwrap() {
+        let found = pixels::open(&fixtures().join("processing/formats").join(name)).unwrap();
+        assert_eq!(
+            json!([found.width(), found.height()]),
+            json!([expected["width"], expected["height"]]),
+            "{name}"
+        );
+        let hex = expected["rgb"].as_str().unwrap();
+        let expected = (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[i * 2..i * 2 + 2], 16).unwrap());
+        let largest = found.iter().zip(expected).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+        println!("{name}: largest {largest} levels");
+        // Lossy decoders may round differently, and interpolate coarser colour differently.
+        let allowed = match name.as_str() {
+            "subsampled.jpg" => 16,
+            "lossy.webp" => 2,
+            _ if name.ends_with(".jpg") => 3,
+            _ => 0,
+        };
+        assert!(largest <= allowed, "{name}: {largest} levels");
+    }
+}
+
+/// The synthetic picture of edge_cases.py.
+fn picture(width: u32, height: u32) -> image::RgbImage {
+    image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([0, 1, 2].map(|c| (x * x * 3 + y * 7 + x * y * 5 + c * 85 + (x / 3) * (y / 2)) as u8))
+    })
+}
+
+#[test]
+fn extreme_sizes_and_settings_match_the_reference() {
+    let cases = edge_cases()["sizes"].as_array().unwrap().clone();
+    assert!(cases.len() > 30);
+    for case in cases {
+        let (width, height) =
+            (case["width"].as_u64().unwrap() as u32, case["height"].as_u64().unwrap() as u32);
+        let what = format!("{width} x {height}, {}", case["settings"]);
+        // Without normalisation the pixels are levels / 255.
+        let mut settings = case["settings"].clone();
+        settings["do_normalize"] = json!(false);
+        let found = processor(&settings).process(&picture(width, height)).unwrap();
+        assert_eq!(
+            json!([found.tiles.len(), 3, found.tile_size.1, found.tile_size.0]),
+            case["shape"],
+            "{what}"
+        );
+        assert_eq!(json!([found.rows, found.cols]), case["grid"], "{what}");
+        let levels: Vec<u8> = all_pixels(&found).iter().map(|v| (v * 255.0).round() as u8).collect();
+        let hash: String = Sha256::digest(&levels).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hash, case["sha256"], "{what}");
+    }
+}
+
+#[test]
+fn a_window_of_a_resize_is_the_crop_of_the_whole() {
+    let source = picture(130, 41);
+    for filter in [Filter::Lanczos, Filter::Bicubic, Filter::Bilinear, Filter::Box, Filter::Hamming] {
+        for (width, height) in [(300, 95), (60, 19), (130, 17), (57, 41), (131, 300), (400, 12)] {
+            let whole = resample::resize(&source, width, height, filter);
+            for (xs, ys) in [(0..1, 0..1), (width / 3..width / 2, 2..height - 1), (width - 5..width, 5..12)] {
+                let window =
+                    resample::resize_window(&source, (width, height), xs.clone(), ys.clone(), filter);
+                let cut =
+                    image::imageops::crop_imm(&whole, xs.start, ys.start, window.width(), window.height());
+                assert_eq!(window, cut.to_image(), "{filter:?} {width} x {height}, {xs:?}, {ys:?}");
+            }
+        }
+    }
+}
+
+fn assert_rect(found: Option<[f32; 4]>, expected: [f32; 4]) {
+    let found = found.unwrap();
+    assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3), "{found:?}, {expected:?}");
+}
+
+#[test]
+fn token_cells_map_to_the_source_image() {
+    // LLaVA: 640 x 427 resized to 83 x 56, of which columns 13 to 69 are seen.
+    let clip = json!({ "image_processor_type": "CLIPImageProcessor", "size": 56, "crop_size": 56 });
+    let found = processor(&clip).process(&picture(640, 427)).unwrap();
+    assert_eq!((found.source, found.resized), ((640, 427), (83, 56)));
+    let (left, right) = (13.0 * 640.0 / 83.0, 69.0 * 640.0 / 83.0);
+    assert_rect(found.token_rect(0, 0, 0, 1, 1), [left, 0.0, right, 427.0]);
+    assert_rect(found.token_rect(0, 3, 0, 4, 4), [left, 320.25, left + (right - left) / 4.0, 427.0]);
+    assert_eq!(found.token_rect(0, 4, 0, 4, 4), None);
+    assert_eq!(found.token_rect(1, 0, 0, 4, 4), None);
+    // Padding: a 30 x 20 image in the middle of 56 x 56.
+    let clip = json!({ "image_processor_type": "CLIPImageProcessor", "do_resize": false, "crop_size": 56 });
+    let found = processor(&clip).process(&picture(30, 20)).unwrap();
+    assert_rect(found.token_rect(0, 0, 0, 1, 1), [-13.0, -18.0, 43.0, 38.0]);
+    // Idefics3: 3 rows and 4 columns of tiles, then the whole.
+    let tiles = json!({ "image_processor_type": "Idefics3ImageProcessor",
+                        "size": { "longest_edge": 256 }, "max_image_size": { "longest_edge": 64 } });
+    let found = processor(&tiles).process(&picture(640, 427)).unwrap();
+    assert_eq!((found.rows, found.cols, found.tiles.len()), (3, 4, 13));
+    assert_eq!(found.tiles[6].place, Place::Cell { row: 1, col: 2 });
+    assert_rect(found.token_rect(6, 0, 0, 1, 1), [320.0, 427.0 / 3.0, 480.0, 427.0 * 2.0 / 3.0]);
+    assert_rect(found.token_rect(6, 0, 3, 4, 4), [440.0, 427.0 / 3.0, 480.0, 427.0 / 3.0 + 427.0 / 12.0]);
+    assert_eq!(found.tiles[12].place, Place::Whole);
+    assert_rect(found.token_rect(12, 3, 3, 4, 4), [480.0, 320.25, 640.0, 427.0]);
+    // The cells of all grid tiles cover the image once.
+    let area: f32 = (0..12)
+        .flat_map(|tile| (0..16).map(move |cell| (tile, cell / 4, cell % 4)))
+        .map(|(tile, row, col)| found.token_rect(tile, row, col, 4, 4).unwrap())
+        .map(|[x0, y0, x1, y1]| (x1 - x0) * (y1 - y0))
+        .sum();
+    assert!((area - 640.0 * 427.0).abs() < 1.0, "{area}");
+}
+
+#[test]
+fn settings_of_both_transformers_generations() {
+    let old = json!({
+        "image_processor_type": "CLIPImageProcessor", "crop_size": { "height": 56, "width": 56 },
+        "size": { "shortest_edge": 56 }, "do_center_crop": true, "resample": 3, "do_pad": false,
+    });
+    let expected = processor(&old);
+    // transformers 5: everything in processor_config.json, sizes with all their keys, names with Fast.
+    let new = json!({ "processor_class": "LlavaProcessor", "image_processor": {
+        "image_processor_type": "LlavaImageProcessorFast", "crop_size": { "height": 56, "width": 56 },
+        "size": { "shortest_edge": 56, "longest_edge": null, "height": null }, "do_pad": null,
+    }});
+    let dir = folder_with(&[
+        ("processor_config.json", new.to_string()),
+        ("preprocessor_config.json", json!({ "image_processor_type": "ignored" }).to_string()),
+    ]);
+    assert_eq!(ImageProcessor::from_dir(dir.path()).unwrap(), expected);
+    // Sizes as plain numbers, the class by its old name.
+    let oldest = json!({ "feature_extractor_type": "CLIPFeatureExtractor", "size": 56, "crop_size": 56 });
+    assert_eq!(processor(&oldest), expected);
+    // Unused numbers of the processor do not hide the image processor's own file.
+    let dir = folder_with(&[
+        ("processor_config.json", json!({ "image_seq_len": 64 }).to_string()),
+        ("preprocessor_config.json", old.to_string()),
+    ]);
+    assert_eq!(ImageProcessor::from_dir(dir.path()).unwrap(), expected);
+    // SmolVLM's own file, and its class's defaults.
+    let smolvlm: Value = serde_json::from_str(&smolvlm_file("preprocessor_config.json")).unwrap();
+    let found = processor(&smolvlm).process(&picture(20, 10)).unwrap();
+    assert_eq!((found.rows, found.cols, found.tile_size, found.resized), (2, 4, (512, 512), (2048, 1024)));
+}
+
+#[test]
+fn bad_images_and_settings_are_refused() {
+    let refused = |bytes: &[u8]| pixels::decode(bytes, "it.png").unwrap_err().to_string();
+    assert!(refused(b"").contains("it.png is not a readable image"));
+    assert!(refused(b"<html>").contains("no known image format"));
+    let file = std::fs::read(fixtures().join("processing/images/gradient_200x120.png")).unwrap();
+    assert!(refused(&file[..file.len() / 2]).contains("it.png is not a readable image"));
+    assert!(refused(&file[..20]).contains("it.png is not a readable image"));
+    // A header that claims 40000 x 40000 pixels, and one that claims 70000 x 1.
+    for (width, height) in [(40_000_u32, 40_000_u32), (70_000, 1)] {
+        let mut bomb = file.clone();
+        bomb[16..20].copy_from_slice(&width.to_be_bytes());
+        bomb[20..24].copy_from_slice(&height.to_be_bytes());
+        let crc = crc32(&bomb[12..29]);
+        bomb[29..33].copy_from_slice(&crc.to_be_bytes());
+        let error = refused(&bomb);
+        assert!(error.contains(&format!("{width} x {height}")) && error.contains("65535"), "{error}");
+    }
+    assert!(pixels::open(Path::new("/nowhere.png")).unwrap_err().to_string().contains("/nowhere.png"));
+
+    let refused = |settings: Value| {
+        let dir = folder_with(&[("preprocessor_config.json", settings.to_string())]);
+        ImageProcessor::from_dir(dir.path()).unwrap_err().to_string()
+    };
+    let clip = |key: &str, value: Value| {
+        let mut settings = json!({ "image_processor_type": "LlavaImageProcessor" });
+        settings[key] = value;
+        refused(settings)
+    };
+    assert!(
+        refused(json!({ "image_processor_type": "LlavaNextImageProcessor" }))
+            .contains("LlavaNextImageProcessor")
+    );
+    assert!(refused(json!({})).contains("image_processor_type"));
+    assert!(refused(json!([])).contains("image_processor_type"));
+    assert!(clip("do_pad", json!(true)).contains("do_pad"));
+    assert!(clip("resample", json!(0)).contains("`resample` is 0"));
+    assert!(clip("size", json!({ "shortest_edge": 56, "longest_edge": 90 })).contains("longest_edge"));
+    assert!(clip("size", json!({ "shortest_edge": -1 })).contains("`size`"));
+    assert!(clip("crop_size", json!(0)).contains("`crop_size` is 0"));
+    assert!(clip("crop_size", json!(60_000)).contains("60000 x 60000"));
+    assert!(clip("image_std", json!([0.5, 0.0, 0.5])).contains("image_std"));
+    assert!(clip("image_mean", json!([0.5])).contains("image_mean"));
+    assert!(clip("do_resize", json!("yes")).contains("do_resize"));
+    let idefics3 =
+        json!({ "image_processor_type": "Idefics3ImageProcessor", "max_image_size": { "longest_edge": 1 } });
+    assert!(refused(idefics3).contains("max_image_size"));
+    let dir = folder_with(&[("preprocessor_config.json", "{".to_owned())]);
+    assert!(ImageProcessor::from_dir(dir.path()).unwrap_err().to_string().contains("not valid JSON"));
+    let dir = folder_with(&[]);
+    assert!(ImageProcessor::from_dir(dir.path()).unwrap_err().to_string().contains("neither"));
+    // Settings that are fine by themselves, on an image that they do not bound.
+    let open = processor(&json!({ "image_processor_type": "CLIPImageProcessor", "do_center_crop": false }));
+    assert!(
+        open.process(&image::RgbImage::new(60_000, 2)).unwrap_err().to_string().contains("6720000 x 224")
+    );
+}
+
+/// The checksum of a PNG chunk.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { 0xEDB8_8320 ^ (crc >> 1) } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
+}
+
+#[test]
+fn the_real_setting_matches_the_reference() {
+    let (reference, tensors) = (reference(), tensors());
+    let expected = &reference["idefics3"]["real"];
+    let picture = image(&reference, expected["image"].as_str().unwrap());
+    let found = idefics3(&reference["idefics3"]["real_setting"]).process(&picture).unwrap();
+    assert_eq!(found.resized, size(&expected["resized"]));
+    assert_eq!((found.cols * 512, found.rows * 512), size(&expected["grid_size"]));
+    assert_eq!(found.tiles.len(), expected["n_tiles"]);
+    let tensor = |name: &str| &tensors.floats[&format!("idefics3_real/{name}")].1;
+    let (means, stds, pooled) = (tensor("tile_mean"), tensor("tile_std"), tensor("pooled"));
+    let mut largest = 0.0_f64;
+    for (t, tile) in found.tiles.iter().enumerate() {
+        let n = tile.pixels.len() as f64;
+        let mean = tile.pixels.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        let variance = tile.pixels.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+        largest = largest.max((mean - f64::from(means[t])).abs());
+        largest = largest.max((variance.sqrt() - f64::from(stds[t])).abs());
+        for cell in 0..3 * 8 * 8 {
+            let (channel, y, x) = (cell / 64, cell / 8 % 8 * 64, cell % 8 * 64);
+            let square = (0..64 * 64).map(|i| channel * 512 * 512 + (y + i / 64) * 512 + x + i % 64);
+            let mean = square.map(|i| f64::from(tile.pixels[i])).sum::<f64>() / 4096.0;
+            largest = largest.max((mean - f64::from(pooled[t * 192 + cell])).abs());
+        }
+    }
+    println!("idefics3 real: largest difference of a mean or deviation {largest:.2e}");
+    assert!(largest < 1e-6, "{largest}");
+}
+
+#[test]
+fn alpha_is_composited_not_dropped() {
+    let (reference, tensors) = (reference(), tensors());
+    let dropped = &tensors.floats["idefics3/alpha_97x300/tile_mean_alpha_dropped"].1;
+    let setting = &reference["idefics3"]["small_setting"];
+    let found = idefics3(setting).process(&image(&reference, "alpha_97x300")).unwrap();
+    for (tile, dropped) in found.tiles.iter().zip(dropped) {
+        let mean = tile.pixels.iter().sum::<f32>() / tile.pixels.len() as f32;
+        assert!((mean - dropped).abs() > 0.01, "{mean}, {dropped}");
     }
 }
 
@@ -425,6 +680,11 @@ fn earlier_turns_keep_their_places() {
 
 /// The tokenizer and template style of the bundled model: lower-cased words, one token each.
 fn word_level() -> PromptBuilder {
+    word_level_with(&["<unk>", "<s>", "</s>", "<pad>", "<image>"])
+}
+
+/// The same with other special tokens.
+fn word_level_with(special: &[&str]) -> PromptBuilder {
     let vocabulary: serde_json::Map<String, Value> = [
         "<unk>",
         "<s>",
@@ -449,7 +709,7 @@ fn word_level() -> PromptBuilder {
     .enumerate()
     .map(|(id, word)| ((*word).to_owned(), json!(id)))
     .collect();
-    let added: Vec<Value> = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
+    let added: Vec<Value> = special
         .iter()
         .enumerate()
         .map(|(id, content)| {
@@ -511,4 +771,193 @@ fn word_level_prompts() {
     assert_eq!(prompt.tokens.iter().filter(|t| t.id == 2).count(), 1);
     assert_eq!(builder.decode(&[8, 12, 10, 2]), "a red ball");
     assert_eq!(builder.token_text(12), " red");
+}
+
+#[test]
+fn bad_conversations_and_folders_are_refused() {
+    let builder = smolvlm(4);
+    let one = [ImageGrid::default()];
+    let refused = |turns: &[Turn], grids: &[ImageGrid]| builder.build(turns, grids).unwrap_err().to_string();
+    assert!(refused(&[], &[]).contains("empty"));
+    assert!(refused(&[Turn::ask(1, " \n ")], &one).contains("empty"));
+    assert!(refused(&[Turn { role: Role::User, content: vec![Content::Image] }], &one).contains("empty"));
+    let answer = Turn { role: Role::Assistant, content: vec![Content::Text("yes".to_owned())] };
+    assert!(refused(&[Turn::ask(1, "is it?"), answer], &one).contains("message of the user"));
+    assert!(refused(&[Turn::ask(1, "what?")], &[]).contains("1 images, 0 were given"));
+    assert!(refused(&[Turn::ask(0, "what?")], &one).contains("0 images, 1 were given"));
+
+    let images = ImageTokens { id: IMAGE_ID, grid: (4, 4), layout: ImageLayout::Idefics3 };
+    let tokenizer = || ("tokenizer.json", smolvlm_file("tokenizer.json"));
+    let folder = |files: &[(&str, String)], images: ImageTokens| {
+        let dir = folder_with(files);
+        PromptBuilder::from_dir(dir.path(), images).unwrap_err().to_string()
+    };
+    assert!(folder(&[], images).contains("tokenizer.json"));
+    assert!(folder(&[("tokenizer.json", "{}".to_owned())], images).contains("tokenizer.json"));
+    assert!(folder(&[tokenizer()], images).contains("no chat template"));
+    let template = |text: &str| ("chat_template.jinja", text.to_owned());
+    assert!(folder(&[tokenizer(), template("{% if %}")], images).contains("template failed"));
+    assert!(
+        folder(&[tokenizer(), template("x"), ("config.json", "{".to_owned())], images)
+            .contains("config.json")
+    );
+    let ghost = ImageTokens { id: 99_999, ..images };
+    assert!(folder(&[tokenizer(), template("x")], ghost).contains("no token 99999"));
+    let wrong = ("processor_config.json", json!({ "image_seq_len": 64 }).to_string());
+    assert!(folder(&[tokenizer(), template("x"), wrong], images).contains("`image_seq_len` is 64"));
+
+    // Templates that fail, lose the image, rewrite the text or end in an image.
+    let with_template = |text: &str| {
+        let dir = folder_with(&[tokenizer(), template(text)]);
+        let builder = PromptBuilder::from_dir(dir.path(), images).unwrap();
+        builder.build(&[Turn::ask(1, "What is it?")], &one).unwrap_err().to_string()
+    };
+    assert!(with_template("{{ raise_exception('only cats') }}").contains("only cats"));
+    assert!(with_template("{{ messages.nothing.at.all }}").contains("template failed"));
+    let parts = "{% for c in messages[0].content if c.type == 'text' %}{{ c.text }}{% endfor %}";
+    assert!(with_template(parts).contains("places 0"));
+    let parts =
+        "<image>{% for c in messages[0].content if c.type == 'text' %}{{ c.text | upper }}{% endfor %}";
+    assert!(with_template(parts).contains("rewrites"));
+}
+
+#[test]
+fn templates_of_other_models() {
+    let rendered = |template: &str, turns: &[Turn], grids: &[ImageGrid]| {
+        let dir = folder_with(&[
+            ("tokenizer.json", smolvlm_file("tokenizer.json")),
+            ("tokenizer_config.json", json!({ "bos_token": { "content": "<|im_start|>" } }).to_string()),
+            ("chat_template.jinja", template.to_owned()),
+        ]);
+        let layout = ImageLayout::Llava { class_token: false };
+        let images = ImageTokens { id: IMAGE_ID, grid: (1, 1), layout };
+        let prompt = PromptBuilder::from_dir(dir.path(), images).unwrap().build(turns, grids).unwrap();
+        assert_sound(&prompt);
+        prompt
+    };
+    let one = [ImageGrid::default()];
+    // llava-hf's template: methods of strings, selectattr, the generation tag.
+    let llava = "{% for message in messages %}{% if message['role'] != 'system' %}\
+        {{ message['role'].upper() + ': '}}{% endif %}{# Render all images first #}\
+        {% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}\
+        {% endfor %}{# Render all text next #}{% if message['role'] != 'assistant' %}\
+        {% for content in message['content'] | selectattr('type', 'equalto', 'text') %}\
+        {{ content['text'] + ' '}}{% endfor %}{% else %}\
+        {% for content in message['content'] | selectattr('type', 'equalto', 'text') %}\
+        {% generation %}{{ content['text'] + ' '}}{% endgeneration %}{% endfor %}{% endif %}{% endfor %}\
+        {% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}";
+    let answer = Turn { role: Role::Assistant, content: vec![Content::Text("A cat.".to_owned())] };
+    let turns = [Turn::ask(1, "What is it?"), answer, Turn::ask(0, "Sure?")];
+    let prompt = rendered(llava, &turns, &one);
+    assert_eq!(prompt.text, "USER: <image>\nWhat is it? ASSISTANT: A cat. USER: Sure? ASSISTANT:");
+    assert_eq!(text_of(&prompt, Span::Question), "What is it? Sure?");
+    assert!(!prompt.spans().contains(&Span::Bos));
+
+    // A template on several lines, that strips what is typed; whitespace as transformers sets it.
+    let lines = "{{ bos_token }}\n{% for m in messages %}\n  {% set text = namespace(all='') %}\n\
+        {% for c in m.content %}\n{% if c['type'] == 'image' %}\n<image>\n{% else %}\n\
+        {{ c.text.strip() }}\n{% endif %}\n{% endfor %}\n{% endfor %}\nanswer:";
+    let prompt = rendered(lines, &[Turn::ask(1, "  What is it?  \n")], &one);
+    assert_eq!(prompt.text, "<|im_start|>\n<image>\nWhat is it?\nanswer:");
+    assert_eq!(prompt.tokens[0].span, Span::Bos);
+    assert_eq!(text_of(&prompt, Span::Question), "What is it?");
+    assert_eq!(text_of(&prompt, Span::System), "\n\n\nanswer");
+
+    // A template that reads the conversation in Python's ways.
+    let python = "{%- set m = messages[0] -%}{{ m.get('name', 'user').title() }} {{ m['role'].startswith('us') }} \
+        {{ 'a,b'.split(',')[1] }} {{ '-'.join(['x', 'y']) }} {{ 'aXa'.replace('X', 'b').rstrip('a') }} \
+        {% for k, v in {'k': 1}.items() %}{{ k }}{{ v }}{% endfor %} {{ strftime_now('%Y') | length }}\
+        <image>{{ m.content }}{{ m.content[1].text | tojson if false }}.";
+    let prompt = rendered(python, &[Turn::ask(1, "Hm?")], &one);
+    assert_eq!(prompt.text, "User True b x-y ab k1 4<image>Hm?.");
+}
+
+#[test]
+fn an_image_token_that_is_no_token_is_refused() {
+    let builder = word_level_with(&["<unk>", "<s>", "</s>"]);
+    let error = builder.build(&[Turn::ask(1, "where?")], &[ImageGrid::default()]).unwrap_err().to_string();
+    assert!(error.contains("encodes 4 image tokens as 0"), "{error}");
+}
+
+/// The kind of tokenizer that LLaVA-1.5 has: Llama's, which marks spaces in the text, puts one before
+/// every stretch of it, adds BOS itself, and falls back to bytes.
+fn llama_style() -> PromptBuilder {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>", "<image>", "\u{2581}"].map(str::to_owned).to_vec();
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    tokens.extend("USERAINT:whatis?<mge>".chars().map(String::from).collect::<BTreeSet<_>>());
+    let merges = ["w h", "wh a", "wha t", "\u{2581} what", "i s", "\u{2581} is", "U S", "US E", "USE R"];
+    tokens.extend(merges.map(|pair| pair.replace(' ', "")));
+    let vocabulary: serde_json::Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+    let added: Vec<Value> = ["<unk>", "<s>", "</s>", "<image>"]
+        .iter()
+        .enumerate()
+        .map(|(id, content)| {
+            json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true })
+        })
+        .collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": { "direction": "Right", "max_length": 5, "strategy": "LongestFirst",
+            "stride": 0 }, "padding": null, "added_tokens": added,
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "Prepend", "prepend": "\u{2581}" },
+            { "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" } ] },
+        "pre_tokenizer": null,
+        "post_processor": { "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+            "special_tokens": { "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] } } },
+        "decoder": { "type": "Sequence", "decoders": [
+            { "type": "Replace", "pattern": { "String": "\u{2581}" }, "content": " " },
+            { "type": "ByteFallback" }, { "type": "Fuse" },
+            { "type": "Strip", "content": " ", "start": 1, "stop": 0 } ] },
+        "model": { "type": "BPE", "vocab": vocabulary, "merges": merges, "unk_token": "<unk>",
+            "fuse_unk": true, "byte_fallback": true },
+    });
+    let dir = folder_with(&[
+        ("tokenizer.json", tokenizer.to_string()),
+        ("tokenizer_config.json", json!({ "bos_token": "<s>", "eos_token": "</s>" }).to_string()),
+        ("config.json", json!({ "text_config": { "eos_token_id": 2 } }).to_string()),
+    ]);
+    let layout = ImageLayout::Llava { class_token: false };
+    PromptBuilder::from_dir(dir.path(), ImageTokens { id: 3, grid: (1, 2), layout }).unwrap()
+}
+
+#[test]
+fn llama_style_prompts() {
+    let builder = llama_style();
+    assert_eq!(builder.eos_ids(), [2]);
+    let prompt = builder.build(&[Turn::ask(1, "what is?")], &[ImageGrid::default()]).unwrap();
+    let found: Vec<(&str, Span)> = prompt.tokens.iter().map(|t| (t.text.as_str(), t.span)).collect();
+    use Span::{Bos, Last, Question, System, Visual};
+    // BOS comes from the tokenizer, and so does the space before "USER" and before "\n".
+    let start = [
+        ("<s>", Bos),
+        ("", System),
+        ("USER", System),
+        (":", System),
+        (" ", System),
+        ("<image>", Visual),
+        ("<image>", Visual),
+        ("", System),
+        ("\n", System),
+        ("what", Question),
+        (" is", Question),
+        ("?", Question),
+    ];
+    assert_eq!(found[..start.len()], start);
+    assert_eq!(*found.last().unwrap(), (":", Last));
+    // What is typed is text: the special token's letters, and the same ids around them.
+    let typed = builder.build(&[Turn::ask(1, "<image> what</s>?")], &[ImageGrid::default()]).unwrap();
+    assert_eq!(text_of(&typed, Question), "<image> what</s>?");
+    assert_eq!(typed.ids()[..9], prompt.ids()[..9]);
+    assert!(typed.ids()[9..].iter().all(|id| *id > 3), "{:?}", typed.ids());
+    // Leading spaces survive; a byte that is no character by itself shows as the replacement character.
+    let id = |text: &str| prompt.tokens.iter().find(|t| t.text == text).unwrap().id;
+    assert_eq!(builder.token_text(id(" is")), " is");
+    assert_eq!(builder.token_text(5 + 0xE4), "\u{FFFD}");
+    assert_eq!(builder.decode(&[id(" is"), id("?"), 2]), "is?");
+    assert_eq!(builder.decode_with_special(&[id("?"), 2]), "?</s>");
+    assert!(builder.unknown_words("what is 大?").is_empty()); // bytes stand for everything
 }
