@@ -757,7 +757,6 @@ fn unknown_token(model: &ModelWrapper) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -1,6 +1,8 @@
 //! Image processing and prompts against the references of transformers: tile grids, sizes, pixel
 //! values, expanded prompts, token ids.
 
+#![allow(clippy::unwrap_used)] // in helpers of tests too, a panic is how to fail
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 

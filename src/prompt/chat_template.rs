@@ -85,7 +85,7 @@ impl ChatTemplate {
         // Alternately the template's own text and the number between two fences.
         let pieces: Vec<&str> = marked.split(fence).collect();
         let mut typed = Vec::new();
-        if pieces.len() % 2 == 0 || !align(&text, 0, &pieces, &texts, &mut typed) {
+        if pieces.len().is_multiple_of(2) || !align(&text, 0, &pieces, &texts, &mut typed) {
             return Err(PromptError::TextRewritten);
         }
         Ok(Rendered { text, typed })
