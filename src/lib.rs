@@ -1,13 +1,17 @@
 //! Sightline opens up vision-language models.
 #![doc = "Module map: see ARCHITECTURE.md."]
 
+pub mod bundled;
 pub mod colormap;
 pub mod decoding;
 pub mod device;
+pub mod export;
 pub mod interp;
 pub mod knockout;
 pub mod masks;
 pub mod model;
+pub mod prompt;
+pub mod run;
 pub mod span;
 pub mod trace;
 pub mod verify;

@@ -23,7 +23,7 @@ use crate::{
         image::{ImageError, ImageProcessor, Place, Processed},
         weights::{self, WeightDtype},
     },
-    prompt::{Content, ImageTokens, Prompt, PromptBuilder, PromptError, Role, Turn},
+    prompt::{ImageGrid, ImageLayout, ImageTokens, Prompt, PromptBuilder, PromptError, Turn},
     span::Span,
     trace::{AnswerToken, Candidate, KnockoutReport, ModelInfo, PatternRow, Stop, Timing, Trace},
 };
@@ -154,6 +154,8 @@ pub struct Engine {
     pub processor: ImageProcessor,
     /// Prompts for it.
     pub prompts: PromptBuilder,
+    /// Tokens that end an answer.
+    end_ids: Vec<u32>,
     /// What traces say of it.
     pub info: ModelInfo,
     /// Where it runs, in words.
@@ -183,13 +185,21 @@ impl Engine {
         let vlm = Vlm::load(dir, &compute.device, dtype)?;
         let processor = ImageProcessor::from_dir(dir)?;
         let config = &vlm.config;
-        let tokens = match config.family {
-            Family::Llava { .. } => ImageTokens::Llava { id: config.image_token_id, per_image: config.tokens_per_tile() },
-            Family::Idefics3 { .. } => {
-                ImageTokens::Idefics3 { id: config.image_token_id, per_tile: config.tokens_per_tile() }
-            }
+        let layout = match config.family {
+            Family::Llava { keep_class_token, .. } => ImageLayout::Llava { class_token: keep_class_token },
+            Family::Idefics3 { .. } => ImageLayout::Idefics3,
         };
-        let prompts = PromptBuilder::from_dir(dir, tokens, &config.eos_token_ids)?;
+        let grid = (config.token_grid(), config.token_grid());
+        let prompts = PromptBuilder::from_dir(dir, ImageTokens { id: config.image_token_id, grid, layout })?;
+        if prompts.vocabulary_size() > config.text.vocabulary {
+            let (tokenizer, model) = (prompts.vocabulary_size(), config.text.vocabulary);
+            let why = format!("tokenizer.json has {tokenizer} tokens, config.json's vocab_size is {model}");
+            return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
+        }
+        let end_ids = match prompts.eos_ids() {
+            [] => config.eos_token_ids.clone(),
+            ids => ids.to_vec(),
+        };
         let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
         let info = ModelInfo {
             name: name.unwrap_or_else(|| dir.display().to_string()),
@@ -204,7 +214,7 @@ impl Engine {
             parameters: vlm.parameters(),
         };
         let device = compute.description.clone();
-        Ok(Engine { vlm, processor, prompts, info, device, load_time: start.elapsed() })
+        Ok(Engine { vlm, processor, prompts, end_ids, info, device, load_time: start.elapsed() })
     }
 
     /// An image's tiles, as the model's processor makes them.
@@ -269,10 +279,12 @@ impl Engine {
     /// # Errors
     /// [`RunError::Prompt`], or [`RunError::TooLong`].
     pub fn prompt(&self, text: &str, images: &[&Seen]) -> Result<Prompt, RunError> {
-        let mut content: Vec<Content> = images.iter().map(|_| Content::Image).collect();
-        content.push(Content::Text(text.to_string()));
-        let grids: Vec<_> = images.iter().map(|s| s.processed.grid()).collect();
-        let prompt = self.prompts.build(&[Turn { role: Role::User, content }], &grids)?;
+        let grid = |seen: &&Seen| ImageGrid {
+            rows: seen.processed.rows as usize,
+            cols: seen.processed.cols as usize,
+        };
+        let grids: Vec<ImageGrid> = images.iter().map(grid).collect();
+        let prompt = self.prompts.build(&[Turn::ask(images.len(), text)], &grids)?;
         let found = prompt.tokens.len();
         if found >= self.info.context {
             let visual = prompt.tokens.iter().filter(|t| t.span == Span::Visual).count();
@@ -415,7 +427,7 @@ impl Answer<'_> {
             let id = argmax(&row.logits) as u32;
             self.push(id, row)?;
             self.clock(step, start);
-            if self.engine.prompts.is_end(id) {
+            if self.engine.end_ids.contains(&id) {
                 return Ok(Stop::End);
             }
             next = self.engine.vlm.decoder.embed(&[id]);
@@ -463,7 +475,7 @@ impl Answer<'_> {
         let before = prompts.decode(&self.ids);
         self.ids.push(id);
         let after = prompts.decode(&self.ids);
-        let end = prompts.is_end(id);
+        let end = self.engine.end_ids.contains(&id);
         // Byte-level tokens only become letters together: a token's text is what it adds.
         let text = match after.strip_prefix(&before) {
             Some(added) if !added.is_empty() => added.to_string(),

@@ -7,9 +7,11 @@
 pub mod config;
 pub mod decoder;
 pub mod hooks;
+pub mod image;
 pub mod kv_cache;
 pub mod nn;
 pub mod projector;
+mod resample;
 pub mod vision;
 pub mod weights;
 
