@@ -738,6 +738,13 @@ fn unknown_token(model: &ModelWrapper) -> Option<&str> {
 mod tests {
     use super::*;
 
+    /// A worker thread builds prompts.
+    #[test]
+    fn builders_can_move_between_threads() {
+        fn check<T: Send + Sync>() {}
+        check::<PromptBuilder>();
+    }
+
     /// The way around the tokenizer's own search for special tokens must not change anything else.
     #[test]
     fn typed_text_is_encoded_as_the_tokenizer_would() {

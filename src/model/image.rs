@@ -60,6 +60,14 @@ pub enum ImageError {
         /// Height in pixels.
         height: u32,
     },
+    /// There is no pixel to show to the model.
+    #[error("an image of {width} x {height} pixels has nothing to look at")]
+    Empty {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
     /// The model folder has no image processor settings.
     #[error(
         "{dir} has neither preprocessor_config.json nor an image_processor in processor_config.json: the \
@@ -131,9 +139,6 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, ImageError> {
     let (width, height) = decoder.dimensions();
     if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(ImageError::TooLarge { name: name.to_owned(), width, height });
-    }
-    if width == 0 || height == 0 {
-        return Err(failed(format!("it is {width} x {height} pixels")));
     }
     // A broken EXIF block is no reason to refuse the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -340,6 +345,10 @@ impl ImageProcessor {
 
     /// Resizes, cuts and normalises an image as the reference processor does.
     pub fn process(&self, image: &RgbImage) -> Result<Processed, ImageError> {
+        let (width, height) = image.dimensions();
+        if width == 0 || height == 0 {
+            return Err(ImageError::Empty { width, height });
+        }
         match &self.plan {
             Plan::Clip { size, crop } => self.process_clip(image, *size, *crop),
             Plan::Idefics3 { size, side, split } => self.process_idefics3(image, *size, *side, *split),

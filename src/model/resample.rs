@@ -5,7 +5,7 @@
 //!
 //! The result depends on the order of the two passes, on what is kept between them and on the
 //! precision of the weights. Pillow rounds weights to 22 bits, rounds and clips to 8 bits after each
-//! pass, and since version 13 lets the sizes decide which pass comes first ([`vertical_first`]). No
+//! pass, and since version 13 lets the sizes decide which pass comes first (`vertical_first`). No
 //! crate does: `fast_image_resize` has Pillow's kernels, but runs the vertical pass first, with
 //! weights of 16 bits. So the passes are here, in Pillow's integer arithmetic, and equal Pillow's bit
 //! for bit.
