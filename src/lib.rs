@@ -2,3 +2,5 @@
 #![doc = "Module map: see ARCHITECTURE.md."]
 
 pub mod span;
+
+pub mod scenes;
