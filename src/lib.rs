@@ -1,6 +1,5 @@
 //! Sightline opens up vision-language models.
 #![doc = "Module map: see ARCHITECTURE.md."]
 
-pub mod span;
-
 pub mod scenes;
+pub mod span;
