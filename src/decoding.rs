@@ -27,7 +27,9 @@ pub enum DecodingError {
     #[error(transparent)]
     Knockout(#[from] KnockoutError),
     /// The device failed, or ran out of memory.
-    #[error("the device could not return its results ({0}); a smaller image or prompt, or --device cpu, may help")]
+    #[error(
+        "the device could not return its results ({0}); a smaller image or prompt, or --device cpu, may help"
+    )]
     Device(String),
 }
 
@@ -57,7 +59,12 @@ impl<'a> Decoding<'a> {
     ///
     /// # Errors
     /// [`KnockoutError::NothingLeft`], before anything runs.
-    pub fn new(vlm: &'a Vlm, cuts: &'a [Cut], n_rows: usize, cancel: &'a Cancel) -> Result<Self, DecodingError> {
+    pub fn new(
+        vlm: &'a Vlm,
+        cuts: &'a [Cut],
+        n_rows: usize,
+        cancel: &'a Cancel,
+    ) -> Result<Self, DecodingError> {
         let text = &vlm.config.text;
         masks::check_something_left(cuts, n_rows, text.n_layers, text.n_heads)?;
         Ok(Decoding {

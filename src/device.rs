@@ -71,9 +71,7 @@ fn gpu(info: &wgpu::AdapterInfo) -> Result<Compute, DeviceError> {
         wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
     };
     let device = Device::wgpu(kind);
-    device
-        .sync()
-        .map_err(|e| DeviceError::Open { adapter: info.name.clone(), why: e.to_string() })?;
+    device.sync().map_err(|e| DeviceError::Open { adapter: info.name.clone(), why: e.to_string() })?;
     Ok(Compute { device, description: describe(info) })
 }
 
@@ -95,7 +93,11 @@ fn rank(kind: wgpu::DeviceType) -> usize {
 
 /// Adapters that burn-wgpu can use.
 pub fn adapters() -> Vec<wgpu::AdapterInfo> {
-    let instance = wgpu::Instance::default();
-    let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let backends = wgpu::Backends::PRIMARY;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let found = pollster::block_on(instance.enumerate_adapters(backends));
     found.iter().map(wgpu::Adapter::get_info).collect()
 }

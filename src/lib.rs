@@ -12,6 +12,7 @@ pub mod masks;
 pub mod model;
 pub mod prompt;
 pub mod run;
+pub mod scenes;
 pub mod span;
 pub mod trace;
 pub mod verify;

@@ -7,7 +7,10 @@ use clap::Parser;
 mod cli;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,sightline=info")).init();
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("warn,wgpu_hal=off,sightline=info"),
+    )
+    .init();
     let args = cli::Args::parse();
     match cli::run(args) {
         Ok(code) => code,

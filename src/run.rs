@@ -309,7 +309,11 @@ impl Engine {
         on(RunEvent::Prompt(&prompt));
         let wanted = spec.forced_answer.as_ref().map_or(spec.max_new, Vec::len);
         if wanted == 0 {
-            return Err(RunError::Spec { what: "the answer's length", found: 0, expected: "at least 1".into() });
+            return Err(RunError::Spec {
+                what: "the answer's length",
+                found: 0,
+                expected: "at least 1".into(),
+            });
         }
         let max_new = wanted.min(self.info.context - n_prompt);
         let cuts = self.resolve(&spec.knockouts, &prompt, max_new)?;
@@ -385,7 +389,11 @@ impl Engine {
             }
             if r.embedding.len() != width {
                 let found = r.embedding.len();
-                return Err(RunError::Spec { what: "a replacement's width", found, expected: width.to_string() });
+                return Err(RunError::Spec {
+                    what: "a replacement's width",
+                    found,
+                    expected: width.to_string(),
+                });
             }
             let row = Tensor::from_data(TensorData::new(r.embedding.clone(), [1, width]), &self.vlm.device);
             embeds = place_rows(embeds, &[r.position], row);
@@ -470,8 +478,11 @@ impl Answer<'_> {
     fn push(&mut self, id: u32, row: Row) -> Result<(), DecodingError> {
         let prompts = &self.engine.prompts;
         let logprobs = log_softmax(&row.logits);
-        let candidate =
-            |(id, logprob): (usize, f32)| Candidate { id: id as u32, text: prompts.token_text(id as u32), logprob };
+        let candidate = |(id, logprob): (usize, f32)| Candidate {
+            id: id as u32,
+            text: prompts.token_text(id as u32),
+            logprob,
+        };
         let before = prompts.decode(&self.ids);
         self.ids.push(id);
         let after = prompts.decode(&self.ids);

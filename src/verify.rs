@@ -237,7 +237,10 @@ impl Reference {
                 Dtype::F32 => data.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
                 Dtype::I64 => data.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect(),
                 other => {
-                    return Err(bad("reference.safetensors", format!("`{name}` is {other:?}, expected F32 or I64")));
+                    return Err(bad(
+                        "reference.safetensors",
+                        format!("`{name}` is {other:?}, expected F32 or I64"),
+                    ));
                 }
             };
             tensors.insert(name, Stored { shape: view.shape().to_vec(), values });
@@ -303,7 +306,9 @@ impl<'a> Case<'a> {
         let pixels = self.get("pixel_values")?;
         let shape = pixels.shape.clone();
         if shape.len() < 4 || shape[shape.len() - 3..] != [3, side, side] {
-            return Err(self.unfit("pixel_values", format!("has shape {shape:?}, expected [.., 3, {side}, {side}]")));
+            return Err(
+                self.unfit("pixel_values", format!("has shape {shape:?}, expected [.., 3, {side}, {side}]"))
+            );
         }
         let tiles: Vec<Vec<f32>> =
             pixels.values.chunks(3 * side * side).map(|t| t.iter().map(|&v| v as f32).collect()).collect();
@@ -398,7 +403,12 @@ impl<'a> Case<'a> {
     }
 
     // Greedy decoding from the prompt, free-running, checked under `prefix`.
-    fn generation(&mut self, prefix: &str, embeds: &Tensor<2>, cut: Option<&Cut>) -> Result<Generated, VerifyError> {
+    fn generation(
+        &mut self,
+        prefix: &str,
+        embeds: &Tensor<2>,
+        cut: Option<&Cut>,
+    ) -> Result<Generated, VerifyError> {
         let steps = self.get(&format!("{prefix}.tokens"))?.values.len();
         let cuts: Vec<Cut> = cut.cloned().into_iter().collect();
         let rows = self.facts.prompt_len + steps;
@@ -416,7 +426,8 @@ impl<'a> Case<'a> {
         }
         let left = decoding.proof().map(|(_, mass)| mass).fold(0.0, f32::max);
         let want = self.get(&format!("{prefix}.tokens"))?;
-        let differing = want.values.iter().zip(&generated.tokens).filter(|(a, b)| **a != f64::from(**b)).count();
+        let differing =
+            want.values.iter().zip(&generated.tokens).filter(|(a, b)| **a != f64::from(**b)).count();
         self.push(&format!("{prefix}.tokens"), differing as f64, 0.0, String::new());
         self.relative(&format!("{prefix}.logits"), &generated.logits)?;
         if self.find(&format!("{prefix}.logprob")).is_some() {
@@ -529,7 +540,8 @@ impl<'a> Case<'a> {
         self.relative(&format!("{prefix}.teacher.logits"), &logits)?;
         let (mut logprob, mut kl) = (Vec::new(), Vec::new());
         let vocabulary = self.vlm.config.text.vocabulary;
-        for (s, (cut, base_row)) in logits.chunks(vocabulary).zip(base.logits.chunks(vocabulary)).enumerate() {
+        for (s, (cut, base_row)) in logits.chunks(vocabulary).zip(base.logits.chunks(vocabulary)).enumerate()
+        {
             let (q, p) = (log_softmax(cut), log_softmax(base_row));
             logprob.push(q[base.tokens[s] as usize]);
             kl.push(p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f32>());
@@ -605,7 +617,12 @@ impl<'a> Case<'a> {
         self.attention(name, ours, forbidden)
     }
 
-    fn attention(&mut self, name: &str, ours: &[f32], forbidden: impl Fn(usize) -> bool) -> Result<(), VerifyError> {
+    fn attention(
+        &mut self,
+        name: &str,
+        ours: &[f32],
+        forbidden: impl Fn(usize) -> bool,
+    ) -> Result<(), VerifyError> {
         let want = self.get(name)?;
         let leaks = |values: &mut dyn Iterator<Item = f64>| {
             values.enumerate().filter(|&(i, v)| v != 0.0 && forbidden(i)).count()

@@ -56,8 +56,7 @@ fn answer(vlm: &Vlm, texts: &[&str]) -> Result<Answer, DecodingError> {
     let cancel = Cancel::default();
     let mut decoding = Decoding::new(vlm, &cuts, SPANS.len() + NEW - 1, &cancel)?;
     let mut next = vlm.decoder.embed(&[1, 20, 30, 31, 32, 33, 40, 41, 50]);
-    let mut out =
-        Answer { tokens: vec![], logits: vec![], patterns: vec![], pairs: vec![], mass: vec![] };
+    let mut out = Answer { tokens: vec![], logits: vec![], patterns: vec![], pairs: vec![], mass: vec![] };
     for _ in 0..NEW {
         let row = decoding.rows(next, 1)?.remove(0);
         let token = argmax(&row.logits);

@@ -19,7 +19,11 @@ type Stored = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 fn read(dir: &Path) -> Stored {
     let bytes = fs::read(dir.join("model.safetensors")).unwrap();
     let stored = SafeTensors::deserialize(&bytes).unwrap();
-    stored.tensors().into_iter().map(|(n, v)| (n, (v.dtype(), v.shape().to_vec(), v.data().to_vec()))).collect()
+    stored
+        .tensors()
+        .into_iter()
+        .map(|(n, v)| (n, (v.dtype(), v.shape().to_vec(), v.data().to_vec())))
+        .collect()
 }
 
 fn write(file: &Path, tensors: &Stored) {
@@ -88,7 +92,11 @@ fn keys_of_later_transformers_are_found() {
                 let k = k.replace("vision_tower.vision_model.", "model.vision_tower.");
                 let k = k.replace("language_model.model.", "model.language_model.");
                 let k = k.replace("language_model.lm_head.", "lm_head.");
-                (k.replace("multi_modal_projector.", "model.multi_modal_projector.").replace("model.model.", "model."), v)
+                (
+                    k.replace("multi_modal_projector.", "model.multi_modal_projector.")
+                        .replace("model.model.", "model."),
+                    v,
+                )
             })
             .collect();
     });
@@ -181,7 +189,10 @@ fn wrong_weights_are_refused_by_key() {
     let dir = copy_of("tiny-llava");
     edit_config(dir.path(), |c| c["text_config"]["num_hidden_layers"] = json!(3));
     let error = refusal(dir.path());
-    assert!(error.contains("language_model.model.layers.3.") && error.contains("not in the architecture"), "{error}");
+    assert!(
+        error.contains("language_model.model.layers.3.") && error.contains("not in the architecture"),
+        "{error}"
+    );
 
     let dir = copy_of("tiny-llava");
     edit(dir.path(), |t| t.get_mut(KEY).unwrap().0 = Dtype::I32);
@@ -201,7 +212,9 @@ fn broken_files_are_refused_by_name() {
     fs::remove_file(&file).unwrap();
     assert!(refusal(dir.path()).contains("model.safetensors"));
 
-    for (text, part) in [("", "JSON"), ("[1]", "JSON object"), (r#"{"model_type": "qwen2_vl"}"#, "model_type")] {
+    for (text, part) in
+        [("", "JSON"), ("[1]", "JSON object"), (r#"{"model_type": "qwen2_vl"}"#, "model_type")]
+    {
         fs::write(dir.path().join("config.json"), text).unwrap();
         let error = refusal(dir.path());
         assert!(error.contains("config.json") && error.contains(part), "{text}: {error}");

@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sightline::model::image::{self as pixels, ImageProcessor, Place, Processed};
 use sightline::model::resample::{self, Filter};
-use sightline::prompt::{
-    Content, ImageGrid, ImageLayout, ImageTokens, Prompt, PromptBuilder, Role, Turn, VisualRef,
-};
+use sightline::prompt::{Content, ImageGrid, ImageLayout, ImageTokens, Prompt, PromptBuilder, Role, Turn};
 use sightline::span::Span;
+use sightline::trace::{Cell, VisualRef};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -566,7 +565,7 @@ fn idefics3_prompts_match_the_reference() {
         // Visual tokens count through tiles, rows and columns without a gap.
         let places: Vec<_> = prompt.tokens.iter().filter_map(|t| t.visual).collect();
         for (i, place) in places.iter().enumerate() {
-            let cell = Some((i % 16 / 4, i % 4));
+            let cell = Some(Cell { row: i % 16 / 4, col: i % 4 });
             assert_eq!(*place, VisualRef { image: 0, tile: i / 16, cell });
         }
     }
@@ -610,13 +609,16 @@ fn llava_prompts_match_the_reference() {
         assert_eq!(text_of(&prompt, Span::System), "USER: \n ASSISTANT");
         assert_eq!(text_of(&prompt, Span::Question), "Describe this image.");
         let cells: Vec<_> = prompt.tokens.iter().filter_map(|t| t.visual?.cell).collect();
-        assert_eq!(cells, (0..16).map(|i| (i / 4, i % 4)).collect::<Vec<_>>());
+        assert_eq!(cells, (0..16).map(|i| Cell { row: i / 4, col: i % 4 }).collect::<Vec<_>>());
     }
     // `full` keeps the class token, which comes first and shows no patch.
     let full = llava(true).build(&[Turn::ask(1, "Describe this image.")], &[ImageGrid::default()]).unwrap();
     let places: Vec<_> = full.tokens.iter().filter_map(|t| t.visual).collect();
     assert_eq!(places.len(), 17);
-    assert_eq!((places[0].cell, places[1].cell, places[16].cell), (None, Some((0, 0)), Some((3, 3))));
+    assert_eq!(
+        (places[0].cell, places[1].cell, places[16].cell),
+        (None, Some(Cell { row: 0, col: 0 }), Some(Cell { row: 3, col: 3 }))
+    );
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //! as text. Exit codes: 0 done, 1 a check failed, 2 unusable input.
 
 mod run;
+mod scenes;
 
 mod verify;
-
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
@@ -27,6 +27,8 @@ enum Command {
     Verify(verify::Args),
     /// Answer one prompt about one image without a window, and write the trace.
     Run(run::Args),
+    /// Generate images whose truth is known: masks, descriptions, questions.
+    Scenes(scenes::Args),
 }
 
 /// Where and how a model runs.
@@ -55,6 +57,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         None => Err("no window yet".into()),
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Run(args)) => run::run(args),
+        Some(Command::Scenes(args)) => scenes::run(args),
     }
 }
 

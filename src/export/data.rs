@@ -52,24 +52,30 @@ pub fn summary(trace: &Trace) -> Value {
 
 fn write_tensors(trace: &Trace, dir: &Path) -> Result<(), ExportError> {
     let file = dir.join("trace.safetensors");
-    let encode = |e: safetensors::SafeTensorError| ExportError::Encode { file: file.clone(), why: e.to_string() };
+    let encode =
+        |e: safetensors::SafeTensorError| ExportError::Encode { file: file.clone(), why: e.to_string() };
     let (layers, heads) = (trace.model.n_layers, trace.model.n_heads);
     let (answer, positions) = (trace.pattern.len(), trace.n_positions());
     let pattern = bytes(&pattern(trace));
     let flow = bytes(&flow::of_trace(trace));
     let views = [
-        ("pattern", TensorView::new(Dtype::F32, vec![layers, heads, answer, positions], &pattern).map_err(encode)?),
+        (
+            "pattern",
+            TensorView::new(Dtype::F32, vec![layers, heads, answer, positions], &pattern).map_err(encode)?,
+        ),
         ("flow", TensorView::new(Dtype::F32, vec![layers, answer, Span::ALL.len()], &flow).map_err(encode)?),
     ];
     let spans = Span::ALL.map(Span::name).join(",");
-    let metadata = HashMap::from([("spans".to_string(), spans), ("sha256".to_string(), trace.model.sha256.clone())]);
+    let metadata =
+        HashMap::from([("spans".to_string(), spans), ("sha256".to_string(), trace.model.sha256.clone())]);
     safetensors::serialize_to_file(views, Some(metadata), &file).map_err(encode)
 }
 
 /// `[layers, heads, answer, positions]`, zeros past each row's keys.
 pub fn pattern(trace: &Trace) -> Vec<f32> {
     let positions = trace.n_positions();
-    let mut out = Vec::with_capacity(trace.model.n_layers * trace.model.n_heads * trace.pattern.len() * positions);
+    let mut out =
+        Vec::with_capacity(trace.model.n_layers * trace.model.n_heads * trace.pattern.len() * positions);
     for layer in 0..trace.model.n_layers {
         for head in 0..trace.model.n_heads {
             for row in &trace.pattern {

@@ -88,12 +88,16 @@ pub fn save_flow_svg(trace: &Trace, file: &Path) -> Result<(), ExportError> {
         );
     }
     for layer in 0..layers {
-        let _ = writeln!(svg, "<text x='{}' y='{}' text-anchor='middle'>{layer}</text>", x(layer), top + height + 16.0);
+        let _ = writeln!(
+            svg,
+            "<text x='{}' y='{}' text-anchor='middle'>{layer}</text>",
+            x(layer),
+            top + height + 16.0
+        );
     }
     for (s, span) in Span::ALL.into_iter().enumerate() {
         let [r, g, b] = SPAN_COLOURS[s];
-        let points: Vec<String> =
-            (0..layers).map(|l| format!("{:.1},{:.1}", x(l), y(share(l, s)))).collect();
+        let points: Vec<String> = (0..layers).map(|l| format!("{:.1},{:.1}", x(l), y(share(l, s)))).collect();
         let at = top + 16.0 * s as f32 + 8.0;
         let _ = writeln!(
             svg,

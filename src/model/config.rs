@@ -180,8 +180,8 @@ impl VlmConfig {
     /// [`ConfigError`], naming the file and the key.
     pub fn from_dir(dir: &Path) -> Result<Self, ConfigError> {
         let file = dir.join("config.json");
-        let text = fs::read_to_string(&file)
-            .map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+        let text =
+            fs::read_to_string(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
         let json =
             serde_json::from_str(&text).map_err(|source| ConfigError::Json { file: file.clone(), source })?;
         Self::from_json(&json, &file)
@@ -239,8 +239,7 @@ impl VlmConfig {
             Family::Idefics3 { scale_factor }
         };
         let text_config = llama(&text, tied, if llava || text.json.is_some() { 1e-6 } else { 1e-5 })?;
-        let image_key =
-            if !root.absent("image_token_id") { "image_token_id" } else { "image_token_index" };
+        let image_key = if !root.absent("image_token_id") { "image_token_id" } else { "image_token_index" };
         let image_token_id = match (llava, root.absent(image_key)) {
             (true, true) => 32_000,
             (false, true) => 128_257,
@@ -319,12 +318,12 @@ fn vision_transformer(
         return Err(section.wrong("num_channels", "3 (RGB)"));
     }
     if !config.width.is_multiple_of(config.n_heads) {
-        return Err(section
-            .wrong("num_attention_heads", &format!("a divisor of the hidden size {}", config.width)));
+        return Err(
+            section.wrong("num_attention_heads", &format!("a divisor of the hidden size {}", config.width))
+        );
     }
     if config.patch_size > config.image_size {
-        return Err(section
-            .wrong("patch_size", &format!("at most the image size {}", config.image_size)));
+        return Err(section.wrong("patch_size", &format!("at most the image size {}", config.image_size)));
     }
     Ok(config)
 }
@@ -543,12 +542,15 @@ mod tests {
         assert_eq!((t.n_kv_heads, t.head_dim, t.vocabulary, t.context), (32, 128, 32064, 4096));
         assert_eq!((t.rope_theta, t.eps, t.act, t.tied), (10_000.0, 1e-5, Activation::Silu, false));
         assert_eq!((c.vision.act, c.vision.eps), (Activation::QuickGelu, 1e-5));
-        assert_eq!(c.family, Family::Llava {
-            feature_layers: vec![23],
-            keep_class_token: false,
-            projector_bias: true,
-            projector_act: Activation::Gelu,
-        });
+        assert_eq!(
+            c.family,
+            Family::Llava {
+                feature_layers: vec![23],
+                keep_class_token: false,
+                projector_bias: true,
+                projector_act: Activation::Gelu,
+            }
+        );
         assert_eq!((c.tokens_per_tile(), c.token_grid()), (576, 24));
         assert_eq!(c.dtype.as_deref(), Some("float16"));
     }
@@ -579,7 +581,11 @@ mod tests {
         let cases = [
             ("/model_type", json!("qwen2_vl"), "model_type"),
             ("/text_config/model_type", json!("mistral"), "text_config.model_type"),
-            ("/text_config/rope_scaling", json!({"rope_type": "llama3", "factor": 8}), "rope_scaling.rope_type"),
+            (
+                "/text_config/rope_scaling",
+                json!({"rope_type": "llama3", "factor": 8}),
+                "rope_scaling.rope_type",
+            ),
             ("/text_config/hidden_act", json!("mish"), "text_config.hidden_act"),
             ("/text_config/num_hidden_layers", json!(-3), "text_config.num_hidden_layers"),
             ("/text_config/num_key_value_heads", json!(5), "text_config.num_key_value_heads"),

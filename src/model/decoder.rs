@@ -174,10 +174,7 @@ impl Decoder {
         }
         recorded.pattern.extend(hooks.pattern.of(&pattern));
         let mixed = product(pattern.reshape([c.n_kv_heads, group * rows, keys]), v);
-        mixed
-            .reshape([c.n_heads, rows, c.head_dim])
-            .swap_dims(0, 1)
-            .reshape([rows, c.n_heads * c.head_dim])
+        mixed.reshape([c.n_heads, rows, c.head_dim]).swap_dims(0, 1).reshape([rows, c.n_heads * c.head_dim])
     }
 
     /// Final norm and head: `[rows, width]` before the norm to `[rows, vocabulary]` logits.
@@ -259,9 +256,8 @@ impl Rotary {
     /// Angles are computed in float32, as the reference does.
     fn new(positions: &[u32], c: &TextConfig, device: &Device) -> Self {
         let half = c.head_dim / 2;
-        let frequency: Vec<f32> = (0..half)
-            .map(|i| 1.0 / (c.rope_theta as f32).powf((2 * i) as f32 / c.head_dim as f32))
-            .collect();
+        let frequency: Vec<f32> =
+            (0..half).map(|i| 1.0 / (c.rope_theta as f32).powf((2 * i) as f32 / c.head_dim as f32)).collect();
         let angles = positions.iter().flat_map(|&p| frequency.iter().map(move |f| p as f32 * f));
         let angles: Vec<f32> = angles.collect();
         let table = |f: fn(f32) -> f32| {

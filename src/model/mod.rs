@@ -11,7 +11,7 @@ pub mod image;
 pub mod kv_cache;
 pub mod nn;
 pub mod projector;
-mod resample;
+pub mod resample;
 pub mod vision;
 pub mod weights;
 

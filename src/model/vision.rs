@@ -105,7 +105,11 @@ impl VisionTower {
         Ok(VisionTower {
             config: v.clone(),
             patch_embedding,
-            class_embedding: if clip { Some(w.vector(&key("embeddings.class_embedding"), v.width)?) } else { None },
+            class_embedding: if clip {
+                Some(w.vector(&key("embeddings.class_embedding"), v.width)?)
+            } else {
+                None
+            },
             position_embedding: w
                 .matrix(&key("embeddings.position_embedding.weight"), [patches + usize::from(clip), v.width])?
                 .cast(burn::tensor::DType::F32),
@@ -223,9 +227,8 @@ impl Layer {
     fn forward(&self, x: Tensor<2>, c: &VisionConfig, record: bool) -> (Tensor<2>, Option<Tensor<3>>) {
         let tokens = x.dims()[0];
         let h = self.norm1.forward(x.clone());
-        let heads = |t: Tensor<2>| -> Tensor<3> {
-            t.reshape([tokens, c.n_heads, c.head_dim()]).swap_dims(0, 1)
-        };
+        let heads =
+            |t: Tensor<2>| -> Tensor<3> { t.reshape([tokens, c.n_heads, c.head_dim()]).swap_dims(0, 1) };
         let (q, k, v) =
             (heads(self.q.forward(h.clone())), heads(self.k.forward(h.clone())), heads(self.v.forward(h)));
         let (mixed, pattern) = if record {

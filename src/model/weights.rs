@@ -104,7 +104,9 @@ pub enum WeightError {
         second: PathBuf,
     },
     /// A tied head is stored, and is not the embedding.
-    #[error("config.json ties the head to the embedding, but `{key}` differs from `{embedding}`: set tie_word_embeddings to false, or remove it")]
+    #[error(
+        "config.json ties the head to the embedding, but `{key}` differs from `{embedding}`: set tie_word_embeddings to false, or remove it"
+    )]
     Untied {
         /// Key of the head.
         key: String,
@@ -249,11 +251,8 @@ impl Weights {
 
     /// The stored numbers, widened to float32, row-major.
     fn values(&self, key: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError> {
-        let missing = || WeightError::Missing {
-            key: key.to_string(),
-            expected: shape.to_vec(),
-            dir: self.dir.clone(),
-        };
+        let missing =
+            || WeightError::Missing { key: key.to_string(), expected: shape.to_vec(), dir: self.dir.clone() };
         let shard = &self.shards[*self.place.get(key).ok_or_else(missing)?];
         let info = shard.metadata.info(key).ok_or_else(missing)?;
         if info.shape != shape {
@@ -355,8 +354,8 @@ fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
         return Ok(vec![dir.join("model.safetensors")]);
     }
     let fail = |why: String| WeightError::Index { file: index.clone(), why };
-    let text = fs::read_to_string(&index)
-        .map_err(|source| WeightError::Read { file: index.clone(), source })?;
+    let text =
+        fs::read_to_string(&index).map_err(|source| WeightError::Read { file: index.clone(), source })?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|e| fail(format!("not valid JSON ({e})")))?;
     let map = json.get("weight_map").and_then(|m| m.as_object());
@@ -388,7 +387,10 @@ fn open_shard(file: PathBuf) -> Result<Shard, WeightError> {
     let data = header + size_of::<u64>();
     let end = metadata.tensors().values().map(|t| t.data_offsets.1).max().unwrap_or(0);
     if bytes.len() - data != end {
-        return Err(corrupt(format!("its header asks for {end} bytes of data, {} are there", bytes.len() - data)));
+        return Err(corrupt(format!(
+            "its header asks for {end} bytes of data, {} are there",
+            bytes.len() - data
+        )));
     }
     Ok(Shard { file, bytes, metadata, data })
 }
