@@ -6,7 +6,7 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     time::{Duration, Instant},
 };
 
@@ -14,16 +14,11 @@ use eframe::egui_wgpu::{RenderState, WgpuConfiguration};
 use egui::{Align2, Color32, Context, FontId, Key, Modifiers, ViewportBuilder};
 
 use crate::{
-    device::{Compute, DeviceChoice},
+    device::DeviceChoice,
     gpu,
-    ui::{
-        self, Action, Draft, State,
-        answer_panel::list,
-        heatmap,
-        selection::Selection,
-        theme,
-    },
-    worker::{Event, ImageSource, Request},
+    model::weights::WeightDtype,
+    ui::{self, Action, Draft, State, answer_panel::list, heatmap, selection::Selection, theme},
+    worker::{Event, ImageSource, Request, Worker},
 };
 
 /// What the window opens with.
@@ -39,6 +34,8 @@ pub struct Options {
     pub max_new: usize,
     /// Where the model runs.
     pub device: DeviceChoice,
+    /// Number format of its weights.
+    pub dtype: WeightDtype,
     /// Sample scenes on offer.
     pub scenes: Vec<PathBuf>,
     /// Sample questions on offer.
@@ -52,30 +49,38 @@ pub enum AppError {
     #[error("there is no display to open a window on: {0}")]
     NoDisplay(String),
     /// There is a display, and nothing that can draw on it.
-    #[error("no graphics adapter can draw the window ({0}): install a Vulkan or OpenGL driver, for example Mesa's")]
+    #[error(
+        "no graphics adapter can draw the window ({0}): install a Vulkan or OpenGL driver, for example Mesa's"
+    )]
     NoAdapter(String),
     /// Anything else.
     #[error("the window failed: {0}")]
     Window(String),
 }
 
-/// The two ends of the worker that the window holds.
-pub struct Link {
-    /// To the worker.
-    pub requests: Sender<Request>,
-    /// From the worker.
-    pub events: Receiver<Event>,
+/// What the window needs of a worker. Tests put a made-up one in its place.
+pub trait Link {
+    /// Asks for something.
+    fn send(&self, request: Request);
+    /// The next event, if there is one.
+    fn poll(&self) -> Option<Event>;
 }
 
-/// Opens the window and returns when it is closed. `spawn` starts the worker on a device; the
-/// callback that it is given asks for a repaint.
+impl Link for Worker {
+    fn send(&self, request: Request) {
+        Worker::send(self, request);
+    }
+
+    fn poll(&self) -> Option<Event> {
+        Worker::poll(self)
+    }
+}
+
+/// Opens the window and returns when it is closed.
 ///
 /// # Errors
 /// [`AppError::NoDisplay`] at once when there is no display.
-pub fn run(
-    options: Options,
-    spawn: impl FnOnce(Compute, Box<dyn Fn() + Send + Sync>) -> Link,
-) -> Result<(), AppError> {
+pub fn run(options: Options) -> Result<(), AppError> {
     if let Some(why) = missing_display(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())) {
         return Err(AppError::NoDisplay(why));
     }
@@ -85,8 +90,8 @@ pub fn run(
         Box::new(|cc| {
             let compute = gpu::burn_device(cc.wgpu_render_state.as_ref(), options.device)?;
             let ctx = cc.egui_ctx.clone();
-            let link = spawn(compute, Box::new(move || ctx.request_repaint()));
-            Ok(Box::new(App::new(&cc.egui_ctx, cc.wgpu_render_state.as_ref(), options, link)))
+            let worker = Worker::spawn(compute, options.dtype, move || ctx.request_repaint());
+            Ok(Box::new(App::new(&cc.egui_ctx, cc.wgpu_render_state.as_ref(), options, Box::new(worker))))
         }),
     );
     result.map_err(|error| match error {
@@ -101,7 +106,8 @@ pub fn run(
 fn missing_display(is_set: impl Fn(&str) -> bool) -> Option<String> {
     let names = ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"];
     let served = cfg!(all(unix, not(target_os = "macos")));
-    (served && !names.into_iter().any(is_set)).then(|| "neither DISPLAY nor WAYLAND_DISPLAY is set".to_string())
+    (served && !names.into_iter().any(is_set))
+        .then(|| "neither DISPLAY nor WAYLAND_DISPLAY is set".to_string())
 }
 
 /// Size, title and graphics device of the window.
@@ -122,9 +128,8 @@ pub fn native_options() -> eframe::NativeOptions {
 pub struct App {
     state: State,
     draft: Draft,
-    link: Link,
+    link: Box<dyn Link>,
     picks: (Sender<Pick>, Receiver<Pick>),
-    worker_gone: bool,
     logged: Logged,
 }
 
@@ -146,14 +151,13 @@ struct Logged {
 
 impl App {
     /// Sets up the look and asks the worker for the first answer.
-    pub fn new(ctx: &Context, render: Option<&RenderState>, options: Options, link: Link) -> Self {
+    pub fn new(ctx: &Context, render: Option<&RenderState>, options: Options, link: Box<dyn Link>) -> Self {
         theme::install(ctx);
         let gpu_maps = render.is_some_and(heatmap::install);
         let mut state = State::new(options.prompt, options.max_new);
         (state.scenes, state.questions) = (options.scenes, options.questions);
         let draft = Draft::new(&state, gpu_maps);
-        let mut app =
-            App { state, draft, link, picks: channel(), worker_gone: false, logged: Logged::default() };
+        let mut app = App { state, draft, link, picks: channel(), logged: Logged::default() };
         app.act(ctx, Action::LoadModel(options.model));
         app.act(ctx, Action::OpenImage(options.image));
         app
@@ -167,16 +171,7 @@ impl App {
     fn send(&mut self, requests: Vec<Request>) {
         for request in requests {
             log::debug!("request {request:?}");
-            if self.link.requests.send(request).is_err() {
-                self.worker_gone();
-            }
-        }
-    }
-
-    fn worker_gone(&mut self) {
-        if !self.worker_gone {
-            self.worker_gone = true;
-            self.state.error = Some("The inference thread has stopped. Please restart the program.".to_string());
+            self.link.send(request);
         }
     }
 
@@ -192,33 +187,17 @@ impl App {
 
     /// Takes in everything that the worker and the dialogs have sent.
     fn drain(&mut self, ctx: &Context) {
-        loop {
-            match self.link.events.try_recv() {
-                Ok(event) => {
-                    let done = match &event {
-                        Event::Done { id, .. } => Some(*id),
-                        _ => None,
-                    };
-                    let error = match &event {
-                        Event::Failed { error, .. } => Some(error.clone()),
-                        _ => None,
-                    };
-                    let (busy_base, busy_cut) = (self.state.runs.baseline.busy(), self.state.runs.cut.busy());
-                    let requests = self.state.event(event);
-                    if let Some(error) = error {
-                        log::warn!("failed: {error}");
-                    }
-                    if done.is_some() {
-                        self.log_done(busy_base, busy_cut);
-                    }
-                    self.send(requests);
-                }
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => {
-                    self.worker_gone();
-                    break;
-                }
+        while let Some(event) = self.link.poll() {
+            let done = matches!(event, Event::Done { .. });
+            if let Event::Failed { error, .. } = &event {
+                log::warn!("failed: {error}");
             }
+            let (busy_base, busy_cut) = (self.state.runs.baseline.busy(), self.state.runs.cut.busy());
+            let requests = self.state.event(event);
+            if done {
+                self.log_done(busy_base, busy_cut);
+            }
+            self.send(requests);
         }
         while let Ok(pick) = self.picks.1.try_recv() {
             match pick {
@@ -259,20 +238,29 @@ impl App {
             self.logged.selection = Some(self.state.selection);
             let s = self.state.selection;
             let (which, token) = s.shown();
-            let text = token.and_then(|at| self.state.runs.lane(which).tokens().get(at).map(|(t, _)| t.text.clone()));
+            let text = token
+                .and_then(|at| self.state.runs.lane(which).tokens().get(at).map(|(t, _)| t.text.clone()));
             let head = s.head.map_or("mean".to_string(), |h| h.to_string());
             match token {
                 Some(at) => {
-                    log::info!("shown: {} token {at} {:?} layer {} head {head}", which.name(), text.unwrap_or_default(), s.layer);
+                    log::info!(
+                        "shown: {} token {at} {:?} layer {} head {head}",
+                        which.name(),
+                        text.unwrap_or_default(),
+                        s.layer
+                    );
                 }
                 None => log::info!("shown: {} whole answer layer {} head {head}", which.name(), s.layer),
             }
         }
-        if log::log_enabled!(target: "sightline::layout", log::Level::Debug) && self.logged.places != self.draft.places {
+        if log::log_enabled!(target: "sightline::layout", log::Level::Debug)
+            && self.logged.places != self.draft.places
+        {
             let scale = ctx.pixels_per_point();
             for (name, r) in &self.draft.places {
                 if !self.logged.places.contains(&(name.clone(), *r)) {
-                    let [x0, y0, x1, y1] = [r.min.x, r.min.y, r.max.x, r.max.y].map(|v| (v * scale).round() as i32);
+                    let [x0, y0, x1, y1] =
+                        [r.min.x, r.min.y, r.max.x, r.max.y].map(|v| (v * scale).round() as i32);
                     log::debug!(target: "sightline::layout", "place {name} {x0} {y0} {x1} {y1}");
                 }
             }
@@ -289,7 +277,10 @@ impl App {
                 true => rfd::FileDialog::new().set_title("Model folder").pick_folder(),
                 false => rfd::FileDialog::new()
                     .set_title("Image")
-                    .add_filter("Images", &["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
+                    .add_filter(
+                        "Images",
+                        &["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm"],
+                    )
                     .pick_file(),
             };
             let pick = match picked {
@@ -334,7 +325,8 @@ impl App {
         if ctx.memory(|m| m.focused().is_some()) {
             return;
         }
-        let (which, len) = (self.state.selection.which, self.state.runs.lane(self.state.selection.which).tokens().len());
+        let (which, len) =
+            (self.state.selection.which, self.state.runs.lane(self.state.selection.which).tokens().len());
         let pressed = |key| ctx.input_mut(|i| i.consume_key(Modifiers::NONE, key));
         for (key, by) in [(Key::ArrowLeft, -1), (Key::ArrowRight, 1)] {
             if pressed(key) {
@@ -390,11 +382,18 @@ impl eframe::App for App {
             self.act(&ctx, action);
         }
         if ctx.input(|i| !i.raw.hovered_files.is_empty()) {
-            let painter = ctx.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop")));
+            let painter =
+                ctx.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop")));
             let rect = ctx.content_rect();
             painter.rect_filled(rect, 0.0, Color32::from_black_alpha(160));
             let text = "Drop an image or a model folder";
-            painter.text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(24.0), Color32::WHITE);
+            painter.text(
+                rect.center(),
+                Align2::CENTER_CENTER,
+                text,
+                FontId::proportional(24.0),
+                Color32::WHITE,
+            );
         }
         self.log_frame(&ctx);
     }
@@ -427,4 +426,3 @@ mod tests {
         assert_eq!(read.get_pixel(1, 0).0, [0, 0, 255]);
     }
 }
-

@@ -307,10 +307,17 @@ impl Positions {
         Positions { prompt, answer: Vec::new() }
     }
 
-    /// The same set, with every generated position too.
-    pub fn and_answer(mut self) -> Self {
-        self.answer.push(Numbers::All);
-        self
+    /// Exactly these absolute positions, those past the prompt being generated ones.
+    pub fn listed(prompt_len: usize, positions: &[usize]) -> Self {
+        let mut prompt = vec![false; prompt_len];
+        let mut later = Vec::new();
+        for &pos in positions {
+            match prompt.get_mut(pos) {
+                Some(member) => *member = true,
+                None => later.push((pos - prompt_len, pos - prompt_len)),
+            }
+        }
+        Positions { prompt, answer: vec![Numbers::Ranges(later)] }
     }
 
     /// Whether absolute position `pos` is in the set.

@@ -2,10 +2,21 @@
 #![doc = "Module map: see ARCHITECTURE.md."]
 
 pub mod app;
+pub mod bundled;
+pub mod colormap;
+pub mod decoding;
 pub mod device;
+pub mod export;
 pub mod gpu;
+pub mod interp;
 pub mod knockout;
+pub mod masks;
+pub mod model;
+pub mod prompt;
+pub mod run;
+pub mod scenes;
 pub mod span;
 pub mod trace;
 pub mod ui;
+pub mod verify;
 pub mod worker;

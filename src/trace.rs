@@ -87,7 +87,8 @@ pub struct PromptToken {
     pub position: usize,
     /// Token id.
     pub id: u32,
-    /// What the tokenizer prints for it.
+    /// The part of the prompt's text that this token adds. Where a character takes several tokens, it
+    /// is the last one's, and empty for those before.
     pub text: String,
     /// Its part.
     pub span: Span,
@@ -103,9 +104,17 @@ pub struct VisualRef {
     pub image: usize,
     /// Tile of that image, row by row, the global view last; 0 for a single view.
     pub tile: usize,
-    /// Row of the tile's token grid.
+    /// Its place in the tile's token grid; `None` for a class token, which shows no patch.
+    #[serde(flatten)]
+    pub cell: Option<Cell>,
+}
+
+/// A place in a tile's token grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Cell {
+    /// From the top.
     pub row: usize,
-    /// Column of the tile's token grid.
+    /// From the left.
     pub col: usize,
 }
 

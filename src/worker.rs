@@ -3,14 +3,34 @@
 //! Owns the loaded model. Knows nothing of egui: it is handed a `wake` callback that asks for a
 //! repaint. Everything that crosses the channel is plain data, except [`Event::Token`]'s
 //! `resident`, which keeps attention on the GPU when the model runs on the window's own device.
+//!
+//! A request supersedes what it makes pointless: a new run the older ones of its lane (baselines are
+//! one lane, cut runs the other), a new image or model every run. Superseded work that has not begun
+//! is dropped; work that runs is stopped between two layers.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+};
 
 use image::RgbImage;
 
 use crate::{
-    gpu::ResidentRow,
+    device::Compute,
+    gpu::{self, ResidentRow},
     knockout::Knockout,
+    model::{
+        Cancel,
+        image::{self as model_image, ImageError},
+        weights::WeightDtype,
+    },
+    run::{Engine, RunEvent, RunSpec, Seen},
     trace::{AnswerToken, ModelInfo, PatternRow, PromptToken, Trace},
 };
 
@@ -24,15 +44,50 @@ pub enum Request {
     LoadModel(PathBuf),
     /// Take this image from now on.
     OpenImage(ImageSource),
-    /// Answer a prompt about the current image. Supersedes a running one of the same `lane`.
+    /// Answer a prompt about the current image.
     Run {
         /// Name of the run.
         id: RunId,
         /// What to run.
         ask: Ask,
     },
-    /// Stop the current run; its partial trace arrives as [`Event::Done`].
+    /// Stop what runs and forget what waits; a partial trace arrives as [`Event::Done`].
     Cancel,
+}
+
+/// What supersedes what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// Loading a model.
+    Model,
+    /// Opening an image.
+    Image,
+    /// An uncut run.
+    Baseline,
+    /// A run with knockouts.
+    Cut,
+}
+
+impl Request {
+    fn lane(&self) -> Option<Lane> {
+        match self {
+            Request::LoadModel(_) => Some(Lane::Model),
+            Request::OpenImage(_) => Some(Lane::Image),
+            Request::Run { ask, .. } if ask.knockouts.is_empty() => Some(Lane::Baseline),
+            Request::Run { .. } => Some(Lane::Cut),
+            Request::Cancel => None,
+        }
+    }
+
+    /// Whether work of `lane` is pointless once this is asked for.
+    fn supersedes(&self, lane: Lane) -> bool {
+        match self {
+            Request::Cancel => matches!(lane, Lane::Baseline | Lane::Cut),
+            Request::LoadModel(_) => true,
+            Request::OpenImage(_) => lane != Lane::Model,
+            Request::Run { .. } => self.lane() == Some(lane),
+        }
+    }
 }
 
 /// Where an image comes from. Decoding happens on the worker.
@@ -121,4 +176,231 @@ pub struct ImageView {
     pub patches: Vec<[f32; 4]>,
     /// For each visual token: whether it belongs to a tile (false) or to the global view (true).
     pub global: Vec<bool>,
+}
+
+/// The window's end of the thread.
+pub struct Worker {
+    requests: Sender<Request>,
+    events: Receiver<Event>,
+    running: Running,
+}
+
+/// What the thread is at, shared so that a request can stop it.
+type Running = Arc<Mutex<Option<(Lane, Cancel)>>>;
+
+fn lock(running: &Running) -> MutexGuard<'_, Option<(Lane, Cancel)>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    /// Starts the thread. `wake` is called after every event.
+    pub fn spawn(compute: Compute, dtype: WeightDtype, wake: impl Fn() + Send + 'static) -> Self {
+        let (requests, inbox) = channel();
+        let (outbox, events) = channel();
+        let running = Running::default();
+        let mut thread = Thread {
+            inbox,
+            pending: VecDeque::new(),
+            running: running.clone(),
+            compute,
+            dtype,
+            engine: None,
+            image: None,
+            seen: None,
+            tell: Box::new(move |event| {
+                // The window may have closed in between; then nobody needs to know.
+                let _ = outbox.send(event);
+                wake();
+            }),
+        };
+        thread::spawn(move || thread.work());
+        Worker { requests, events, running }
+    }
+
+    /// Asks for something; stops what it supersedes.
+    pub fn send(&self, request: Request) {
+        // Holding the lock, the thread cannot take the request up and be stopped by it.
+        let running = lock(&self.running);
+        if let Some((lane, cancel)) = running.as_ref()
+            && request.supersedes(*lane)
+        {
+            cancel.cancel();
+        }
+        // Only fails when the thread is gone, which it is not while `self` lives.
+        let _ = self.requests.send(request);
+    }
+
+    /// The next event, if there is one.
+    pub fn poll(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// The next event, waited for; `None` when the thread ended. For callers without a window.
+    pub fn wait(&self) -> Option<Event> {
+        self.events.recv().ok()
+    }
+}
+
+struct Thread {
+    inbox: Receiver<Request>,
+    pending: VecDeque<Request>,
+    running: Running,
+    compute: Compute,
+    dtype: WeightDtype,
+    engine: Option<Engine>,
+    /// The current image, by name.
+    image: Option<(String, Arc<RgbImage>)>,
+    /// The current image as the current model sees it.
+    seen: Option<Seen>,
+    tell: Box<dyn Fn(Event) + Send>,
+}
+
+impl Thread {
+    /// Until the window is gone.
+    fn work(&mut self) {
+        loop {
+            if self.pending.is_empty() {
+                match self.inbox.recv() {
+                    Ok(request) => self.enqueue(request),
+                    Err(_) => return,
+                }
+            }
+            self.drain();
+            let Some(request) = self.pending.pop_front() else { continue };
+            let Some(lane) = request.lane() else { continue };
+            let cancel = Cancel::default();
+            *lock(&self.running) = Some((lane, cancel.clone()));
+            // What was sent before the flag could be seen is in the inbox by now.
+            self.drain();
+            if !self.pending.iter().any(|later| later.supersedes(lane)) {
+                self.serve(request, &cancel);
+            }
+            *lock(&self.running) = None;
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Ok(request) = self.inbox.try_recv() {
+            self.enqueue(request);
+        }
+    }
+
+    fn enqueue(&mut self, request: Request) {
+        self.pending.retain(|waiting| !waiting.lane().is_some_and(|lane| request.supersedes(lane)));
+        if request.lane().is_some() {
+            self.pending.push_back(request);
+        }
+    }
+
+    /// A panic in a driver or a library must not take the window's data with it.
+    fn serve(&mut self, request: Request, cancel: &Cancel) {
+        let id = match &request {
+            Request::Run { id, .. } => Some(*id),
+            _ => None,
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| match request {
+            Request::LoadModel(dir) => self.load(&dir, cancel),
+            Request::OpenImage(source) => self.open(source, cancel),
+            Request::Run { id, ask } => self.run(id, &ask, cancel),
+            Request::Cancel => Ok(()),
+        }));
+        let error = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                let words = panic.downcast_ref::<String>().map(String::as_str);
+                let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+                format!("the model stopped unexpectedly: {}", words.unwrap_or("no reason given"))
+            }
+        };
+        // What was stopped on purpose is no failure.
+        if !cancel.is_cancelled() || id.is_some() {
+            (self.tell)(Event::Failed { id, error });
+        }
+    }
+
+    fn load(&mut self, dir: &Path, cancel: &Cancel) -> Result<(), String> {
+        (self.tell)(Event::Progress(format!("loading {}", dir.display()), None));
+        let engine = Engine::load(dir, &self.compute, self.dtype).map_err(|e| e.to_string())?;
+        let info = engine.info.clone();
+        let unused = engine.vlm.unused.clone();
+        self.engine = Some(engine);
+        self.seen = None;
+        (self.tell)(Event::Model { info, device: self.compute.description.clone(), unused });
+        if let Some((name, image)) = self.image.clone() {
+            self.see(name, image, cancel)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, source: ImageSource, cancel: &Cancel) -> Result<(), String> {
+        (self.tell)(Event::Progress("opening image".to_string(), None));
+        let (name, image) = decode(source).map_err(|e| e.to_string())?;
+        self.see(name, Arc::new(image), cancel)
+    }
+
+    /// Makes an image the current one; the one before stays when this fails.
+    fn see(&mut self, name: String, image: Arc<RgbImage>, cancel: &Cancel) -> Result<(), String> {
+        let Some(engine) = &self.engine else {
+            return Err("no model is loaded: open a model folder first".to_string());
+        };
+        let processed = engine.process(&image).map_err(|e| e.to_string())?;
+        let (patches, global) = engine.patches(&processed);
+        (self.tell)(Event::Image(ImageView {
+            name: name.clone(),
+            pixels: image.clone(),
+            geometry: processed.describe(),
+            patches,
+            global,
+        }));
+        self.image = Some((name, image));
+        self.seen = None;
+        let tell = &self.tell;
+        let seen = engine.see(processed, cancel, &mut |done, total| {
+            let what = format!("encoding image, tile {done} of {total}");
+            tell(Event::Progress(what, Some(done as f32 / total as f32)));
+        });
+        self.seen = Some(seen.map_err(|e| e.to_string())?);
+        Ok(())
+    }
+
+    fn run(&mut self, id: RunId, ask: &Ask, cancel: &Cancel) -> Result<(), String> {
+        if self.seen.is_none()
+            && let Some((name, image)) = self.image.clone()
+        {
+            self.see(name, image, cancel)?;
+        }
+        let engine = self.engine.as_ref().ok_or("no model is loaded: open a model folder first")?;
+        let seen = self.seen.as_ref().ok_or("no image is open: open one first")?;
+        let spec = RunSpec { knockouts: ask.knockouts.clone(), ..RunSpec::ask(&ask.prompt, ask.max_new) };
+        let tell = &self.tell;
+        tell(Event::Progress("reading the prompt".to_string(), None));
+        let trace = engine.run(&spec, &[seen], cancel, &mut |event| match event {
+            RunEvent::Prompt(prompt) => tell(Event::Started {
+                id,
+                prompt: prompt.tokens.clone(),
+                unknown_words: engine.prompts.unknown_words(&ask.prompt),
+            }),
+            RunEvent::Prefilled(_) => tell(Event::Progress("answering".to_string(), None)),
+            RunEvent::Token(token, row, pattern) => tell(Event::Token {
+                id,
+                token: token.clone(),
+                row: row.clone(),
+                resident: gpu::resident(pattern),
+            }),
+        });
+        let trace = Box::new(trace.map_err(|e| e.to_string())?);
+        tell(Event::Done { id, trace });
+        Ok(())
+    }
+}
+
+fn decode(source: ImageSource) -> Result<(String, RgbImage), ImageError> {
+    match source {
+        ImageSource::Path(path) => {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            Ok((name.unwrap_or_else(|| path.display().to_string()), model_image::open(&path)?))
+        }
+        ImageSource::Bytes(bytes, name) => Ok((name.clone(), model_image::decode(&bytes, &name)?)),
+    }
 }

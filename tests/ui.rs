@@ -2,7 +2,7 @@
 //! CPU. Drawing needs a graphics adapter; without one these tests say that they were skipped, unless
 //! `SIGHTLINE_REQUIRE_GPU=1`, when they fail.
 
-mod common;
+mod made_up;
 
 use std::{
     io::Write as _,
@@ -17,12 +17,12 @@ use eframe::egui_wgpu::{RenderState, RendererOptions, WgpuSetup};
 use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable as _, wgpu::WgpuTestRenderer};
 use sightline::{
     app::{App, Link, Options},
+    colormap::Colormap,
     device::{self, DeviceChoice},
     gpu,
     trace::PatternRow,
     ui::{
         self, Action, Draft, State,
-        colormap::Colormap,
         heatmap::{self, Map, Patch},
         selection::Which,
         state::CutSettings,
@@ -39,12 +39,12 @@ const QUESTION: &str = "what is in the picture ?";
 fn opened() -> (State, RunId, Ask) {
     let mut state = State::new(QUESTION.to_string(), 32);
     assert!(state.event(model()).is_empty());
-    let (id, ask) = only_run(state.event(Event::Image(common::image())));
+    let (id, ask) = only_run(state.event(Event::Image(made_up::image())));
     (state, id, ask)
 }
 
 fn model() -> Event {
-    Event::Model { info: common::model(), device: "CPU (burn-flex)".into(), unused: Vec::new() }
+    Event::Model { info: made_up::model(), device: "CPU (burn-flex)".into(), unused: Vec::new() }
 }
 
 fn only_run(requests: Vec<Request>) -> (RunId, Ask) {
@@ -55,17 +55,17 @@ fn only_run(requests: Vec<Request>) -> (RunId, Ask) {
 }
 
 fn started(id: RunId, ask: &Ask) -> Event {
-    Event::Started { id, prompt: common::prompt(&ask.prompt), unknown_words: Vec::new() }
+    Event::Started { id, prompt: made_up::prompt(&ask.prompt), unknown_words: Vec::new() }
 }
 
 fn token(id: RunId, ask: &Ask, s: usize) -> Event {
-    let prompt = common::prompt(&ask.prompt);
-    let (token, row) = common::step(&prompt, &common::cuts(ask, &prompt), s).expect("a token");
+    let prompt = made_up::prompt(&ask.prompt);
+    let (token, row) = made_up::step(&prompt, &made_up::cuts(ask, &prompt), s).expect("a token");
     Event::Token { id, token, row, resident: None }
 }
 
 fn done(id: RunId, ask: &Ask) -> Event {
-    Event::Done { id, trace: Box::new(common::trace(ask)) }
+    Event::Done { id, trace: Box::new(made_up::trace(ask)) }
 }
 
 fn cut(range: (usize, usize)) -> Action {
@@ -214,7 +214,7 @@ fn another_model_forgets_answers_and_fits_the_selection() {
     let mut state = answered();
     state.act(Action::Layer(7));
     state.act(Action::Head(Some(3)));
-    let mut info = common::model();
+    let mut info = made_up::model();
     (info.n_layers, info.n_heads) = (2, 2);
     state.event(Event::Model { info, device: "CPU".into(), unused: Vec::new() });
     assert!(state.runs.baseline.view().is_none());
@@ -355,12 +355,12 @@ fn drawn(render: RenderState, map: Map) -> Vec<[u8; 3]> {
 }
 
 fn grid_map(row: PatternRow, head: Option<usize>, colormap: Colormap) -> Map {
-    let side = 1.0 / common::GRID as f32;
+    let side = 1.0 / made_up::GRID as f32;
     let patch = |i: usize| {
-        let (x, y) = ((i % common::GRID) as f32 * side, (i / common::GRID) as f32 * side);
+        let (x, y) = ((i % made_up::GRID) as f32 * side, (i / made_up::GRID) as f32 * side);
         Patch::new([x, y, x + side, y + side], 3 + i)
     };
-    let patches: Arc<[Patch]> = (0..common::GRID * common::GRID).map(patch).collect();
+    let patches: Arc<[Patch]> = (0..made_up::GRID * made_up::GRID).map(patch).collect();
     let values = patches.iter().map(|p| heatmap::value(&row, 3, head, p.key as usize));
     let high = values.fold(0.0, f32::max);
     Map { row, resident: None, patches, layer: 3, head, range: (0.0, high), colormap, opacity: 1.0, slot: 0 }
@@ -376,8 +376,8 @@ fn assert_shows_values(map: &Map, found: &[[u8; 3]]) {
 }
 
 fn some_row() -> PatternRow {
-    let prompt = common::prompt(QUESTION);
-    common::step(&prompt, &[], 2).expect("a row").1
+    let prompt = made_up::prompt(QUESTION);
+    made_up::step(&prompt, &[], 2).expect("a row").1
 }
 
 #[test]
@@ -419,11 +419,27 @@ fn the_shader_reads_the_models_own_buffer() {
 
 // ---- The whole window, on a worker thread that plays a model.
 
+/// The window's end of it.
+struct Played {
+    requests: Sender<Request>,
+    events: Receiver<Event>,
+}
+
+impl Link for Played {
+    fn send(&self, request: Request) {
+        let _ = self.requests.send(request);
+    }
+
+    fn poll(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+}
+
 fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
     for request in requests {
         let sent = match request {
             Request::LoadModel(_) => events.send(model()),
-            Request::OpenImage(_) => events.send(Event::Image(common::image())),
+            Request::OpenImage(_) => events.send(Event::Image(made_up::image())),
             Request::Run { id, ask } => {
                 let begun = events.send(started(id, &ask));
                 begun
@@ -448,12 +464,13 @@ fn app() -> Harness<'static, App> {
         prompt: QUESTION.into(),
         max_new: 32,
         device: DeviceChoice::Cpu,
+        dtype: Default::default(),
         scenes: Vec::new(),
         questions: Vec::new(),
     };
     Harness::builder()
         .with_size([1280.0, 800.0])
-        .build_eframe(move |cc| App::new(&cc.egui_ctx, None, options, Link { requests, events }))
+        .build_eframe(move |cc| App::new(&cc.egui_ctx, None, options, Box::new(Played { requests, events })))
 }
 
 fn until(harness: &mut Harness<'static, App>, what: &str, mut condition: impl FnMut(&App) -> bool) {

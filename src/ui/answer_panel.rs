@@ -159,7 +159,11 @@ fn word(ui: &mut Ui, token: &AnswerToken, look: &Look) -> egui::Response {
         true => 5.0,
         false => 0.0,
     };
-    let ink = ui.painter().layout_no_wrap(text.trim_start().to_string(), galley.job.sections[0].format.font_id.clone(), color);
+    let ink = ui.painter().layout_no_wrap(
+        text.trim_start().to_string(),
+        galley.job.sections[0].format.font_id.clone(),
+        color,
+    );
     let size = vec2(ink.size().x + lead + 4.0, ink.size().y + 8.0);
     let (rect, response) = ui.allocate_exact_size(size, Sense::click());
     let body = Rect::from_min_max(rect.min + vec2(lead, 0.0), rect.max);
@@ -175,7 +179,8 @@ fn word(ui: &mut Ui, token: &AnswerToken, look: &Look) -> egui::Response {
     }
     painter.galley(body.min + vec2(2.0, 2.0), ink, color);
     if let Some(share) = look.share {
-        let track = Rect::from_min_max(body.left_bottom() + vec2(2.0, -4.0), body.right_bottom() + vec2(-2.0, -1.5));
+        let track =
+            Rect::from_min_max(body.left_bottom() + vec2(2.0, -4.0), body.right_bottom() + vec2(-2.0, -1.5));
         painter.rect_filled(track, 1.0, visuals.weak_text_color().gamma_multiply(0.25));
         let mut bar = track;
         bar.set_width(track.width() * share.clamp(0.0, 1.0));
@@ -202,7 +207,11 @@ fn facts(ui: &mut Ui, token: &AnswerToken, at: usize, share: Option<f32>, state:
     ui.label(format!("token {at}, position {}, id {}", token.position, token.id));
     ui.label(format!("probability {:.1} %", token.logprob.exp() * 100.0));
     if let Some(share) = share {
-        ui.label(format!("{:.1} % of its attention is on the image in layer {}", share * 100.0, state.selection.layer));
+        ui.label(format!(
+            "{:.1} % of its attention is on the image in layer {}",
+            share * 100.0,
+            state.selection.layer
+        ));
     }
     if token.top.len() > 1 {
         ui.separator();

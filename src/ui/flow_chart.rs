@@ -7,33 +7,17 @@ use egui::{Id, RichText, Sense, Stroke, Ui, vec2};
 use egui_plot::{Bar, BarChart, Plot, PlotPoint};
 
 use crate::{
+    interp,
     span::Span,
     trace::PatternRow,
-    ui::{
-        Action, Draft, State,
-        range_strip::RangeStrip,
-        runs::View,
-        section,
-        selection::Which,
-        theme,
-    },
+    ui::{Action, Draft, State, range_strip::RangeStrip, runs::View, section, selection::Which, theme},
 };
-
-/// `[layers][spans]` in the order of [`Span::ALL`]: the head mean of a row, summed by span.
-fn of_row(row: &PatternRow, span: impl Fn(usize) -> Span) -> Vec<[f32; 7]> {
-    let layer = |layer| {
-        let mut shares = [0.0; 7];
-        row.head_mean(layer).iter().enumerate().for_each(|(key, p)| shares[span(key).index()] += p);
-        shares
-    };
-    (0..row.n_layers).map(layer).collect()
-}
 
 /// The flow of one answer token, or the mean over all of them.
 pub fn flow(state: &State, which: Which, token: Option<usize>) -> Option<Vec<[f32; 7]>> {
     let lane = state.runs.lane(which);
     let view: &View = lane.view()?;
-    let one = |row: &PatternRow| of_row(row, |key| view.span(key));
+    let one = |row: &PatternRow| interp::flow::of_row(row, |key| view.span(key));
     if let Some(at) = token {
         return Some(one(&lane.row(at)?.0.pattern));
     }
@@ -115,7 +99,8 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
     draft.place("flow", frame);
     let x = |layer: f64| plot.transform.position_from_point(&PlotPoint::new(layer, 0.0)).x;
     let (left, right) = (x(-0.5), x(n_layers as f64 - 0.5));
-    let marked = egui::Rect::from_x_y_ranges(x(selected as f64 - 0.5)..=x(selected as f64 + 0.5), frame.y_range());
+    let marked =
+        egui::Rect::from_x_y_ranges(x(selected as f64 - 0.5)..=x(selected as f64 + 0.5), frame.y_range());
     ui.painter().rect_stroke(marked, 1.0, Stroke::new(1.5, text), egui::StrokeKind::Middle);
 
     let layer_at = |pos: egui::Pos2| {
@@ -155,7 +140,11 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
     draft.place("range.high", response.handles[1]);
     if let Some(range) = response.range {
         // Moving a handle says what to cut, so it also switches the cut on.
-        actions.push(Action::Cut(crate::ui::state::CutSettings { enabled: true, range, ..state.cut.clone() }));
+        actions.push(Action::Cut(crate::ui::state::CutSettings {
+            enabled: true,
+            range,
+            ..state.cut.clone()
+        }));
     }
     response.strip.on_hover_text(
         "Layers, coloured by attention to the image. Drag the handles, or the span between them, \
@@ -227,20 +216,5 @@ fn numbers(ui: &mut Ui, layer: usize, shares: Option<&[f32; 7]>, blocked: bool) 
     });
     if blocked {
         ui.label(RichText::new("something is blocked here").color(theme::cut_color(ui.visuals())));
-    }
-}
-
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_sum_to_one() {
-        let row = PatternRow { n_layers: 1, n_heads: 2, n_keys: 3, data: vec![0.5, 0.25, 0.25, 0.1, 0.9, 0.0].into() };
-        let spans = [Span::Bos, Span::Visual, Span::Last];
-        let flow = of_row(&row, |key| spans[key]);
-        assert!((flow[0].iter().sum::<f32>() - 1.0).abs() < 1e-6);
-        assert!((flow[0][Span::Visual.index()] - 0.575).abs() < 1e-6);
     }
 }

@@ -11,7 +11,7 @@ use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, RenderState, Scr
 use egui::{Rect, Ui, pos2};
 use wgpu::util::DeviceExt as _;
 
-use crate::{gpu::ResidentRow, trace::PatternRow, ui::colormap::Colormap};
+use crate::{colormap::Colormap, gpu::ResidentRow, trace::PatternRow};
 
 /// The head mean, for the shader.
 const ALL_HEADS: u32 = u32::MAX;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use egui::{
-    Align2, Color32, ColorImage, Mesh, Pos2, Rect, RichText, Sense, Stroke, StrokeKind, TextStyle, TextureHandle,
-    TextureOptions, Ui, emath::GuiRounding as _, pos2, vec2,
+    Align2, Color32, ColorImage, Mesh, Pos2, Rect, RichText, Sense, Stroke, StrokeKind, TextStyle,
+    TextureHandle, TextureOptions, Ui, emath::GuiRounding as _, pos2, vec2,
 };
 
 use crate::{
-    trace::{PatternRow, VisualRef},
+    trace::{Cell, PatternRow, VisualRef},
     ui::{
         Action, Draft, State,
         heatmap::{self, Map, Patch},
@@ -71,7 +71,8 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, _actions: &mut Vec<Ac
     let (w, h) = view.pixels.dimensions();
     let scale = (room.x / w as f32).min(room.y / h as f32);
     let size = vec2(w as f32, h as f32) * scale;
-    let rect = Rect::from_min_size(area.min + (room - size) * vec2(0.5, 0.0), size).round_to_pixels(ui.pixels_per_point());
+    let rect = Rect::from_min_size(area.min + (room - size) * vec2(0.5, 0.0), size)
+        .round_to_pixels(ui.pixels_per_point());
     let texture = draft.texture.get(ui, state.image_serial, view);
     let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
     ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
@@ -80,7 +81,8 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, _actions: &mut Vec<Ac
     let response = ui.interact(rect, ui.scope_id().with("image"), Sense::hover());
     let Some(mut map) = map(state, draft, which, token, view) else { return };
     map.opacity = if state.map.visible { state.map.opacity } else { 0.0 };
-    let bar = Rect::from_min_size(pos2(rect.right() + 10.0, rect.top()), vec2(12.0, rect.height().min(320.0)));
+    let bar =
+        Rect::from_min_size(pos2(rect.right() + 10.0, rect.top()), vec2(12.0, rect.height().min(320.0)));
     color_bar(ui, &map, bar);
 
     if let Some(pos) = response.hover_pos()
@@ -93,9 +95,18 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, _actions: &mut Vec<Ac
             map.paint(ui, rect, draft.gpu_maps);
         }
         ui.painter().rect_stroke(outline.0, 0.0, Stroke::new(2.0, Color32::WHITE), StrokeKind::Outside);
-        ui.painter().rect_stroke(outline.0.expand(2.0), 0.0, Stroke::new(1.0, Color32::BLACK), StrokeKind::Outside);
+        ui.painter().rect_stroke(
+            outline.0.expand(2.0),
+            0.0,
+            Stroke::new(1.0, Color32::BLACK),
+            StrokeKind::Outside,
+        );
         let y = bar.bottom() - outline.1 * bar.height();
-        ui.painter().hline(bar.left() - 4.0..=bar.right() + 4.0, y, Stroke::new(2.0, ui.visuals().text_color()));
+        ui.painter().hline(
+            bar.left() - 4.0..=bar.right() + 4.0,
+            y,
+            Stroke::new(2.0, ui.visuals().text_color()),
+        );
         response.on_hover_ui_at_pointer(|ui| {
             ui.label(RichText::new(text.0).strong());
             ui.label(RichText::new(text.1).monospace());
@@ -131,7 +142,13 @@ fn header(ui: &mut Ui, state: &State, view: &ImageView, which: Which, token: Opt
 }
 
 /// The map of the selection, if there is one.
-fn map(state: &State, draft: &mut Draft, which: Which, token: Option<usize>, view: &ImageView) -> Option<Map> {
+fn map(
+    state: &State,
+    draft: &mut Draft,
+    which: Which,
+    token: Option<usize>,
+    view: &ImageView,
+) -> Option<Map> {
     let lane = state.runs.lane(which);
     let run = lane.view()?;
     let keys = run.visual_keys();
@@ -143,7 +160,12 @@ fn map(state: &State, draft: &mut Draft, which: Which, token: Option<usize>, vie
             let (row, _) = lane.row(at)?;
             (row.pattern.clone(), row.resident.clone(), state.selection.layer, state.selection.head)
         }
-        None => (mean_row(state, draft, which, run.prompt.len())?, None, state.selection.layer, state.selection.head),
+        None => (
+            mean_row(state, draft, which, run.prompt.len())?,
+            None,
+            state.selection.layer,
+            state.selection.head,
+        ),
     };
     if layer >= row.n_layers || head.is_some_and(|h| h >= row.n_heads) {
         return None;
@@ -154,21 +176,32 @@ fn map(state: &State, draft: &mut Draft, which: Which, token: Option<usize>, vie
     let patches: Arc<[Patch]> = keys
         .iter()
         .zip(view.patches.iter().zip(&view.global))
-        .filter(|(_, (_, global))| !mixed || **global != state.map.tiles)
+        // A class token holds no part of the image: its rectangle is empty.
+        .filter(|(_, (rect, global))| rect[0] < rect[2] && (!mixed || **global != state.map.tiles))
         .map(|(&key, (&rect, _))| Patch::new(shares(rect), key))
         .collect();
     let values = |layer: usize| patches.iter().map(move |p| (layer, p.key as usize)).collect::<Vec<_>>();
     let ends = |layers: std::ops::Range<usize>| {
-        layers.flat_map(values).map(|(layer, key)| heatmap::value(&row, layer, head, key)).fold(
-            (f32::INFINITY, 0.0f32),
-            |(low, high), v| (low.min(v), high.max(v)),
-        )
+        layers
+            .flat_map(values)
+            .map(|(layer, key)| heatmap::value(&row, layer, head, key))
+            .fold((f32::INFINITY, 0.0f32), |(low, high), v| (low.min(v), high.max(v)))
     };
     let range = match state.map.shared_range {
         true => (0.0, ends(0..row.n_layers).1),
         false => ends(layer..layer + 1),
     };
-    Some(Map { row: row.clone(), resident, patches: patches.clone(), layer, head, range, colormap: state.map.colormap, opacity: 1.0, slot: 0 })
+    Some(Map {
+        row: row.clone(),
+        resident,
+        patches: patches.clone(),
+        layer,
+        head,
+        range,
+        colormap: state.map.colormap,
+        opacity: 1.0,
+        slot: 0,
+    })
 }
 
 /// The mean of all rows on show over the prompt's positions, kept until a row changes.
@@ -177,13 +210,7 @@ fn mean_row(state: &State, draft: &mut Draft, which: Which, n_keys: usize) -> Op
     let rows = lane.rows();
     let first = &rows.first()?.pattern;
     let last = &rows.last()?.pattern;
-    let key = (
-        which,
-        rows.len(),
-        first.data.as_ptr() as usize,
-        last.data.as_ptr() as usize,
-        lane.busy(),
-    );
+    let key = (which, rows.len(), first.data.as_ptr() as usize, last.data.as_ptr() as usize, lane.busy());
     if let Some((held, row)) = &draft.texture.mean
         && *held == key
     {
@@ -216,11 +243,14 @@ fn patch_text(state: &State, which: Which, map: &Map, at: usize) -> (String, Str
     let key = map.patches[at].key as usize;
     let visual = state.runs.lane(which).view().and_then(|v| v.prompt.get(key)).and_then(|t| t.visual);
     let place = match visual {
-        Some(VisualRef { tile, row, col, .. }) => match state.image.as_ref().is_some_and(|i| i.global.contains(&false) && i.global.contains(&true)) {
-            true => format!("tile {tile}, row {row}, column {col}"),
-            false => format!("row {row}, column {col}"),
-        },
-        None => format!("patch {at}"),
+        Some(VisualRef { tile, cell: Some(Cell { row, col }), .. }) => {
+            match state.image.as_ref().is_some_and(|i| i.global.contains(&false) && i.global.contains(&true))
+            {
+                true => format!("tile {tile}, row {row}, column {col}"),
+                false => format!("row {row}, column {col}"),
+            }
+        }
+        _ => format!("patch {at}"),
     };
     let value = map.value(at);
     let rank = (0..map.patches.len()).filter(|&i| map.value(i) > value).count() + 1;

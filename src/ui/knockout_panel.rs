@@ -16,7 +16,11 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
             // Right to left.
             for (name, range) in presets(n).into_iter().rev() {
                 let chosen = cut.enabled && cut.range == range;
-                if ui.selectable_label(chosen, name).on_hover_text(format!("layers {}-{}", range.0, range.1)).clicked() {
+                if ui
+                    .selectable_label(chosen, name)
+                    .on_hover_text(format!("layers {}-{}", range.0, range.1))
+                    .clicked()
+                {
                     (cut.range, cut.enabled) = (range, true);
                 }
             }
@@ -40,7 +44,8 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
              Sets: bos, system, markers, visual, question, last, answer, decode, all, pos[3-5], joined by +",
         );
         draft.place("typed cut", edit.rect);
-        if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || draft.typed_cut.trim().is_empty()) {
+        if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || draft.typed_cut.trim().is_empty())
+        {
             cut.typed = draft.typed_cut.clone();
         }
     });
@@ -127,7 +132,8 @@ mod tests {
 
     #[test]
     fn proof_reads_well() {
-        let report = |pairs: Vec<u64>, blocked_mass| KnockoutReport { text: String::new(), pairs, blocked_mass };
+        let report =
+            |pairs: Vec<u64>, blocked_mass| KnockoutReport { text: String::new(), pairs, blocked_mass };
         assert!(sentence(&report(vec![0, 0], 0.0)).starts_with("0 pairs"));
         let text = sentence(&report(vec![0, 1008, 1008], 0.0));
         assert_eq!(text, "2 016 pairs blocked in 2 layers; largest attention left on any of them: exactly 0");

@@ -2,7 +2,10 @@
 
 use egui::{ComboBox, Slider, Ui};
 
-use crate::ui::{Action, Draft, State, colormap::Colormap};
+use crate::{
+    colormap::Colormap,
+    ui::{Action, Draft, State},
+};
 
 /// Draws the controls, in two lines.
 pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Action>) {
@@ -20,7 +23,8 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
                 actions.push(Action::Layer(layer));
             }
             ui.label("Head");
-            let name = |head: Option<usize>| head.map_or_else(|| format!("mean of {n_heads}"), |h| h.to_string());
+            let name =
+                |head: Option<usize>| head.map_or_else(|| format!("mean of {n_heads}"), |h| h.to_string());
             let heads = ComboBox::from_id_salt("head").width(96.0).selected_text(name(state.selection.head));
             let heads = heads.show_ui(ui, |ui| {
                 for head in std::iter::once(None).chain((0..n_heads).map(Some)) {

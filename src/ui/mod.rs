@@ -8,10 +8,9 @@
 //! `map_controls` (layer, head, colours), `prompt_panel` (question, spans of the prompt),
 //! `answer_panel` (both answers, word by word), `flow_chart` (attention by span, layer by layer, and
 //! the layer range under it), `knockout_panel` (what is cut and its proof), `status_bar`.
-//! `heatmap` and `colormap` mirror the shaders of the same name.
+//! `heatmap` mirrors the shader of the same name.
 
 pub mod answer_panel;
-pub mod colormap;
 pub mod diff;
 pub mod flow_chart;
 pub mod heatmap;
@@ -84,10 +83,10 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft) -> Vec<Action> {
         });
     });
     CentralPanel::default().show(ui, |ui| {
-        Panel::bottom("map").show_separator_line(false).frame(Frame::new().inner_margin(Margin::symmetric(0, 6))).show(
-            ui,
-            |ui| map_controls::show(ui, state, draft, &mut actions),
-        );
+        Panel::bottom("map")
+            .show_separator_line(false)
+            .frame(Frame::new().inner_margin(Margin::symmetric(0, 6)))
+            .show(ui, |ui| map_controls::show(ui, state, draft, &mut actions));
         image_panel::show(ui, state, draft, &mut actions);
     });
     help(ui, draft);

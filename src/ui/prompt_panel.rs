@@ -11,7 +11,8 @@ use crate::{
 pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Action>) {
     section(ui, "Question", |ui| {
         let mut max_new = draft.max_new;
-        ui.add(egui::DragValue::new(&mut max_new).range(1..=2048).speed(0.2)).accessible_name("longest answer")
+        ui.add(egui::DragValue::new(&mut max_new).range(1..=2048).speed(0.2))
+            .accessible_name("longest answer")
             .on_hover_text("Longest answer, in tokens");
         ui.label(RichText::new("at most").small());
         draft.max_new = max_new;

@@ -5,8 +5,8 @@
 //! layers as numbers only.
 
 use egui::{
-    Color32, CursorIcon, EventFilter, Id, Key, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
-    vec2,
+    Color32, CursorIcon, EventFilter, Id, Key, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui,
+    WidgetInfo, pos2, vec2,
 };
 
 /// What the strip shows.
@@ -70,7 +70,8 @@ impl RangeStrip<'_> {
         let strip = ui.interact(rect, id, Sense::hover());
         let between = Rect::from_x_y_ranges(edge(low)..=edge(high + 1), rect.y_range());
         let middle = ui.interact(between, id.with("middle"), Sense::drag());
-        let handle_rect = |x: f32| Rect::from_center_size(pos2(x, rect.center().y), vec2(11.0, rect.height() + 8.0));
+        let handle_rect =
+            |x: f32| Rect::from_center_size(pos2(x, rect.center().y), vec2(11.0, rect.height() + 8.0));
         let rects = [handle_rect(edge(low)), handle_rect(edge(high + 1))];
         let handles = [
             ui.interact(rects[0], id.with("low"), Sense::click_and_drag()),
@@ -162,10 +163,22 @@ impl RangeStrip<'_> {
         ));
         for (handle, x) in handles.iter().zip([edge(range.0), edge(range.1 + 1)]) {
             let hot = handle.hovered() || handle.dragged() || handle.has_focus();
-            let body = Rect::from_center_size(pos2(x, rect.center().y), vec2(if hot { 9.0 } else { 7.0 }, rect.height() + 6.0));
-            painter.rect_filled(body, 2.0, self.accent.gamma_multiply(if hot { 1.0 } else { strength.max(0.7) }));
+            let body = Rect::from_center_size(
+                pos2(x, rect.center().y),
+                vec2(if hot { 9.0 } else { 7.0 }, rect.height() + 6.0),
+            );
+            painter.rect_filled(
+                body,
+                2.0,
+                self.accent.gamma_multiply(if hot { 1.0 } else { strength.max(0.7) }),
+            );
             if handle.has_focus() {
-                painter.rect_stroke(body.expand(2.0), 3.0, Stroke::new(1.5, ui.visuals().text_color()), StrokeKind::Outside);
+                painter.rect_stroke(
+                    body.expand(2.0),
+                    3.0,
+                    Stroke::new(1.5, ui.visuals().text_color()),
+                    StrokeKind::Outside,
+                );
             }
         }
     }

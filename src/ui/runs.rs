@@ -215,10 +215,13 @@ impl Runs {
     }
 
     /// Asks for a new baseline; the cut follows when it is complete.
-    pub fn ask(&mut self, prompt: String, max_new: usize) -> Request {
+    pub fn ask(&mut self, prompt: String, max_new: usize) -> Vec<Request> {
+        // A baseline does not supersede a cut by itself.
+        let stop = self.cut.busy().then_some(Request::Cancel);
         self.cut = Lane::default();
         let id = self.fresh_id();
-        self.baseline.start(id, Ask { prompt, knockouts: Vec::new(), max_new })
+        let run = self.baseline.start(id, Ask { prompt, knockouts: Vec::new(), max_new });
+        stop.into_iter().chain([run]).collect()
     }
 
     /// Sets the knockouts to be in force; none clears the cut.
@@ -284,10 +287,11 @@ impl Runs {
     pub fn finished(&mut self, id: RunId, trace: Trace) -> Option<Which> {
         let (which, view) = self.running(id)?;
         let residents: Vec<_> = view.rows.iter().map(|row| row.resident.clone()).collect();
-        let rows = trace.pattern.into_iter().enumerate().map(|(at, pattern)| Row {
-            pattern,
-            resident: residents.get(at).cloned().flatten(),
-        });
+        let rows = trace
+            .pattern
+            .into_iter()
+            .enumerate()
+            .map(|(at, pattern)| Row { pattern, resident: residents.get(at).cloned().flatten() });
         let done = View {
             ask: view.ask.clone(),
             prompt: trace.prompt,

@@ -6,11 +6,11 @@
 use std::path::PathBuf;
 
 use crate::{
+    colormap::Colormap,
     knockout::{Knockout, KnockoutError, Scope},
     span::Span,
     trace::ModelInfo,
     ui::{
-        colormap::Colormap,
         runs::{Row, Runs},
         selection::{Selection, Which},
     },
@@ -199,7 +199,7 @@ impl State {
 
     /// Whether the worker has something to do.
     pub fn busy(&self) -> bool {
-        self.waiting || self.runs.busy()
+        self.waiting || self.progress.is_some() || self.runs.busy()
     }
 
     /// Takes one event of the worker. Returns what to ask of it.
@@ -217,7 +217,7 @@ impl State {
                     }
                 }
                 self.model = Some(ModelView { info, device, unused });
-                self.progress = None;
+                (self.progress, self.waiting) = (None, false);
             }
             Event::Image(view) => {
                 self.runs.clear();
@@ -305,7 +305,7 @@ impl State {
         }
         self.error = None;
         self.selection.pinned = None;
-        vec![self.runs.ask(self.prompt.trim().to_string(), self.max_new)]
+        self.runs.ask(self.prompt.trim().to_string(), self.max_new)
     }
 
     /// Brings the cut in force up to date with what is set up.

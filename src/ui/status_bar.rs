@@ -34,7 +34,8 @@ pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
                         n => format!("\n{n} weights accepted and not used"),
                     },
                 );
-                let name = format!("{} · {size} parameters · {} x {} heads", info.name, info.n_layers, info.n_heads);
+                let name =
+                    format!("{} · {size} parameters · {} x {} heads", info.name, info.n_layers, info.n_heads);
                 fact(ui, &name, &hover);
             }
         }

@@ -13,7 +13,8 @@ use crate::{
 pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Action>) {
     ui.add_space(3.0);
     ui.horizontal(|ui| {
-        if ui.button("Open image…").on_hover_text("Or drop a file onto the window, or paste one").clicked() {
+        if ui.button("Open image…").on_hover_text("Or drop a file onto the window, or paste one").clicked()
+        {
             actions.push(Action::PickImage);
         }
         ui.add_enabled_ui(!state.scenes.is_empty(), |ui| {
@@ -29,7 +30,11 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
                 });
             });
         });
-        if ui.button("Open model…").on_hover_text("A Hugging Face folder: LLaVA-1.5, Idefics3, SmolVLM").clicked() {
+        if ui
+            .button("Open model…")
+            .on_hover_text("A Hugging Face folder: LLaVA-1.5, Idefics3, SmolVLM")
+            .clicked()
+        {
             actions.push(Action::PickModel);
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {

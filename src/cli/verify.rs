@@ -1,0 +1,32 @@
+//! `sightline verify`.
+
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+use sightline::{
+    device::{self, DeviceChoice},
+    verify::verify,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder with config.json, weights, reference.safetensors and reference.json.
+    dir: PathBuf,
+    /// Where to run.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceChoice,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    let compute = device::open(args.device)?;
+    eprintln!("verifying {} on {}", args.dir.display(), compute.description);
+    let report = verify(&args.dir, &compute)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

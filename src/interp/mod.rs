@@ -1,0 +1,5 @@
+//! The analyses, one file each. They read traces or recordings and return plain data; they do not
+//! know how a run was made or how its pictures look.
+
+pub mod flow;
+pub mod logit_lens;

@@ -1,0 +1,253 @@
+//! The vision encoders: CLIP's (LLaVA) and SigLIP's (Idefics3, SmolVLM).
+//!
+//! One pre-norm transformer over the patches of one tile; the two differ in the class token, the
+//! norms around the stack, and a bias. Activations are `[tokens, width]`, a tile at a time; patches
+//! run row by row, CLIP's class token comes first. Does not know how pixels were made, nor where its
+//! output goes.
+//!
+//! Position ids are the patch indices. The reference computes Idefics3's by bucketing fractions in
+//! float32, which gives the same for every grid up to 18 a side and for 24, 27, 28, 32 and 64.
+
+use burn::tensor::{Device, Tensor, TensorData, activation::softmax, module::attention};
+
+use super::{
+    Cancel, Cancelled,
+    config::{Family, VisionConfig, VlmConfig},
+    nn::{LayerNorm, Linear, activate},
+    weights::{WeightError, Weights},
+};
+
+/// A loaded vision encoder.
+#[derive(Clone, Debug)]
+pub struct VisionTower {
+    config: VisionConfig,
+    /// `[width, 3 * patch * patch]`.
+    patch_embedding: Linear,
+    /// `[width]`, CLIP only.
+    class_embedding: Option<Tensor<1>>,
+    /// `[tokens, width]`.
+    position_embedding: Tensor<2>,
+    pre_norm: Option<LayerNorm>,
+    /// Layers that the output needs, in order.
+    layers: Vec<Layer>,
+    /// Later layers, when stored: only a recording runs them.
+    spare: Vec<Layer>,
+    post_norm: Option<LayerNorm>,
+    /// CLIP: hidden states to concatenate, and whether to keep the class token.
+    select: Option<(Vec<usize>, bool)>,
+    device: Device,
+}
+
+/// What one tile becomes.
+#[derive(Debug)]
+pub struct VisionOutput {
+    /// `[tokens, width]`: LLaVA's selected feature layers (not normed), class token kept or dropped;
+    /// Idefics3's last hidden state after its norm.
+    pub features: Tensor<2>,
+    /// Everything inside, when asked for.
+    pub recorded: Option<VisionRecording>,
+}
+
+/// The inside of the encoder for one tile.
+#[derive(Debug, Default)]
+pub struct VisionRecording {
+    /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output.
+    pub hidden: Vec<Tensor<2>>,
+    /// `L` times `[heads, tokens, tokens]`, after the softmax.
+    pub pattern: Vec<Tensor<3>>,
+}
+
+impl VisionTower {
+    /// Loads the encoder that `config` describes.
+    ///
+    /// # Errors
+    /// [`WeightError`], naming the key.
+    pub fn load(w: &Weights, config: &VlmConfig, device: &Device) -> Result<Self, WeightError> {
+        let v = &config.vision;
+        let (prefixes, select): (&[&str], _) = match &config.family {
+            Family::Llava { feature_layers, keep_class_token, .. } => (
+                &[
+                    "vision_tower.vision_model.",
+                    "vision_tower.",
+                    "model.vision_tower.vision_model.",
+                    "model.vision_tower.",
+                ],
+                Some((feature_layers.clone(), *keep_class_token)),
+            ),
+            Family::Idefics3 { .. } => (&["model.vision_model.", "vision_model."], None),
+        };
+        let prefix = w.prefix(prefixes, "embeddings.patch_embedding.weight");
+        let clip = select.is_some();
+        let patches = v.grid() * v.grid();
+        let key = |name: &str| format!("{prefix}{name}");
+
+        let filter: Tensor<4> =
+            w.matrix(&key("embeddings.patch_embedding.weight"), [v.width, 3, v.patch_size, v.patch_size])?;
+        let patch_embedding = Linear {
+            weight: filter.reshape([v.width, 3 * v.patch_size * v.patch_size]),
+            bias: if clip { None } else { Some(w.vector(&key("embeddings.patch_embedding.bias"), v.width)?) },
+        };
+        let layer = |n: usize| Layer::load(w, &key(&format!("encoder.layers.{n}.")), v);
+        let needed = select.as_ref().map_or(v.n_layers, |(l, _)| l.iter().copied().max().unwrap_or(0));
+        let mut spare = Vec::new();
+        for n in needed..v.n_layers {
+            if !w.has(&key(&format!("encoder.layers.{n}.self_attn.q_proj.weight"))) {
+                break;
+            }
+            spare.push(layer(n)?);
+            w.list_unused(&key(&format!("encoder.layers.{n}.")));
+        }
+        if clip {
+            w.excuse(&key("post_layernorm.weight"));
+            w.excuse(&key("post_layernorm.bias"));
+        }
+        let norm = |name: &str| LayerNorm::load(w, &key(name), v.width, v.eps);
+        Ok(VisionTower {
+            config: v.clone(),
+            patch_embedding,
+            class_embedding: if clip {
+                Some(w.vector(&key("embeddings.class_embedding"), v.width)?)
+            } else {
+                None
+            },
+            position_embedding: w
+                .matrix(&key("embeddings.position_embedding.weight"), [patches + usize::from(clip), v.width])?
+                .cast(burn::tensor::DType::F32),
+            pre_norm: if clip { Some(norm("pre_layrnorm")?) } else { None },
+            layers: (0..needed).map(layer).collect::<Result<_, _>>()?,
+            spare,
+            post_norm: if clip { None } else { Some(norm("post_layernorm")?) },
+            select,
+            device: device.clone(),
+        })
+    }
+
+    /// Encodes one tile. `pixels` is `[3, image_size, image_size]`, normalised.
+    ///
+    /// # Errors
+    /// [`Cancelled`] between layers.
+    ///
+    /// # Panics
+    /// If `pixels` has another length: the image processor guarantees it.
+    pub fn forward(&self, pixels: &[f32], record: bool, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
+        let mut x = self.patch_embedding.forward(self.patches(pixels));
+        if let Some(class) = &self.class_embedding {
+            x = Tensor::cat(vec![class.clone().unsqueeze(), x], 0);
+        }
+        x = x + self.position_embedding.clone();
+        if let Some(norm) = &self.pre_norm {
+            x = norm.forward(x);
+        }
+        let mut recording = VisionRecording::default();
+        let mut hidden = vec![x.clone()];
+        let spare = if record { self.spare.as_slice() } else { &[] };
+        for layer in self.layers.iter().chain(spare) {
+            cancel.check()?;
+            let (y, pattern) = layer.forward(x, &self.config, record);
+            recording.pattern.extend(pattern);
+            hidden.push(y.clone());
+            x = y;
+        }
+        let features = match &self.select {
+            Some((layers, keep_class)) => {
+                let chosen = layers.iter().map(|&l| hidden[l].clone()).collect();
+                let features = Tensor::cat(chosen, 1);
+                let tokens = features.dims()[0];
+                if *keep_class { features } else { features.narrow(0, 1, tokens - 1) }
+            }
+            None => match &self.post_norm {
+                Some(norm) => norm.forward(x),
+                None => x,
+            },
+        };
+        recording.hidden = hidden;
+        Ok(VisionOutput { features, recorded: record.then_some(recording) })
+    }
+
+    /// `[patches, 3 * patch * patch]`: each patch's pixels in the order of the filter's weights.
+    fn patches(&self, pixels: &[f32]) -> Tensor<2> {
+        let (side, p, grid) = (self.config.image_size, self.config.patch_size, self.config.grid());
+        assert_eq!(pixels.len(), 3 * side * side, "pixels of one tile");
+        let mut out = Vec::with_capacity(grid * grid * 3 * p * p);
+        for row in 0..grid {
+            for col in 0..grid {
+                for channel in 0..3 {
+                    for y in 0..p {
+                        let at = (channel * side + row * p + y) * side + col * p;
+                        out.extend_from_slice(&pixels[at..at + p]);
+                    }
+                }
+            }
+        }
+        Tensor::from_data(TensorData::new(out, [grid * grid, 3 * p * p]), &self.device)
+    }
+
+    /// Number of weights, the unused ones left out.
+    pub fn parameters(&self) -> usize {
+        let v = &self.config;
+        let layer = self.layers.first().map_or(0, Layer::parameters);
+        self.patch_embedding.parameters()
+            + self.position_embedding.shape().num_elements()
+            + v.width * (usize::from(self.class_embedding.is_some()) + 2)
+            + layer * self.layers.len()
+    }
+}
+
+/// One pre-norm encoder layer.
+#[derive(Clone, Debug)]
+struct Layer {
+    norm1: LayerNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Layer {
+    fn load(w: &Weights, prefix: &str, c: &VisionConfig) -> Result<Self, WeightError> {
+        let square =
+            |name: &str| Linear::load(w, &format!("{prefix}self_attn.{name}"), [c.width, c.width], true);
+        let norm = |name: &str| LayerNorm::load(w, &format!("{prefix}{name}"), c.width, c.eps);
+        Ok(Layer {
+            norm1: norm("layer_norm1")?,
+            q: square("q_proj")?,
+            k: square("k_proj")?,
+            v: square("v_proj")?,
+            out: square("out_proj")?,
+            norm2: norm("layer_norm2")?,
+            fc1: Linear::load(w, &format!("{prefix}mlp.fc1"), [c.intermediate, c.width], true)?,
+            fc2: Linear::load(w, &format!("{prefix}mlp.fc2"), [c.width, c.intermediate], true)?,
+        })
+    }
+
+    /// The attention pattern is only made when someone looks: fused attention otherwise.
+    fn forward(&self, x: Tensor<2>, c: &VisionConfig, record: bool) -> (Tensor<2>, Option<Tensor<3>>) {
+        let tokens = x.dims()[0];
+        let h = self.norm1.forward(x.clone());
+        let heads =
+            |t: Tensor<2>| -> Tensor<3> { t.reshape([tokens, c.n_heads, c.head_dim()]).swap_dims(0, 1) };
+        let (q, k, v) =
+            (heads(self.q.forward(h.clone())), heads(self.k.forward(h.clone())), heads(self.v.forward(h)));
+        let (mixed, pattern) = if record {
+            let scores = q.matmul(k.transpose()) * (c.head_dim() as f64).powf(-0.5);
+            let pattern = softmax(scores, 2);
+            (pattern.clone().matmul(v), Some(pattern))
+        } else {
+            let batch = |t: Tensor<3>| -> Tensor<4> { t.unsqueeze() };
+            let mixed = attention(batch(q), batch(k), batch(v), None, None, Default::default());
+            (mixed.squeeze_dim(0), None)
+        };
+        let x = x + self.out.forward(mixed.swap_dims(0, 1).reshape([tokens, c.width]));
+        let h = self.fc1.forward(self.norm2.forward(x.clone()));
+        (x + self.fc2.forward(activate(c.act, h)), pattern)
+    }
+
+    fn parameters(&self) -> usize {
+        let linears = [&self.q, &self.k, &self.v, &self.out, &self.fc1, &self.fc2];
+        let norms = 4 * self.q.weight.dims()[0];
+        linears.iter().map(|l| l.parameters()).sum::<usize>() + norms
+    }
+}

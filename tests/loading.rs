@@ -1,0 +1,222 @@
+//! Folders as they come: shards, tied heads, other key styles, half precision; and folders that must
+//! be refused, by key.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
+use sightline::{
+    device,
+    model::{LoadError, Vlm, weights::WeightDtype},
+    verify::verify,
+};
+
+mod common;
+use common::copy_of;
+
+type Stored = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+fn read(dir: &Path) -> Stored {
+    let bytes = fs::read(dir.join("model.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    stored
+        .tensors()
+        .into_iter()
+        .map(|(n, v)| (n, (v.dtype(), v.shape().to_vec(), v.data().to_vec())))
+        .collect()
+}
+
+fn write(file: &Path, tensors: &Stored) {
+    let views = tensors.iter().map(|(n, (d, s, b))| (n.clone(), TensorView::new(*d, s.clone(), b).unwrap()));
+    safetensors::serialize_to_file(views, None, file).unwrap();
+}
+
+fn edit(dir: &Path, change: impl FnOnce(&mut Stored)) {
+    let mut tensors = read(dir);
+    change(&mut tensors);
+    write(&dir.join("model.safetensors"), &tensors);
+}
+
+fn edit_config(dir: &Path, change: impl FnOnce(&mut Value)) {
+    let file = dir.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    change(&mut config);
+    fs::write(file, config.to_string()).unwrap();
+}
+
+fn load(dir: &Path) -> Result<Vlm, LoadError> {
+    Vlm::load(dir, &device::cpu().device, WeightDtype::F32)
+}
+
+fn refusal(dir: &Path) -> String {
+    load(dir).err().map(|e| e.to_string()).unwrap_or_else(|| panic!("was accepted"))
+}
+
+fn passes(dir: &Path) {
+    let report = verify(dir, &device::cpu()).unwrap();
+    assert!(report.pass, "{report}");
+}
+
+#[test]
+fn shards_are_joined() {
+    let dir = copy_of("tiny-idefics3");
+    let all = read(dir.path());
+    let (mut first, mut second) = (Stored::new(), Stored::new());
+    for (n, (key, value)) in all.iter().enumerate() {
+        let half = if n % 2 == 0 { &mut first } else { &mut second };
+        half.insert(key.clone(), value.clone());
+    }
+    fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    write(&dir.path().join(names[0]), &first);
+    write(&dir.path().join(names[1]), &second);
+    let map: serde_json::Map<String, Value> =
+        all.keys().map(|k| (k.clone(), json!(names[usize::from(second.contains_key(k))]))).collect();
+    let index = dir.path().join("model.safetensors.index.json");
+    fs::write(&index, json!({"weight_map": map}).to_string()).unwrap();
+    passes(dir.path());
+
+    fs::remove_file(dir.path().join(names[1])).unwrap();
+    assert!(refusal(dir.path()).contains(names[1]));
+    fs::write(&index, json!({"weight_map": {"a": "../../etc/passwd"}}).to_string()).unwrap();
+    assert!(refusal(dir.path()).contains("beside it"));
+}
+
+#[test]
+fn keys_of_later_transformers_are_found() {
+    let dir = copy_of("tiny-llava");
+    edit(dir.path(), |t| {
+        *t = std::mem::take(t)
+            .into_iter()
+            .map(|(k, v)| {
+                let k = k.replace("vision_tower.vision_model.", "model.vision_tower.");
+                let k = k.replace("language_model.model.", "model.language_model.");
+                let k = k.replace("language_model.lm_head.", "lm_head.");
+                (
+                    k.replace("multi_modal_projector.", "model.multi_modal_projector.")
+                        .replace("model.model.", "model."),
+                    v,
+                )
+            })
+            .collect();
+    });
+    edit_config(dir.path(), |c| {
+        let theta = c["text_config"]["rope_theta"].take();
+        c["text_config"]["rope_parameters"] = json!({"rope_type": "default", "rope_theta": theta});
+        c["dtype"] = c["torch_dtype"].take();
+    });
+    passes(dir.path());
+}
+
+#[test]
+fn what_the_feature_layer_leaves_unused_is_listed_and_may_be_absent() {
+    let dir = copy_of("tiny-llava");
+    let unused = load(dir.path()).unwrap().unused;
+    assert!(unused.iter().any(|k| k.contains("encoder.layers.2.")), "{unused:?}");
+    assert!(unused.iter().any(|k| k.contains("post_layernorm")), "{unused:?}");
+    edit(dir.path(), |t| {
+        t.retain(|k, _| !k.contains("encoder.layers.2.") && !k.contains("post_layernorm"));
+        t.insert(
+            "vision_tower.vision_model.embeddings.position_ids".to_string(),
+            (Dtype::I64, vec![1], vec![0; 8]),
+        );
+        t.insert(
+            "language_model.model.layers.0.self_attn.rotary_emb.inv_freq".to_string(),
+            (Dtype::F32, vec![1], vec![0; 4]),
+        );
+    });
+    let unused = load(dir.path()).unwrap().unused;
+    assert_eq!(unused.len(), 2, "{unused:?}");
+}
+
+#[test]
+fn a_tied_head_may_be_stored_twice_but_not_differ() {
+    let dir = copy_of("tiny-llava");
+    edit_config(dir.path(), |c| c["tie_word_embeddings"] = json!(true));
+    assert!(refusal(dir.path()).contains("language_model.lm_head.weight"));
+    edit(dir.path(), |t| {
+        let embedding = t["language_model.model.embed_tokens.weight"].clone();
+        t.insert("language_model.lm_head.weight".to_string(), embedding);
+    });
+    let vlm = load(dir.path()).unwrap();
+    assert!(vlm.unused.contains(&"language_model.lm_head.weight".to_string()));
+    edit(dir.path(), |t| {
+        t.remove("language_model.lm_head.weight");
+    });
+    assert_eq!(load(dir.path()).unwrap().parameters(), vlm.parameters());
+}
+
+#[test]
+fn half_precision_files_load_as_either_format() {
+    let dir = copy_of("tiny-idefics3");
+    edit(dir.path(), |t| {
+        for (dtype, _, bytes) in t.values_mut() {
+            *dtype = Dtype::BF16;
+            *bytes = bytes.as_chunks::<4>().0.iter().flat_map(|b| [b[2], b[3]]).collect();
+        }
+    });
+    for dtype in [WeightDtype::F32, WeightDtype::F16] {
+        let vlm = Vlm::load(dir.path(), &device::cpu().device, dtype).unwrap();
+        let pixels = vec![0.1; 3 * 64 * 64];
+        let embeds = vlm.encode_tile(&pixels, &Default::default()).unwrap();
+        let logits = vlm.decoder.unembed(embeds).try_into_vec_as::<f32>().unwrap();
+        assert!(logits.iter().all(|l| l.is_finite()), "{dtype:?}");
+    }
+    edit(dir.path(), |t| {
+        let (_, _, bytes) = t.get_mut("lm_head.weight").unwrap();
+        bytes[..2].copy_from_slice(&half::bf16::from_f32(1e30).to_le_bytes());
+    });
+    let error = Vlm::load(dir.path(), &device::cpu().device, WeightDtype::F16).unwrap_err().to_string();
+    assert!(error.contains("lm_head.weight") && error.contains("float16"), "{error}");
+}
+
+#[test]
+fn wrong_weights_are_refused_by_key() {
+    const KEY: &str = "language_model.model.layers.1.mlp.up_proj.weight";
+    let dir = copy_of("tiny-llava");
+    edit(dir.path(), |t| {
+        t.remove(KEY);
+    });
+    let error = refusal(dir.path());
+    assert!(error.contains(KEY) && error.contains("missing") && error.contains("[160, 64]"), "{error}");
+
+    let dir = copy_of("tiny-llava");
+    edit(dir.path(), |t| t.get_mut(KEY).unwrap().1 = vec![64, 160]);
+    let error = refusal(dir.path());
+    assert!(error.contains(KEY) && error.contains("[64, 160]") && error.contains("[160, 64]"), "{error}");
+
+    // A layer more than config.json has.
+    let dir = copy_of("tiny-llava");
+    edit_config(dir.path(), |c| c["text_config"]["num_hidden_layers"] = json!(3));
+    let error = refusal(dir.path());
+    assert!(
+        error.contains("language_model.model.layers.3.") && error.contains("not in the architecture"),
+        "{error}"
+    );
+
+    let dir = copy_of("tiny-llava");
+    edit(dir.path(), |t| t.get_mut(KEY).unwrap().0 = Dtype::I32);
+    assert!(refusal(dir.path()).contains("expected F32, F16 or BF16"));
+}
+
+#[test]
+fn broken_files_are_refused_by_name() {
+    let dir = copy_of("tiny-llava");
+    let file = dir.path().join("model.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    for keep in [0, 5, 100, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&file, &bytes[..keep]).unwrap();
+        let error = refusal(dir.path());
+        assert!(error.contains("model.safetensors"), "{keep}: {error}");
+    }
+    fs::remove_file(&file).unwrap();
+    assert!(refusal(dir.path()).contains("model.safetensors"));
+
+    for (text, part) in
+        [("", "JSON"), ("[1]", "JSON object"), (r#"{"model_type": "qwen2_vl"}"#, "model_type")]
+    {
+        fs::write(dir.path().join("config.json"), text).unwrap();
+        let error = refusal(dir.path());
+        assert!(error.contains("config.json") && error.contains(part), "{text}: {error}");
+    }
+}

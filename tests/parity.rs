@@ -1,0 +1,81 @@
+//! The tiny reference models: parity on every device, and that a difference is noticed.
+
+use std::{fs, path::Path};
+
+use safetensors::{SafeTensors, tensor::TensorView};
+use sightline::{
+    device::{self, Compute, DeviceChoice},
+    verify::{Report, verify},
+};
+
+mod common;
+use common::{copy_of, fixture, gpu};
+
+fn check(dir: &Path, compute: &Compute) -> Report {
+    verify(dir, compute).unwrap()
+}
+
+#[test]
+fn both_families_match_the_reference_on_the_cpu() {
+    for name in ["tiny-llava", "tiny-idefics3"] {
+        let report = check(&fixture(name), &device::cpu());
+        assert!(report.pass, "{report}");
+        assert!(report.not_checked.is_empty(), "{:?}", report.not_checked);
+        assert!(report.checks.len() > 50);
+    }
+}
+
+#[test]
+fn both_families_match_the_reference_through_wgpu() {
+    let Some(compute) = gpu() else { return };
+    for name in ["tiny-llava", "tiny-idefics3"] {
+        let report = check(&fixture(name), &compute);
+        assert!(report.pass, "{report}");
+    }
+}
+
+/// Rewrites one float of one reference tensor.
+fn tamper(dir: &Path, tensor: &str, index: usize, change: impl Fn(f32) -> f32) {
+    let file = dir.join("reference.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let mut data: Vec<(String, safetensors::Dtype, Vec<usize>, Vec<u8>)> = stored
+        .tensors()
+        .into_iter()
+        .map(|(n, v)| (n, v.dtype(), v.shape().to_vec(), v.data().to_vec()))
+        .collect();
+    let target = data.iter_mut().find(|(n, ..)| n == tensor).unwrap();
+    let at = &mut target.3[index * 4..index * 4 + 4];
+    let value = change(f32::from_le_bytes(at.try_into().unwrap()));
+    at.copy_from_slice(&value.to_le_bytes());
+    let views = data.iter().map(|(n, d, s, b)| (n.clone(), TensorView::new(*d, s.clone(), b).unwrap()));
+    safetensors::serialize_to_file(views, None, &file).unwrap();
+}
+
+#[test]
+fn one_changed_number_fails() {
+    let cases: [(&str, usize, f32); 6] = [
+        ("one/logits", 1234, 0.01),
+        ("one/attn.2", 4 * 33 + 1, 1e-3),
+        ("one/gen.logprob", 7, 0.01),
+        ("one/ko.gen.teacher.kl", 3, 0.01),
+        ("one/vision.selected", 100, 0.01),
+        // A blocked pair must be exactly 0, whatever the tolerance.
+        ("one/ko.all.attn.0", 32 * 33 + 10, 1e-7),
+    ];
+    for (tensor, index, change) in cases {
+        let dir = copy_of("tiny-llava");
+        tamper(dir.path(), tensor, index, |v| v + change);
+        let report = check(dir.path(), &device::cpu());
+        let failed: Vec<_> = report.checks.iter().filter(|c| !c.pass).map(|c| c.tensor.as_str()).collect();
+        assert!(!report.pass && failed.contains(&&tensor["one/".len()..]), "{tensor}: {failed:?}");
+    }
+}
+
+#[test]
+fn no_gpu_is_said_and_not_hidden() {
+    match device::open(DeviceChoice::Gpu) {
+        Ok(compute) => assert!(compute.description.contains("burn-wgpu")),
+        Err(error) => assert!(error.to_string().contains("--device cpu")),
+    }
+}
