@@ -1,11 +1,13 @@
 //! Sightline opens up vision-language models.
 #![doc = "Module map: see ARCHITECTURE.md."]
 
+pub mod app;
 pub mod bundled;
 pub mod colormap;
 pub mod decoding;
 pub mod device;
 pub mod export;
+pub mod gpu;
 pub mod interp;
 pub mod knockout;
 pub mod masks;
@@ -15,4 +17,6 @@ pub mod run;
 pub mod scenes;
 pub mod span;
 pub mod trace;
+pub mod ui;
 pub mod verify;
+pub mod worker;
