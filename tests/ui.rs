@@ -363,7 +363,18 @@ fn grid_map(row: PatternRow, head: Option<usize>, colormap: Colormap) -> Map {
     let patches: Arc<[Patch]> = (0..made_up::GRID * made_up::GRID).map(patch).collect();
     let values = patches.iter().map(|p| heatmap::value(&row, 3, head, p.key as usize));
     let high = values.fold(0.0, f32::max);
-    Map { row, resident: None, patches, layer: 3, head, range: (0.0, high), colormap, opacity: 1.0, slot: 0 }
+    Map {
+        row,
+        resident: None,
+        patches,
+        layer: 3,
+        head,
+        range: (0.0, high),
+        colormap,
+        opacity: 1.0,
+        floor: 1.0,
+        slot: 0,
+    }
 }
 
 fn assert_shows_values(map: &Map, found: &[[u8; 3]]) {

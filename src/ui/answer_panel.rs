@@ -3,7 +3,7 @@
 //! The stripe under a word is its attention to the image in the selected layer. Words that the cut
 //! changed stand out in both answers; words that are not up to date are dim.
 
-use egui::{Align2, Label, Rect, RichText, Sense, Stroke, StrokeKind, TextStyle, Ui, WidgetInfo, vec2};
+use egui::{Label, Rect, RichText, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2};
 
 use crate::{
     knockout::Knockout,
@@ -54,14 +54,15 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
         strip(ui, state, draft, actions, Which::Cut, &changed, &mut hovered);
         if comparable && !lane.busy() {
             let n = changed.iter().filter(|c| **c).count();
-            let text = match (n, kept.iter().filter(|k| !**k).count()) {
+            let lost = kept.iter().filter(|k| !**k).count();
+            let text = match (n, lost) {
                 (0, 0) => "The answer did not change.".to_string(),
-                (0, lost) => format!("{lost} of {} tokens lost.", kept.len()),
-                (n, _) => format!("{n} of {} tokens changed.", kept_cut.len()),
+                _ => format!("{n} of {} tokens are new, {lost} of {} are gone.", kept_cut.len(), kept.len()),
             };
             ui.label(RichText::new(text).small());
         }
     }
+    facts(ui, state);
     if hovered != state.selection.hovered {
         actions.push(Action::Hover(hovered));
     }
@@ -114,7 +115,6 @@ fn strip(
             if response.clicked() {
                 actions.push(Action::Pin(which, at));
             }
-            response.on_hover_ui(|ui| facts(ui, token, at, share, state));
         }
     });
     if let Some(outcome) = lane.done().filter(|_| !lane.busy()).and_then(|v| v.outcome.as_ref()) {
@@ -198,40 +198,29 @@ fn image_share(state: &State, view: &View, row: &Row) -> f32 {
     keys.map(|k| super::heatmap::value(pattern, layer, state.selection.head, k)).sum()
 }
 
-fn facts(ui: &mut Ui, token: &AnswerToken, at: usize, share: Option<f32>, state: &State) {
-    let text = match token.end {
-        true => "end of the answer".to_string(),
-        false => format!("“{}”", token.text),
+/// The word on show in numbers, on a line of its own: a tooltip would cover the chart.
+fn facts(ui: &mut Ui, state: &State) {
+    let (which, shown) = state.selection.shown();
+    let lane = state.runs.lane(which);
+    let word = shown.and_then(|at| Some((lane.tokens().get(at)?.0, lane.view()?, lane.row(at)?.0)));
+    let Some((token, view, row)) = word else {
+        ui.label(RichText::new("Hover a word to see where it looked; click to pin it.").small().weak());
+        return;
     };
-    ui.label(RichText::new(text).strong());
-    ui.label(format!("token {at}, position {}, id {}", token.position, token.id));
-    ui.label(format!("probability {:.1} %", token.logprob.exp() * 100.0));
-    if let Some(share) = share {
-        ui.label(format!(
-            "{:.1} % of its attention is on the image in layer {}",
-            share * 100.0,
-            state.selection.layer
-        ));
-    }
-    if token.top.len() > 1 {
-        ui.separator();
-        egui::Grid::new("top").num_columns(2).spacing([12.0, 2.0]).show(ui, |ui| {
-            for candidate in token.top.iter().take(5) {
-                ui.label(candidate.text.trim());
-                let (rect, _) = ui.allocate_exact_size(vec2(110.0, 12.0), Sense::hover());
-                let p = candidate.logprob.exp();
-                let mut bar = rect.shrink2(vec2(0.0, 2.0));
-                bar.set_width(60.0 * p.clamp(0.0, 1.0));
-                ui.painter().rect_filled(bar, 1.0, theme::accent(ui.visuals()));
-                ui.painter().text(
-                    rect.right_center(),
-                    Align2::RIGHT_CENTER,
-                    format!("{:.1} %", p * 100.0),
-                    TextStyle::Small.resolve(ui.style()),
-                    ui.visuals().text_color(),
-                );
-                ui.end_row();
-            }
-        });
-    }
+    let percent = |p: f32| format!("{:.1} %", p * 100.0);
+    let others = token.top.iter().filter(|c| c.id != token.id).take(4);
+    let others: Vec<String> =
+        others.map(|c| format!("{} {}", c.text.trim(), percent(c.logprob.exp()))).collect();
+    let text = format!(
+        "position {}: probability {}{}; {} of its attention in layer {} is on the image",
+        token.position,
+        percent(token.logprob.exp()),
+        match others.is_empty() {
+            true => String::new(),
+            false => format!(" (else {})", others.join(", ")),
+        },
+        percent(image_share(state, view, row)),
+        state.selection.layer,
+    );
+    ui.add(Label::new(RichText::new(&text).small()).truncate()).on_hover_text(text);
 }

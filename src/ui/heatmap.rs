@@ -62,8 +62,10 @@ pub struct Map {
     pub range: (f32, f32),
     /// Colours.
     pub colormap: Colormap,
-    /// Opacity of the patches.
+    /// Opacity of the highest value.
     pub opacity: f32,
+    /// Share of the opacity that the lowest value keeps: 1 covers the image evenly.
+    pub floor: f32,
     /// Tells maps that are on screen together apart.
     pub slot: u64,
 }
@@ -89,7 +91,9 @@ impl Map {
         for (at, patch) in self.patches.iter().enumerate() {
             let [x0, y0, x1, y1] = patch.rect;
             let place = |x, y| pos2(rect.left() + x * rect.width(), rect.top() + y * rect.height());
-            let color = self.colormap.color(self.share(self.value(at))).gamma_multiply(self.opacity);
+            let share = self.share(self.value(at));
+            let alpha = self.opacity * (self.floor + (1.0 - self.floor) * share);
+            let color = self.colormap.color(share).gamma_multiply(alpha);
             ui.painter().rect_filled(Rect::from_min_max(place(x0, y0), place(x1, y1)), 0.0, color);
         }
     }
@@ -116,11 +120,13 @@ struct Params {
     low: f32,
     high: f32,
     opacity: f32,
+    floor: f32,
     layer: u32,
     head: u32,
     n_heads: u32,
     n_keys: u32,
     srgb_target: u32,
+    pad: [u32; 3],
 }
 
 struct Pipeline {
@@ -219,11 +225,13 @@ impl CallbackTrait for Callback {
             low: map.range.0,
             high: map.range.1,
             opacity: map.opacity,
+            floor: map.floor,
             layer: map.layer as u32,
             head: map.head.map_or(ALL_HEADS, |h| h as u32),
             n_heads: map.row.n_heads as u32,
             n_keys: map.row.n_keys as u32,
             srgb_target: pipeline.srgb_target as u32,
+            pad: [0; 3],
         };
         let buffer = |contents: &[u8], usage| {
             device.create_buffer_init(&wgpu::util::BufferInitDescriptor {

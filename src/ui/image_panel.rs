@@ -21,6 +21,9 @@ use crate::{
 /// Images larger than this are shown smaller; the model always gets them whole.
 const LARGEST_TEXTURE: u32 = 2048;
 
+/// What the lowest value keeps of the opacity when low values fade.
+const FADED: f32 = 0.12;
+
 /// The image as a texture, remade when another image comes.
 #[derive(Default)]
 pub struct Texture {
@@ -79,8 +82,7 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, _actions: &mut Vec<Ac
     draft.place("image", rect);
 
     let response = ui.interact(rect, ui.scope_id().with("image"), Sense::hover());
-    let Some(mut map) = map(state, draft, which, token, view) else { return };
-    map.opacity = if state.map.visible { state.map.opacity } else { 0.0 };
+    let Some(map) = map(state, draft, which, token, view) else { return };
     let bar =
         Rect::from_min_size(pos2(rect.right() + 10.0, rect.top()), vec2(12.0, rect.height().min(320.0)));
     color_bar(ui, &map, bar);
@@ -199,7 +201,8 @@ fn map(
         head,
         range,
         colormap: state.map.colormap,
-        opacity: 1.0,
+        opacity: state.map.opacity,
+        floor: if state.map.fade { FADED } else { 1.0 },
         slot: 0,
     })
 }
@@ -282,7 +285,12 @@ fn color_bar(ui: &Ui, map: &Map, rect: Rect) {
     ui.painter().rect_stroke(rect, 0.0, outline, StrokeKind::Outside);
     let font = TextStyle::Small.resolve(ui.style());
     let (low, high) = map.range;
-    for (t, align) in [(0.0, Align2::LEFT_BOTTOM), (0.5, Align2::LEFT_CENTER), (1.0, Align2::LEFT_TOP)] {
+    let ends = match high > low {
+        true => &[(0.0, Align2::LEFT_BOTTOM), (0.5, Align2::LEFT_CENTER), (1.0, Align2::LEFT_TOP)][..],
+        // One number only, most often 0 under a cut.
+        false => &[(0.0, Align2::LEFT_BOTTOM)],
+    };
+    for &(t, align) in ends {
         let at = pos2(rect.right() + 5.0, rect.bottom() - t * rect.height());
         ui.painter().text(at, align, number(low + t * (high - low)), font.clone(), ui.visuals().text_color());
     }

@@ -47,6 +47,7 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
                 }
             });
             colours.response.accessible_name("colours");
+            ui.checkbox(&mut map.fade, "fade low").on_hover_text("Low values let more of the image through");
             ui.checkbox(&mut map.shared_range, "one range for all layers").on_hover_text(
                 "On: colours mean the same in every layer of this word, from 0 to the largest value.\n\
                  Off: each map uses all colours, from its own smallest to its own largest value.",

@@ -63,6 +63,8 @@ pub struct MapSettings {
     pub colormap: Colormap,
     /// 0 shows the image alone, 1 the map alone.
     pub opacity: f32,
+    /// Low values let more of the image through.
+    pub fade: bool,
     /// One colour range for all layers of a token, from 0; else each map's own.
     pub shared_range: bool,
     /// Of a tiled image: the tiles rather than the view of the whole.
@@ -75,7 +77,8 @@ impl Default for MapSettings {
     fn default() -> Self {
         MapSettings {
             colormap: Colormap::default(),
-            opacity: 0.65,
+            opacity: 0.75,
+            fade: true,
             shared_range: true,
             tiles: true,
             visible: true,
