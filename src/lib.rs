@@ -5,6 +5,7 @@ pub mod bundled;
 pub mod colormap;
 pub mod decoding;
 pub mod device;
+pub mod eval;
 pub mod export;
 pub mod interp;
 pub mod knockout;
