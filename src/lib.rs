@@ -1,12 +1,14 @@
 //! Sightline opens up vision-language models.
 #![doc = "Module map: see ARCHITECTURE.md."]
 
+pub mod app;
 pub mod bundled;
 pub mod colormap;
 pub mod decoding;
 pub mod device;
 pub mod eval;
 pub mod export;
+pub mod gpu;
 pub mod interp;
 pub mod knockout;
 pub mod masks;
@@ -16,4 +18,6 @@ pub mod run;
 pub mod scenes;
 pub mod span;
 pub mod trace;
+pub mod ui;
 pub mod verify;
+pub mod worker;

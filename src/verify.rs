@@ -169,6 +169,7 @@ struct CaseFacts {
     #[serde(rename = "T")]
     prompt_len: usize,
     visual_positions: Vec<usize>,
+    question_rows: Vec<usize>,
     last_row: usize,
     #[serde(rename = "gen")]
     generation: GenFacts,
@@ -287,7 +288,12 @@ impl<'a> Case<'a> {
         let tokens = &self.facts.generation.tokens;
         let stored: Vec<u32> =
             self.find("gen.tokens").map(|s| s.values.iter().map(|&v| v as u32).collect()).unwrap_or_default();
+        // Text after the last visual token (Idefics3: and its closing token), without the last row.
+        let closing = usize::from(matches!(self.vlm.config.family, Family::Idefics3 { .. }));
+        let question: Vec<usize> =
+            visual.last().map_or(Vec::new(), |last| (last + 1 + closing..ids.len() - 1).collect());
         let wrong: Vec<&str> = [
+            ("question_rows", self.facts.question_rows == question),
             ("T", self.facts.prompt_len == ids.len()),
             ("visual_positions", self.facts.visual_positions == visual),
             ("last_row", self.facts.last_row + 1 == ids.len()),

@@ -5,6 +5,7 @@ mod eval;
 mod run;
 mod scenes;
 mod verify;
+mod window;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
@@ -19,6 +20,8 @@ use sightline::{device::DeviceChoice, model::weights::WeightDtype};
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    window: window::Args,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +59,7 @@ impl ModelArgs {
 /// Does what the arguments ask.
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     match args.command {
-        None => Err("no window yet".into()),
+        None => window::run(args.window),
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Scenes(args)) => scenes::run(args),

@@ -1,0 +1,10 @@
+// Colour maps as polynomials of degree 6. Mirrors src/ui/colormap.rs, which holds the coefficients
+// and their source: they arrive in a uniform, so that both sides evaluate the same numbers.
+
+fn colormap(coefficients: array<vec4<f32>, 7>, t_raw: f32) -> vec3<f32> {
+    let t = clamp(t_raw, 0.0, 1.0);
+    let c = coefficients;
+    let rgb = c[0].xyz
+        + t * (c[1].xyz + t * (c[2].xyz + t * (c[3].xyz + t * (c[4].xyz + t * (c[5].xyz + t * c[6].xyz)))));
+    return clamp(rgb, vec3(0.0), vec3(1.0));
+}

@@ -1,0 +1,77 @@
+//! Colours and spacing, for dark and light.
+
+use egui::{Color32, Context, FontFamily, FontId, TextStyle, Theme, Visuals};
+
+use crate::span::Span;
+
+/// Sets fonts, spacing and visuals of both themes.
+pub fn install(ctx: &Context) {
+    ctx.all_styles_mut(|style| {
+        let sizes = [
+            (TextStyle::Small, 11.5),
+            (TextStyle::Body, 14.0),
+            (TextStyle::Button, 14.0),
+            (TextStyle::Heading, 16.0),
+        ];
+        for (name, size) in sizes {
+            style.text_styles.insert(name, FontId::new(size, FontFamily::Proportional));
+        }
+        style.text_styles.insert(TextStyle::Monospace, FontId::new(13.0, FontFamily::Monospace));
+        style.spacing.item_spacing = egui::vec2(8.0, 6.0);
+        style.spacing.button_padding = egui::vec2(8.0, 3.0);
+        style.spacing.interact_size.y = 24.0;
+    });
+    let mut dark = Visuals::dark();
+    dark.panel_fill = Color32::from_gray(24);
+    dark.window_fill = Color32::from_gray(30);
+    dark.extreme_bg_color = Color32::from_gray(14);
+    dark.faint_bg_color = Color32::from_gray(32);
+    dark.override_text_color = Some(Color32::from_gray(215));
+    dark.selection.bg_fill = Color32::from_rgb(38, 84, 124);
+    ctx.set_visuals_of(Theme::Dark, dark);
+    let mut light = Visuals::light();
+    light.panel_fill = Color32::from_gray(247);
+    light.extreme_bg_color = Color32::WHITE;
+    light.faint_bg_color = Color32::from_gray(238);
+    light.override_text_color = Some(Color32::from_gray(30));
+    light.selection.bg_fill = Color32::from_rgb(172, 209, 240);
+    ctx.set_visuals_of(Theme::Light, light);
+}
+
+/// The colour of a span, the same in every panel. After Okabe and Ito, told apart by most
+/// colour-blind readers.
+pub fn span_color(span: Span) -> Color32 {
+    match span {
+        Span::Bos => Color32::from_rgb(128, 128, 128),
+        Span::System => Color32::from_rgb(176, 160, 140),
+        Span::Markers => Color32::from_rgb(204, 121, 167),
+        Span::Visual => Color32::from_rgb(230, 159, 0),
+        Span::Question => Color32::from_rgb(86, 180, 233),
+        Span::Last => Color32::from_rgb(0, 114, 178),
+        Span::Answer => Color32::from_rgb(0, 158, 115),
+    }
+}
+
+/// Marks what a cut blocks or changed.
+pub fn cut_color(visuals: &Visuals) -> Color32 {
+    match visuals.dark_mode {
+        true => Color32::from_rgb(240, 110, 90),
+        false => Color32::from_rgb(190, 50, 30),
+    }
+}
+
+/// Marks what is not up to date.
+pub fn stale_color(visuals: &Visuals) -> Color32 {
+    match visuals.dark_mode {
+        true => Color32::from_rgb(220, 180, 80),
+        false => Color32::from_rgb(150, 105, 0),
+    }
+}
+
+/// The outline of what is selected.
+pub fn accent(visuals: &Visuals) -> Color32 {
+    match visuals.dark_mode {
+        true => Color32::from_rgb(120, 190, 255),
+        false => Color32::from_rgb(20, 100, 180),
+    }
+}

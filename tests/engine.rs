@@ -1,0 +1,162 @@
+//! Runs on the bundled model, through the same door as the window.
+
+use sightline::{
+    bundled, device,
+    interp::flow,
+    model::{Cancel, image as model_image, weights::WeightDtype},
+    run::{Engine, Replacement, RunError, RunSpec, Seen},
+    span::Span,
+    trace::{Stop, Trace},
+};
+
+const QUESTION: &str = "what is the background?";
+
+fn engine() -> Engine {
+    Engine::load(&bundled::model(), &device::cpu(), WeightDtype::F32).unwrap()
+}
+
+fn see(engine: &Engine) -> Seen {
+    let image = model_image::open(&bundled::sample_image()).unwrap();
+    engine.see(engine.process(&image).unwrap(), &Cancel::default(), &mut |_, _| {}).unwrap()
+}
+
+fn run(engine: &Engine, seen: &Seen, spec: &RunSpec) -> Result<Trace, RunError> {
+    engine.run(spec, &[seen], &Cancel::default(), &mut |_| {})
+}
+
+fn cut(spec: &RunSpec, knockouts: &[&str]) -> RunSpec {
+    RunSpec { knockouts: knockouts.iter().map(|k| k.parse().unwrap()).collect(), ..spec.clone() }
+}
+
+fn patterns(trace: &Trace) -> Vec<f32> {
+    trace.pattern.iter().flat_map(|row| row.data.iter().copied()).collect()
+}
+
+#[test]
+fn spans_cover_the_prompt_once_and_visual_tokens_carry_their_patch() {
+    let engine = engine();
+    let trace = run(&engine, &see(&engine), &RunSpec::ask(QUESTION, 8)).unwrap();
+    let visual: Vec<_> = trace.prompt.iter().filter(|t| t.span == Span::Visual).collect();
+    let side = engine.vlm.config.token_grid();
+    assert_eq!(visual.len(), side * side);
+    for (i, token) in visual.iter().enumerate() {
+        let place = token.visual.unwrap();
+        let cell = place.cell.unwrap();
+        assert_eq!((place.image, place.tile, cell.row, cell.col), (0, 0, i / side, i % side));
+    }
+    assert_eq!(trace.prompt[0].span, Span::Bos);
+    assert_eq!(trace.prompt.last().unwrap().span, Span::Last);
+    let question: String =
+        trace.prompt.iter().filter(|t| t.span == Span::Question).map(|t| t.text.as_str()).collect();
+    assert_eq!(question.replace(' ', ""), QUESTION.replace(' ', ""));
+    for (s, token) in trace.answer.iter().enumerate() {
+        assert_eq!(token.position, trace.prompt.len() + s);
+        assert_eq!(trace.pattern[s].n_keys, token.position);
+    }
+}
+
+#[test]
+fn every_row_and_every_flow_sums_to_one() {
+    let engine = engine();
+    let trace =
+        run(&engine, &see(&engine), &cut(&RunSpec::ask(QUESTION, 8), &["answer -> visual @ 1-3"])).unwrap();
+    for row in &trace.pattern {
+        for values in row.data.chunks(row.n_keys) {
+            assert!((values.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+        for (layer, shares) in flow::of_row(row, |key| trace.span(key)).into_iter().enumerate() {
+            assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            assert_eq!(shares[Span::Visual.index()] == 0.0, (1..=3).contains(&layer), "layer {layer}");
+        }
+    }
+    assert_eq!(trace.knockouts[0].blocked_mass, 0.0);
+}
+
+#[test]
+fn without_cuts_a_run_repeats_bit_for_bit() {
+    let engine = engine();
+    let seen = see(&engine);
+    let spec = RunSpec::ask(QUESTION, 8);
+    let (a, b) = (run(&engine, &seen, &spec).unwrap(), run(&engine, &seen, &spec).unwrap());
+    let acausal = run(&engine, &seen, &cut(&spec, &["bos -> visual @ all"])).unwrap();
+    assert_eq!(acausal.knockouts[0].total_pairs(), 0);
+    for other in [b, acausal] {
+        assert_eq!(a.answer, other.answer);
+        assert_eq!(patterns(&a), patterns(&other));
+    }
+}
+
+#[test]
+fn a_forced_answer_is_scored_as_it_was_generated() {
+    let engine = engine();
+    let seen = see(&engine);
+    let spec = RunSpec::ask(bundled::PROMPT, 12);
+    let free = run(&engine, &seen, &spec).unwrap();
+    let ids: Vec<u32> = free.answer.iter().map(|t| t.id).collect();
+    let forced = run(&engine, &seen, &RunSpec { forced_answer: Some(ids), ..spec }).unwrap();
+    assert_eq!(forced.stop, Stop::Forced);
+    for (a, b) in free.answer.iter().zip(&forced.answer) {
+        assert_eq!((a.id, &a.text), (b.id, &b.text));
+        assert!((a.logprob - b.logprob).abs() < 2e-4);
+    }
+    let far = patterns(&free).iter().zip(patterns(&forced)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far <= 1e-5, "{far}");
+}
+
+#[test]
+fn replacing_an_embedding_changes_the_run_and_bad_ones_are_refused() {
+    let engine = engine();
+    let seen = see(&engine);
+    let spec = RunSpec::ask(QUESTION, 4);
+    let width = engine.info.width;
+    let zero = |position, width| Replacement { position, embedding: vec![0.0; width] };
+    let baseline = run(&engine, &seen, &spec).unwrap();
+    let all = (1..100).map(|p| zero(p, width)).collect();
+    let ablated = run(&engine, &seen, &RunSpec { replace: all, ..spec.clone() }).unwrap();
+    assert_ne!(patterns(&baseline), patterns(&ablated));
+    for bad in [zero(9999, width), zero(3, width + 1)] {
+        let outcome = run(&engine, &seen, &RunSpec { replace: vec![bad], ..spec.clone() });
+        assert!(matches!(outcome, Err(RunError::Spec { .. })));
+    }
+}
+
+#[test]
+fn what_cannot_run_is_refused_with_its_reason_and_the_engine_lives_on() {
+    let engine = engine();
+    let seen = see(&engine);
+    let error = |spec: &RunSpec| run(&engine, &seen, spec).map(|_| ()).unwrap_err().to_string();
+    assert!(error(&RunSpec::ask("  ", 8)).contains("prompt is empty"));
+    let long = "duck ".repeat(engine.info.context);
+    assert!(error(&RunSpec::ask(&long, 8)).contains("context holds"));
+    assert!(error(&RunSpec::ask(QUESTION, 0)).contains("answer's length"));
+    let spec = RunSpec::ask(QUESTION, 8);
+    assert!(error(&cut(&spec, &["answer -> visual @ 99"])).contains("layer 99"));
+    assert!(error(&cut(&spec, &["answer -> visual[500] @ 0"])).contains("visual 500"));
+    assert!(error(&cut(&spec, &["last -> all @ 0"])).contains("nothing to look at"));
+    assert!(run(&engine, &seen, &spec).is_ok());
+}
+
+#[test]
+fn words_outside_the_vocabulary_are_named() {
+    let engine = engine();
+    assert_eq!(engine.prompts.unknown_words("is there a zeppelin, a Zeppelin?"), ["zeppelin", "Zeppelin"]);
+    assert!(engine.prompts.unknown_words(QUESTION).is_empty());
+}
+
+#[test]
+fn a_cancelled_run_keeps_what_there_was() {
+    let engine = engine();
+    let seen = see(&engine);
+    let cancel = Cancel::default();
+    let mut tokens = 0;
+    let trace = engine.run(&RunSpec::ask(bundled::PROMPT, 64), &[&seen], &cancel, &mut |event| {
+        if matches!(event, sightline::run::RunEvent::Token(..)) {
+            tokens += 1;
+            if tokens == 3 {
+                cancel.cancel();
+            }
+        }
+    });
+    let trace = trace.unwrap();
+    assert_eq!((trace.stop, trace.answer.len()), (Stop::Cancelled, 3));
+}

@@ -1,0 +1,202 @@
+//! A made-up model and made-up runs: every number follows from its place, so pictures repeat.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::sync::Arc;
+
+use image::{Rgb, RgbImage};
+use sightline::{
+    knockout::{Cut, Scope},
+    span::Span,
+    trace::{
+        AnswerToken, Candidate, Cell, KnockoutReport, ModelInfo, PatternRow, PromptToken, Stop, Timing,
+        Trace, VisualRef,
+    },
+    worker::{Ask, ImageView},
+};
+
+/// Side of the token grid.
+pub const GRID: usize = 12;
+/// Decoder layers.
+pub const LAYERS: usize = 8;
+/// Heads a layer.
+pub const HEADS: usize = 4;
+
+/// The made-up model.
+pub fn model() -> ModelInfo {
+    ModelInfo {
+        name: "made-up".into(),
+        sha256: "0".repeat(64),
+        family: "llava".into(),
+        n_layers: LAYERS,
+        n_heads: HEADS,
+        n_kv_heads: HEADS,
+        width: 128,
+        vocabulary: 130,
+        context: 1024,
+        parameters: 2_412_345,
+    }
+}
+
+/// A picture with a red disc at the top left, a blue one at the right, and sand around them.
+pub fn image() -> ImageView {
+    let pixels = RgbImage::from_fn(192, 192, |x, y| {
+        let disc = |cx: i32, cy: i32, r: i32| (x as i32 - cx).pow(2) + (y as i32 - cy).pow(2) < r * r;
+        match (disc(56, 56, 26), disc(140, 104, 30)) {
+            (true, _) => Rgb([200, 40, 40]),
+            (_, true) => Rgb([50, 80, 200]),
+            _ => Rgb([210, 190, 140]),
+        }
+    });
+    let side = 192.0 / GRID as f32;
+    let patch = |i: usize| {
+        let (x, y) = ((i % GRID) as f32 * side, (i / GRID) as f32 * side);
+        [x, y, x + side, y + side]
+    };
+    ImageView {
+        name: "two discs".into(),
+        pixels: Arc::new(pixels),
+        geometry: "192x192, 12x12 patches of 16".into(),
+        patches: (0..GRID * GRID).map(patch).collect(),
+        global: vec![true; GRID * GRID],
+    }
+}
+
+/// The prompt of a question: bos, template, image, question, template, last.
+pub fn prompt(question: &str) -> Vec<PromptToken> {
+    let mut prompt = Vec::new();
+    let mut push = |text: &str, span, visual| {
+        let position = prompt.len();
+        let id = text.bytes().fold(7, |id: u32, b| (id * 31 + b as u32) % 130);
+        prompt.push(PromptToken { position, id, text: text.to_string(), span, visual });
+    };
+    push("<s>", Span::Bos, None);
+    push("user", Span::System, None);
+    push(":", Span::System, None);
+    for i in 0..GRID * GRID {
+        push(
+            "<image>",
+            Span::Visual,
+            Some(VisualRef { image: 0, tile: 0, cell: Some(Cell { row: i / GRID, col: i % GRID }) }),
+        );
+    }
+    question.split_whitespace().for_each(|word| push(word, Span::Question, None));
+    push("assistant", Span::System, None);
+    push(":", Span::Last, None);
+    prompt
+}
+
+/// The answer: another one once the middle layers are cut.
+pub fn words(cut_layers: usize) -> &'static [&'static str] {
+    match cut_layers {
+        0 => &["a", "red", "ball", "at", "the", "top", "left", "and", "a", "blue", "ball", "on", "sand", "."],
+        1..=2 => {
+            &["a", "red", "ball", "at", "the", "top", "left", "and", "a", "red", "ball", "on", "sand", "."]
+        }
+        _ => &["a", "duck", "at", "the", "top", "on", "sand", "."],
+    }
+}
+
+/// What a cut asks for, resolved.
+pub fn cuts(ask: &Ask, prompt: &[PromptToken]) -> Vec<Cut> {
+    let spans: Vec<Span> = prompt.iter().map(|t| t.span).collect();
+    let scope = Scope { spans: &spans, max_new: ask.max_new, n_layers: LAYERS, n_heads: HEADS };
+    ask.knockouts.iter().map(|k| k.resolve(&scope).expect("a valid knockout")).collect()
+}
+
+/// Token and row number `s` of an answer.
+pub fn step(prompt: &[PromptToken], cuts: &[Cut], s: usize) -> Option<(AnswerToken, PatternRow)> {
+    let cut_layers = (0..LAYERS).filter(|&l| cuts.iter().any(|c| c.layers[l])).count();
+    let words = words(cut_layers);
+    let (text, end) = match s.cmp(&words.len()) {
+        std::cmp::Ordering::Less => (format!(" {}", words[s]), false),
+        std::cmp::Ordering::Equal => ("</s>".to_string(), true),
+        std::cmp::Ordering::Greater => return None,
+    };
+    let n_keys = prompt.len() + s;
+    let row = prompt.len() - 1 + s;
+    let mut data = Vec::with_capacity(LAYERS * HEADS * n_keys);
+    for layer in 0..LAYERS {
+        for head in 0..HEADS {
+            let mut keys: Vec<f32> = (0..n_keys).map(|key| weight(prompt, s, layer, head, key)).collect();
+            for (key, value) in keys.iter_mut().enumerate() {
+                if cuts.iter().any(|c| c.layers[layer] && c.heads[head] && c.blocks(row, key)) {
+                    *value = 0.0;
+                }
+            }
+            let sum: f32 = keys.iter().sum();
+            data.extend(keys.iter().map(|v| v / sum));
+        }
+    }
+    let id = text.bytes().fold(3, |id: u32, b| (id * 31 + b as u32) % 130);
+    let token = AnswerToken {
+        position: prompt.len() + s,
+        id,
+        text: text.clone(),
+        span: Span::Answer,
+        logprob: -0.05 - 0.1 * (s % 3) as f32,
+        top: vec![
+            Candidate { id, text, logprob: -0.05 - 0.1 * (s % 3) as f32 },
+            Candidate { id: 9, text: " duck".into(), logprob: -3.5 },
+            Candidate { id: 11, text: " bus".into(), logprob: -4.5 },
+        ],
+        end,
+    };
+    Some((token, PatternRow { n_layers: LAYERS, n_heads: HEADS, n_keys, data: data.into() }))
+}
+
+/// Unnormalised attention: early layers look at everything, middle ones at a disc, late ones at
+/// text.
+fn weight(prompt: &[PromptToken], s: usize, layer: usize, head: usize, key: usize) -> f32 {
+    let Some(token) = prompt.get(key) else { return 2.0 + layer as f32 };
+    match token.visual {
+        Some(VisualRef { cell: Some(Cell { row, col }), .. }) => {
+            let (cy, cx) = if s < 8 { (3.0, 3.0) } else { (6.0, 8.2) };
+            let shift = head as f32 * 0.6 - 0.9;
+            let d2 = (row as f32 - cy - shift).powi(2) + (col as f32 - cx + shift).powi(2);
+            let focus = 1.0 - ((layer as f32 - 3.5) / 3.5).powi(2);
+            0.08 + 1.5 * focus * (-d2 / 4.0).exp()
+        }
+        _ if token.span == Span::Bos => 6.0 + 2.0 * head as f32,
+        _ => 1.0 + layer as f32 * 0.5,
+    }
+}
+
+/// The whole run.
+pub fn trace(ask: &Ask) -> Trace {
+    let prompt = prompt(&ask.prompt);
+    let cuts = cuts(ask, &prompt);
+    let steps: Vec<_> = (0..ask.max_new).map_while(|s| step(&prompt, &cuts, s)).collect();
+    let reports = ask.knockouts.iter().zip(&cuts).map(|(knockout, cut)| {
+        let pairs = |layer: usize| match cut.layers[layer] {
+            true => (0..steps.len())
+                .map(|s| {
+                    (0..prompt.len() + s).filter(|&k| cut.blocks(prompt.len() - 1 + s, k)).count() as u64
+                })
+                .sum(),
+            false => 0,
+        };
+        KnockoutReport {
+            text: knockout.to_string(),
+            pairs: (0..LAYERS).map(pairs).collect(),
+            blocked_mass: 0.0,
+        }
+    });
+    Trace {
+        model: model(),
+        device: "CPU (burn-flex)".into(),
+        dtype: "f32 throughout".into(),
+        knockouts: reports.collect(),
+        stop: if steps.last().is_some_and(|(t, _)| t.end) { Stop::End } else { Stop::MaxNew },
+        timing: Timing {
+            load: std::time::Duration::from_millis(120),
+            encode: std::time::Duration::from_millis(60),
+            prefill: std::time::Duration::from_millis(45),
+            decode: std::time::Duration::from_millis(210),
+            decode_steps: steps.len().saturating_sub(1),
+        },
+        answer: steps.iter().map(|(t, _)| t.clone()).collect(),
+        pattern: steps.into_iter().map(|(_, row)| row).collect(),
+        prompt,
+    }
+}
