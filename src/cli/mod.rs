@@ -1,9 +1,9 @@
 //! Subcommands, one file each, and what they share: progress on stderr, a summary on stdout, errors
 //! as text. Exit codes: 0 done, 1 a check failed, 2 unusable input.
 
+mod eval;
 mod run;
 mod scenes;
-
 mod verify;
 mod window;
 
@@ -32,6 +32,8 @@ enum Command {
     Run(run::Args),
     /// Generate images whose truth is known: masks, descriptions, questions.
     Scenes(scenes::Args),
+    /// Ask the questions of a scenes folder, or of any COCO-format folder, and score the answers.
+    Eval(eval::Args),
 }
 
 /// Where and how a model runs.
@@ -61,6 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Scenes(args)) => scenes::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
     }
 }
 
