@@ -8,6 +8,15 @@ use std::path::PathBuf;
 /// The question asked at the first start.
 pub const PROMPT: &str = "describe this image.";
 
+/// Questions of the kinds that the bundled model was trained on.
+pub const QUESTIONS: [&str; 5] = [
+    PROMPT,
+    "is there a duck?",
+    "what is at the top left?",
+    "how many objects are there?",
+    "what is the background?",
+];
+
 /// The folder of everything bundled.
 pub fn assets() -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("assets")));
@@ -30,4 +39,13 @@ pub fn scenes() -> PathBuf {
 /// The scene shown at the first start.
 pub fn sample_image() -> PathBuf {
     scenes().join("images").join("000000.png")
+}
+
+/// The sample scenes' images, by name; none when the folder is not there.
+pub fn scene_images() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(scenes().join("images")).into_iter().flatten().flatten();
+    let mut images: Vec<PathBuf> =
+        entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "png")).collect();
+    images.sort();
+    images
 }

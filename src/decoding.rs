@@ -34,6 +34,7 @@ pub enum DecodingError {
 }
 
 /// A sequence in progress.
+#[derive(Clone)]
 pub struct Decoding<'a> {
     vlm: &'a Vlm,
     cuts: &'a [Cut],
@@ -75,6 +76,12 @@ impl<'a> Decoding<'a> {
             pairs: vec![vec![0; text.n_layers]; cuts.len()],
             blocked_mass: vec![0.0; cuts.len()],
         })
+    }
+
+    /// The same sequence so far, to be continued apart: what several sequences share is run once.
+    /// The cache's tensors are shared too, until one side appends to them.
+    pub fn fork(&self) -> Self {
+        self.clone()
     }
 
     /// Runs rows that continue the sequence at consecutive positions; the hooks' cuts are set here.
@@ -124,6 +131,16 @@ impl<'a> Decoding<'a> {
             Row { logits: logits.to_vec(), pattern: pattern.reshape([layers, heads, keys]) }
         };
         Ok(flat.chunks(vocabulary).enumerate().map(|(s, logits)| row(s, logits)).collect())
+    }
+
+    /// Runs rows and returns the last one's logits, `[vocabulary]`, for callers that need no pattern.
+    ///
+    /// # Errors
+    /// [`DecodingError`].
+    pub fn logits(&mut self, embeds: Tensor<2>) -> Result<Vec<f32>, DecodingError> {
+        let resid = self.pass(embeds, Hooks::default())?.resid;
+        let rows = resid.dims()[0];
+        host(self.vlm.decoder.unembed(resid.narrow(0, rows - 1, 1)))
     }
 
     /// Per cut: blocked pairs a layer so far, and the largest value left on any of them.

@@ -6,6 +6,7 @@ pub mod bundled;
 pub mod colormap;
 pub mod decoding;
 pub mod device;
+pub mod eval;
 pub mod export;
 pub mod gpu;
 pub mod interp;

@@ -366,8 +366,13 @@ impl Engine {
         knockouts.iter().map(resolve).collect()
     }
 
+    /// Whether a token ends an answer.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.end_ids.contains(&id)
+    }
+
     /// `[prompt, width]`: token embeddings, visual positions filled, replacements made.
-    fn embeds(
+    pub(crate) fn embeds(
         &self,
         prompt: &Prompt,
         images: &[&Seen],

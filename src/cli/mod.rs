@@ -1,10 +1,11 @@
 //! Subcommands, one file each, and what they share: progress on stderr, a summary on stdout, errors
 //! as text. Exit codes: 0 done, 1 a check failed, 2 unusable input.
 
+mod eval;
 mod run;
 mod scenes;
-
 mod verify;
+mod window;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
@@ -19,6 +20,8 @@ use sightline::{device::DeviceChoice, model::weights::WeightDtype};
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    window: window::Args,
 }
 
 #[derive(Debug, Subcommand)]
@@ -29,6 +32,8 @@ enum Command {
     Run(run::Args),
     /// Generate images whose truth is known: masks, descriptions, questions.
     Scenes(scenes::Args),
+    /// Ask the questions of a scenes folder, or of any COCO-format folder, and score the answers.
+    Eval(eval::Args),
 }
 
 /// Where and how a model runs.
@@ -54,10 +59,11 @@ impl ModelArgs {
 /// Does what the arguments ask.
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     match args.command {
-        None => Err("no window yet".into()),
+        None => window::run(args.window),
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Scenes(args)) => scenes::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
     }
 }
 

@@ -22,6 +22,7 @@ use sightline::{
 use super::{ModelArgs, bar};
 
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,

@@ -2,32 +2,47 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use sightline::{app, bundled, run::RunSpec};
+use sightline::{app, bundled, run::RunSpec, worker::ImageSource};
 
-use super::{ModelArgs, run};
+use super::{ModelArgs, run::headless};
 
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Image to open; a sample scene if left out.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// First question.
+    #[arg(long, value_name = "TEXT", default_value = bundled::PROMPT)]
+    prompt: String,
+    /// Longest answer, in tokens.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    max_new: usize,
 }
 
 /// Where the job without a display leaves its files.
 const OUT: &str = "sightline-out";
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let image = args.image.clone().unwrap_or_else(bundled::sample_image);
-    let options =
-        app::Options { model: args.model.folder(), image: image.clone(), device: args.model.device, dtype: args.model.dtype };
+    let image = args.image.unwrap_or_else(bundled::sample_image);
+    let options = app::Options {
+        model: args.model.folder(),
+        image: ImageSource::Path(image.clone()),
+        prompt: args.prompt.clone(),
+        max_new: args.max_new,
+        device: args.model.device,
+        dtype: args.model.dtype,
+        scenes: bundled::scene_images(),
+        questions: bundled::QUESTIONS.map(String::from).to_vec(),
+    };
     match app::run(options) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(app::AppError::NoDisplay(why)) => {
             eprintln!("no window can be opened here ({why}): doing the same without one");
-            let spec = RunSpec::ask(bundled::PROMPT, 64);
-            run::headless(&args.model, &image, &spec, true, OUT.as_ref())
+            let spec = RunSpec::ask(&args.prompt, args.max_new);
+            headless(&args.model, &image, &spec, true, OUT.as_ref())
         }
         Err(error) => Err(error.into()),
     }

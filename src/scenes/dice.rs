@@ -1,4 +1,4 @@
-//! The random stream of one scene.
+//! The random stream of one scene; `eval` draws its polls and resamples from it too.
 //!
 //! ChaCha8 keyed by the world's seed, one stream per scene, so that scene 7 needs no scene 6 and threads change
 //! nothing. Draws are made from raw words here, not by `rand`'s distributions, whose results may change between
@@ -7,7 +7,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-pub(super) struct Dice(ChaCha8Rng);
+pub(crate) struct Dice(ChaCha8Rng);
 
 impl Dice {
     pub fn new(seed: u64, index: u64) -> Self {

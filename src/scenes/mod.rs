@@ -16,7 +16,7 @@
 //! Knows nothing of models, tokens or windows.
 
 pub mod backgrounds;
-mod dice;
+pub(crate) mod dice;
 mod folder;
 pub mod objects;
 mod paint;

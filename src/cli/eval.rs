@@ -1,0 +1,98 @@
+//! `sightline eval`.
+
+use std::{
+    error::Error,
+    fs::File,
+    io::{BufWriter, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use sightline::{
+    bundled, device,
+    eval::{
+        EvalOptions, Images, Report, evaluate,
+        folder::{Folder, FolderOptions, POLL},
+    },
+    model::Cancel,
+    run::Engine,
+};
+
+use super::{ModelArgs, bar};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Folder that `sightline scenes` wrote, or any in COCO's format; the bundled scenes if left out.
+    #[arg(long, value_name = "DIR")]
+    scenes: Option<PathBuf>,
+    /// COCO annotations to ask about, instead of the folder's own scenes.jsonl or annotations.json.
+    #[arg(long, value_name = "FILE")]
+    annotations: Option<PathBuf>,
+    /// Only the first N images.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Control: a mid grey picture instead of every image.
+    #[arg(long, conflicts_with = "shuffle")]
+    blank: bool,
+    /// Control: every image with the questions of the one before it.
+    #[arg(long)]
+    shuffle: bool,
+    /// What asks for a description; "" asks for none.
+    #[arg(long, value_name = "TEXT", default_value = bundled::PROMPT)]
+    describe: String,
+    /// What asks for a class where a folder has no questions of its own.
+    #[arg(long, value_name = "TEXT", default_value = POLL)]
+    poll: String,
+    /// Longest description, in tokens.
+    #[arg(long, value_name = "N", default_value_t = EvalOptions::default().max_description)]
+    max_new: usize,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Also write every answer into this file, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    let dir = args.scenes.unwrap_or_else(bundled::scenes);
+    let options = FolderOptions { annotations: args.annotations, poll: args.poll, limit: args.limit };
+    // The folder first: a mistake there should not wait for a model to load.
+    let folder = Folder::open(&dir, &options)?;
+    let options = EvalOptions {
+        images: match (args.blank, args.shuffle) {
+            (true, _) => Images::Blank,
+            (_, true) => Images::Shuffled,
+            _ => Images::Own,
+        },
+        describe: args.describe,
+        max_description: args.max_new,
+        ..EvalOptions::default()
+    };
+    let compute = device::open(args.model.device)?;
+    eprintln!("loading {} on {}", args.model.folder().display(), compute.description);
+    let engine = Engine::load(&args.model.folder(), &compute, args.model.dtype)?;
+    let descriptions = if options.describe.is_empty() { 0 } else { folder.items.len() };
+    let bar = bar((folder.n_questions() + descriptions) as u64, "asking");
+    let report = evaluate(&engine, &folder, &options, &Cancel::default(), &mut || bar.inc(1))?;
+    bar.finish_and_clear();
+    if let Some(file) = &args.answers {
+        write_answers(&report, file).map_err(|e| format!("{}: cannot be written ({e})", file.display()))?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_answers(report: &Report, file: &Path) -> Result<(), Box<dyn Error>> {
+    let mut out = BufWriter::new(File::create(file)?);
+    for answer in &report.answers {
+        writeln!(out, "{}", serde_json::to_string(answer)?)?;
+    }
+    Ok(out.flush()?)
+}

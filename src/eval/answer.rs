@@ -1,0 +1,93 @@
+//! Many questions about one image: the tokens that their prompts begin with alike, the image's among
+//! them, go through the decoder once, and every question goes on from there.
+//!
+//! Greedy answers only, and nothing is recorded; `run` is for looking inside. Knows prompts and
+//! decoding, not right answers or scores.
+
+use burn::tensor::Tensor;
+
+use crate::{
+    decoding::{Decoding, argmax},
+    model::{Cancel, hooks::Hooks},
+    prompt::Prompt,
+    run::{Engine, RunError, Seen},
+};
+
+/// What is asked, and how long the answer may be, its end token included.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The user's text.
+    pub text: &'a str,
+    /// Longest answer in tokens.
+    pub max_new: usize,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Its tokens, the end token included when it was reached.
+    pub ids: Vec<u32>,
+    /// Its text, without the end token.
+    pub text: String,
+}
+
+/// Answers questions about one image, in order; `on_reply` hears of every one done.
+///
+/// # Errors
+/// [`RunError`], of the first question that fails.
+pub fn ask_all(
+    engine: &Engine,
+    seen: &Seen,
+    asks: &[Ask<'_>],
+    cancel: &Cancel,
+    on_reply: &mut dyn FnMut(),
+) -> Result<Vec<Reply>, RunError> {
+    let prompts: Vec<Prompt> =
+        asks.iter().map(|ask| engine.prompt(ask.text, &[seen])).collect::<Result<_, _>>()?;
+    let Some(first) = prompts.first() else { return Ok(Vec::new()) };
+    let shared = shared_prefix(&prompts);
+    let mut stem = Decoding::new(&engine.vlm, &[], engine.info.context, cancel)?;
+    if shared > 0 {
+        stem.pass(engine.embeds(first, &[seen], &[])?.narrow(0, 0, shared), Hooks::default())?;
+    }
+    let mut replies = Vec::with_capacity(asks.len());
+    for (ask, prompt) in asks.iter().zip(&prompts) {
+        let rest = engine.embeds(prompt, &[seen], &[])?.narrow(0, shared, prompt.len() - shared);
+        let max_new = ask.max_new.min(engine.info.context - prompt.len());
+        replies.push(finish(engine, stem.fork(), rest, max_new)?);
+        on_reply();
+    }
+    Ok(replies)
+}
+
+/// Runs what is left of a prompt and generates.
+fn finish(
+    engine: &Engine,
+    mut decoding: Decoding<'_>,
+    rest: Tensor<2>,
+    max_new: usize,
+) -> Result<Reply, RunError> {
+    let mut ids = Vec::new();
+    let mut next = rest;
+    while ids.len() < max_new {
+        let id = argmax(&decoding.logits(next)?) as u32;
+        ids.push(id);
+        if engine.is_end(id) {
+            break;
+        }
+        next = engine.vlm.decoder.embed(&[id]);
+    }
+    let said: Vec<u32> = ids.iter().copied().filter(|&id| !engine.is_end(id)).collect();
+    let text = engine.prompts.decode(&said).trim().to_string();
+    Ok(Reply { ids, text })
+}
+
+/// How many first tokens all prompts have in common; one less than the shortest at most, since the
+/// last row predicts the answer.
+fn shared_prefix(prompts: &[Prompt]) -> usize {
+    let Some((first, others)) = prompts.split_first() else { return 0 };
+    let alike = |other: &Prompt| {
+        first.tokens.iter().zip(&other.tokens).take_while(|(a, b)| a.id == b.id).count().min(other.len() - 1)
+    };
+    others.iter().map(alike).min().unwrap_or(first.len() - 1).min(first.len() - 1)
+}
