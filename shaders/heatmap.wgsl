@@ -80,6 +80,6 @@ fn fs_main(in: Corner) -> @location(0) vec4<f32> {
     if params.srgb_target == 1u {
         rgb = linear_from_gamma(rgb);
     }
-    let alpha = params.opacity * mix(params.floor, 1.0, clamp(t, 0.0, 1.0));
+    let alpha = params.opacity * mix(params.floor, 1.0, sqrt(clamp(t, 0.0, 1.0)));
     return vec4(rgb * alpha, alpha);
 }

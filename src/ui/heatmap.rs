@@ -92,7 +92,7 @@ impl Map {
             let [x0, y0, x1, y1] = patch.rect;
             let place = |x, y| pos2(rect.left() + x * rect.width(), rect.top() + y * rect.height());
             let share = self.share(self.value(at));
-            let alpha = self.opacity * (self.floor + (1.0 - self.floor) * share);
+            let alpha = self.opacity * (self.floor + (1.0 - self.floor) * share.sqrt());
             let color = self.colormap.color(share).gamma_multiply(alpha);
             ui.painter().rect_filled(Rect::from_min_max(place(x0, y0), place(x1, y1)), 0.0, color);
         }

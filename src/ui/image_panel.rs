@@ -22,7 +22,7 @@ use crate::{
 const LARGEST_TEXTURE: u32 = 2048;
 
 /// What the lowest value keeps of the opacity when low values fade.
-const FADED: f32 = 0.12;
+const FADED: f32 = 0.25;
 
 /// The image as a texture, remade when another image comes.
 #[derive(Default)]
@@ -83,8 +83,10 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, _actions: &mut Vec<Ac
 
     let response = ui.interact(rect, ui.scope_id().with("image"), Sense::hover());
     let Some(map) = map(state, draft, which, token, view) else { return };
-    let bar =
-        Rect::from_min_size(pos2(rect.right() + 10.0, rect.top()), vec2(12.0, rect.height().min(320.0)));
+    let bar = Rect::from_min_size(
+        pos2(rect.right() + 10.0, rect.top()),
+        vec2(12.0, rect.height().clamp(140.0, 320.0)),
+    );
     color_bar(ui, &map, bar);
 
     if let Some(pos) = response.hover_pos()

@@ -107,7 +107,7 @@ impl Lane {
 
     /// Whether some of what is on show is older than what was asked for.
     pub fn stale(&self) -> bool {
-        self.running.is_some() && (self.filler().is_some() || !self.begun())
+        self.running.is_some() && self.filler().is_some()
     }
 
     /// The last complete run.

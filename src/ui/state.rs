@@ -77,7 +77,7 @@ impl Default for MapSettings {
     fn default() -> Self {
         MapSettings {
             colormap: Colormap::default(),
-            opacity: 0.75,
+            opacity: 0.8,
             fade: true,
             shared_range: true,
             tiles: true,
