@@ -471,6 +471,27 @@ fn a_folder_that_cannot_be_written_is_named() {
     done.refuses(&[text(&file)]);
 }
 
+/// Elsewhere a display is there without a variable that says so.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_display_the_window_does_its_job_headless() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sightline"))
+        .args(["--device", "cpu", "--max-new", "3"])
+        .current_dir(dir.path())
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("WAYLAND_SOCKET")
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert!(message.contains("no window can be opened here"), "{message}");
+    let out = dir.path().join("sightline-out");
+    assert!(!Trace::read(&out).answer().is_empty());
+    assert!(files(&out).contains_key(Path::new("flow.svg")));
+}
+
 #[test]
 fn unknown_arguments_are_refused() {
     sightline(["run", "--no-such-thing"]).refuses(&["--no-such-thing"]);
