@@ -432,12 +432,14 @@ fn the_shader_reads_the_models_own_buffer() {
 
 /// The window's end of it.
 struct Played {
+    asked: Arc<Mutex<Vec<String>>>,
     requests: Sender<Request>,
     events: Receiver<Event>,
 }
 
 impl Link for Played {
     fn send(&self, request: Request) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{request:?}"));
         let _ = self.requests.send(request);
     }
 
@@ -466,6 +468,13 @@ fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
 }
 
 fn app() -> Harness<'static, App> {
+    app_and_log().0
+}
+
+/// The window, and every request that it makes, as text.
+fn app_and_log() -> (Harness<'static, App>, Arc<Mutex<Vec<String>>>) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let asked = log.clone();
     let (requests, inbox) = channel();
     let (outbox, events) = channel();
     std::thread::spawn(move || fake_worker(inbox, outbox));
@@ -479,9 +488,10 @@ fn app() -> Harness<'static, App> {
         scenes: Vec::new(),
         questions: Vec::new(),
     };
-    Harness::builder()
-        .with_size([1280.0, 800.0])
-        .build_eframe(move |cc| App::new(&cc.egui_ctx, None, options, Box::new(Played { requests, events })))
+    let harness = Harness::builder().with_size([1280.0, 800.0]).build_eframe(move |cc| {
+        App::new(&cc.egui_ctx, None, options, Box::new(Played { asked, requests, events }))
+    });
+    (harness, log)
 }
 
 fn until(harness: &mut Harness<'static, App>, what: &str, mut condition: impl FnMut(&App) -> bool) {
@@ -539,6 +549,40 @@ fn the_range_cuts_by_mouse_and_by_keyboard() {
     harness.run_ok();
     harness.key_press(egui::Key::ArrowLeft);
     until(&mut harness, "one more layer", |app| app.state().cut.range == (range.0 - 1, 7));
+}
+
+#[derive(Debug)]
+struct Dropped(std::path::PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        Err("never read: the worker opens the path".to_string())
+    }
+}
+
+#[test]
+fn dropped_and_pasted_images_are_opened() {
+    let (mut harness, asked) = app_and_log();
+    until(&mut harness, "the first answer", |app| app.state().runs.baseline.done().is_some());
+    let opened = || -> Vec<String> {
+        let name = |request: &String| request.contains("OpenImage").then(|| request.clone());
+        asked.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(name).collect()
+    };
+    harness.input_mut().dropped_files.push(Arc::new(Dropped("dropped.png".into())));
+    until(&mut harness, "the dropped image", |_| opened().iter().any(|r| r.contains("dropped.png")));
+    let folder = tempfile::tempdir().unwrap();
+    harness.input_mut().dropped_files.push(Arc::new(Dropped(folder.path().to_path_buf())));
+    until(&mut harness, "the dropped model", |_| {
+        let all = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().any(|r| r.contains("LoadModel") && r.contains(&folder.path().display().to_string()))
+    });
+    let pasted = egui::ColorImage::filled([3, 2], egui::Color32::RED);
+    harness.event(egui::Event::PasteImage(Arc::new(pasted)));
+    until(&mut harness, "the pasted image", |_| opened().iter().any(|r| r.contains("pasted image")));
 }
 
 #[test]
