@@ -22,7 +22,7 @@ use crate::{
 const LARGEST_TEXTURE: u32 = 2048;
 
 /// What the lowest value keeps of the opacity when low values fade.
-const FADED: f32 = 0.25;
+const FADED: f32 = 0.15;
 
 /// The image as a texture, remade when another image comes.
 #[derive(Default)]

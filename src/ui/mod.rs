@@ -69,8 +69,12 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft) -> Vec<Action> {
     Panel::top("top").show(ui, |ui| top_bar::show(ui, state, draft, &mut actions));
     Panel::bottom("status").show(ui, |ui| status_bar::show(ui, state, &mut actions));
     banner(ui, state, &mut actions);
-    let width = (ui.available_width() * 0.46).clamp(420.0, 760.0);
-    Panel::right("side").default_size(width).min_size(380.0).resizable(true).show(ui, |ui| {
+    let room = ui.available_width();
+    // However narrow the window becomes, the image keeps its share.
+    let widest = (room * 0.6).max(320.0);
+    let side =
+        Panel::right("side").default_size((room * 0.46).clamp(320.0, 760.0)).size_range(320.0..=widest);
+    side.show(ui, |ui| {
         ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
             ui.add_space(4.0);
             prompt_panel::show(ui, state, draft, &mut actions);
@@ -133,7 +137,8 @@ const KEYS: [(&str, &str); 9] = [
 
 fn help(ui: &mut Ui, draft: &mut Draft) {
     let mut open = draft.help;
-    egui::Window::new("Keys").open(&mut open).collapsible(false).resizable(false).show(ui.ctx(), |ui| {
+    let window = egui::Window::new("Keys").open(&mut open).collapsible(false).resizable(false);
+    window.anchor(egui::Align2::CENTER_CENTER, [0.0, 0.0]).show(ui.ctx(), |ui| {
         egui::Grid::new("keys").num_columns(2).spacing([24.0, 6.0]).show(ui, |ui| {
             for (key, what) in KEYS {
                 ui.label(RichText::new(key).strong());
