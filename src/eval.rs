@@ -4,12 +4,14 @@
 //! eval/folder.rs  what is asked about which image: our scenes, or any COCO-format folder
 //! eval/answer.rs  the questions of one image, their common beginning run once
 //! eval/score.rs   right or wrong, intervals, what a constant answer would reach
+//! eval/localise.rs  whether the words of a description look at what they name
 //! ```
 //!
-//! Knows nothing of attention, knockouts or windows.
+//! Knows nothing of windows.
 
 pub mod answer;
 pub mod folder;
+pub mod localise;
 pub mod score;
 
 use std::{
@@ -24,6 +26,7 @@ use serde::Serialize;
 
 use crate::{
     bundled,
+    knockout::Knockout,
     model::{
         Cancel,
         image::{self, ImageError},
@@ -128,6 +131,8 @@ pub struct EvalOptions {
     pub max_answer: usize,
     /// Longest description, in tokens.
     pub max_description: usize,
+    /// Cuts in force while answering.
+    pub knockouts: Vec<Knockout>,
 }
 
 impl Default for EvalOptions {
@@ -137,6 +142,7 @@ impl Default for EvalOptions {
             describe: bundled::PROMPT.to_string(),
             max_answer: 16,
             max_description: 128,
+            knockouts: Vec::new(),
         }
     }
 }
@@ -156,6 +162,8 @@ pub struct Report {
     pub n_images: usize,
     /// Which images.
     pub images: Images,
+    /// Cuts in force, as text.
+    pub knockouts: Vec<String>,
     /// By type of question.
     pub questions: BTreeMap<String, TypeScore>,
     /// Object precision, recall and F1; none if no description was asked for.
@@ -218,7 +226,7 @@ pub fn evaluate(
         if !options.describe.is_empty() {
             asks.push(ask(options.describe.as_str(), options.max_description));
         }
-        let mut replies = ask_all(engine, &seen, &asks, cancel, on_answer).map_err(at)?;
+        let mut replies = ask_all(engine, &seen, &asks, &options.knockouts, cancel, on_answer).map_err(at)?;
         let description = replies.split_off(item.questions.len()).pop();
         for (question, reply) in item.questions.iter().zip(replies) {
             let right = is_right(&reply.text, &question.answer, question.agree);
@@ -257,6 +265,7 @@ pub fn evaluate(
         scenes: folder.dir.clone(),
         n_images: folder.items.len(),
         images: options.images,
+        knockouts: options.knockouts.iter().map(Knockout::to_string).collect(),
         questions: tallies.iter().map(|(kind, tally)| (kind.clone(), tally.score())).collect(),
         descriptions: (!compared.is_empty()).then(|| DescriptionScore::new(&present, &compared, &whole)),
         seconds: start.elapsed().as_secs_f64(),
@@ -284,6 +293,9 @@ impl fmt::Display for Report {
             Images::Shuffled => ", each asked about with the next one's questions",
         };
         writeln!(f, "scenes: {}, {} images{images}", self.scenes.display(), self.n_images)?;
+        for knockout in &self.knockouts {
+            writeln!(f, "knockout: {knockout}")?;
+        }
         if !self.questions.is_empty() {
             writeln!(
                 f,

@@ -356,7 +356,12 @@ impl Engine {
         Ok(trace)
     }
 
-    fn resolve(&self, knockouts: &[Knockout], prompt: &Prompt, max_new: usize) -> Result<Vec<Cut>, RunError> {
+    pub(crate) fn resolve(
+        &self,
+        knockouts: &[Knockout],
+        prompt: &Prompt,
+        max_new: usize,
+    ) -> Result<Vec<Cut>, RunError> {
         let spans: Vec<Span> = prompt.tokens.iter().map(|t| t.span).collect();
         let (n_layers, n_heads) = (self.info.n_layers, self.info.n_heads);
         let scope = Scope { spans: &spans, max_new, n_layers, n_heads };

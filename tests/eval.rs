@@ -34,7 +34,7 @@ fn asks(item: &Item) -> Vec<Ask<'_>> {
 
 fn ask(engine: &Engine, seen: &Seen, asks: &[Ask<'_>]) -> Vec<Reply> {
     let mut done = 0;
-    let replies = ask_all(engine, seen, asks, &Cancel::default(), &mut || done += 1).unwrap();
+    let replies = ask_all(engine, seen, asks, &[], &Cancel::default(), &mut || done += 1).unwrap();
     assert_eq!((replies.len(), done), (asks.len(), asks.len()));
     replies
 }

@@ -13,7 +13,9 @@ use sightline::{
     eval::{
         EvalOptions, Images, Report, evaluate,
         folder::{Folder, FolderOptions, POLL},
+        localise::localise,
     },
+    knockout::Knockout,
     model::Cancel,
     run::Engine,
 };
@@ -48,6 +50,13 @@ pub struct Args {
     /// Longest description, in tokens.
     #[arg(long, value_name = "N", default_value_t = EvalOptions::default().max_description)]
     max_new: usize,
+    /// Paths to cut while answering, as for `run`. Repeatable.
+    #[arg(long, value_name = "SPEC")]
+    knockout: Vec<Knockout>,
+    /// Also measure, layer by layer, whether the words of the descriptions look at the objects they
+    /// name. Needs masks/ beside images/.
+    #[arg(long)]
+    localise: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -69,6 +78,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         },
         describe: args.describe,
         max_description: args.max_new,
+        knockouts: args.knockout,
         ..EvalOptions::default()
     };
     let compute = device::open(args.model.device)?;
@@ -78,13 +88,29 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let bar = bar((folder.n_questions() + descriptions) as u64, "asking");
     let report = evaluate(&engine, &folder, &options, &Cancel::default(), &mut || bar.inc(1))?;
     bar.finish_and_clear();
+    let localisation = if args.localise {
+        let bar = super::bar(folder.items.len() as u64, "localising");
+        let cancel = Cancel::default();
+        let found = localise(&engine, &folder, &options.describe, args.max_new, &cancel, &mut || bar.inc(1))?;
+        bar.finish_and_clear();
+        Some(found)
+    } else {
+        None
+    };
     if let Some(file) = &args.answers {
         write_answers(&report, file).map_err(|e| format!("{}: cannot be written ({e})", file.display()))?;
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        let mut json = serde_json::to_value(&report)?;
+        if let Some(localisation) = &localisation {
+            json["localisation"] = serde_json::to_value(localisation)?;
+        }
+        println!("{}", serde_json::to_string_pretty(&json)?);
     } else {
         println!("{report}");
+        if let Some(localisation) = &localisation {
+            println!("\n{localisation}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,8 @@
 //! Many questions about one image: the tokens that their prompts begin with alike, the image's among
 //! them, go through the decoder once, and every question goes on from there.
 //!
+//! Under knockouts every question runs alone: a cut may reach into the common beginning.
+//!
 //! Greedy answers only, and nothing is recorded; `run` is for looking inside. Knows prompts and
 //! decoding, not right answers or scores.
 
@@ -8,6 +10,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     decoding::{Decoding, argmax},
+    knockout::Knockout,
     model::{Cancel, hooks::Hooks},
     prompt::Prompt,
     run::{Engine, RunError, Seen},
@@ -39,13 +42,14 @@ pub fn ask_all(
     engine: &Engine,
     seen: &Seen,
     asks: &[Ask<'_>],
+    knockouts: &[Knockout],
     cancel: &Cancel,
     on_reply: &mut dyn FnMut(),
 ) -> Result<Vec<Reply>, RunError> {
     let prompts: Vec<Prompt> =
         asks.iter().map(|ask| engine.prompt(ask.text, &[seen])).collect::<Result<_, _>>()?;
     let Some(first) = prompts.first() else { return Ok(Vec::new()) };
-    let shared = shared_prefix(&prompts);
+    let shared = if knockouts.is_empty() { shared_prefix(&prompts) } else { 0 };
     let mut stem = Decoding::new(&engine.vlm, &[], engine.info.context, cancel)?;
     if shared > 0 {
         stem.pass(engine.embeds(first, &[seen], &[])?.narrow(0, 0, shared), Hooks::default())?;
@@ -54,7 +58,13 @@ pub fn ask_all(
     for (ask, prompt) in asks.iter().zip(&prompts) {
         let rest = engine.embeds(prompt, &[seen], &[])?.narrow(0, shared, prompt.len() - shared);
         let max_new = ask.max_new.min(engine.info.context - prompt.len());
-        replies.push(finish(engine, stem.fork(), rest, max_new)?);
+        let cuts = engine.resolve(knockouts, prompt, max_new)?;
+        let decoding = if cuts.is_empty() {
+            stem.fork()
+        } else {
+            Decoding::new(&engine.vlm, &cuts, prompt.len() + max_new - 1, cancel)?
+        };
+        replies.push(finish(engine, decoding, rest, max_new)?);
         on_reply();
     }
     Ok(replies)

@@ -2,4 +2,5 @@
 //! know how a run was made or how its pictures look.
 
 pub mod flow;
+pub mod localisation;
 pub mod logit_lens;
