@@ -194,8 +194,13 @@ fn word(ui: &mut Ui, token: &AnswerToken, look: &Look) -> egui::Response {
 fn image_share(state: &State, view: &View, row: &Row) -> f32 {
     let pattern = &row.pattern;
     let layer = state.selection.layer.min(pattern.n_layers.saturating_sub(1));
-    let keys = (0..pattern.n_keys).filter(|&k| view.span(k) == Span::Visual);
-    keys.map(|k| super::heatmap::value(pattern, layer, state.selection.head, k)).sum()
+    match state.selection.head.filter(|&h| h < pattern.n_heads) {
+        None => row.flow.get(layer).map_or(0.0, |shares| shares[Span::Visual.index()]),
+        Some(head) => {
+            let keys = pattern.head(layer, head).iter().enumerate();
+            keys.filter(|(key, _)| view.span(*key) == Span::Visual).map(|(_, p)| p).sum()
+        }
+    }
 }
 
 /// The word on show in numbers, on a line of its own: a tooltip would cover the chart.

@@ -7,24 +7,20 @@ use egui::{Id, RichText, Sense, Stroke, Ui, vec2};
 use egui_plot::{Bar, BarChart, Plot, PlotPoint};
 
 use crate::{
-    interp,
     span::Span,
-    trace::PatternRow,
-    ui::{Action, Draft, State, range_strip::RangeStrip, runs::View, section, selection::Which, theme},
+    ui::{Action, Draft, State, range_strip::RangeStrip, section, selection::Which, theme},
 };
 
-/// The flow of one answer token, or the mean over all of them.
-pub fn flow(state: &State, which: Which, token: Option<usize>) -> Option<Vec<[f32; 7]>> {
+/// `[layers][spans]` in the order of [`Span::ALL`]: of one answer token, or the mean over all.
+fn flow(state: &State, which: Which, token: Option<usize>) -> Option<Vec<[f32; 7]>> {
     let lane = state.runs.lane(which);
-    let view: &View = lane.view()?;
-    let one = |row: &PatternRow| interp::flow::of_row(row, |key| view.span(key));
     if let Some(at) = token {
-        return Some(one(&lane.row(at)?.0.pattern));
+        return Some(lane.row(at)?.0.flow.clone());
     }
     let rows = lane.rows();
-    let mut mean = vec![[0.0f32; 7]; rows.first()?.pattern.n_layers];
+    let mut mean = vec![[0.0f32; 7]; rows.first()?.flow.len()];
     for row in &rows {
-        for (sum, shares) in mean.iter_mut().zip(one(&row.pattern)) {
+        for (sum, shares) in mean.iter_mut().zip(&row.flow) {
             sum.iter_mut().zip(shares).for_each(|(s, p)| *s += p / rows.len() as f32);
         }
     }
@@ -82,7 +78,11 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
         .y_grid_spacer(|_| {
             (0..=4).map(|i| egui_plot::GridMark { value: i as f64 / 4.0, step_size: 0.25 }).collect()
         })
-        .x_axis_formatter(|mark, _| format!("{:.0}", mark.value))
+        .custom_x_axes(vec![
+            egui_plot::AxisHints::new_x()
+                .formatter(|mark, _| format!("{:.0}", mark.value))
+                .label_spacing(12.0..=20.0),
+        ])
         .y_axis_formatter(|mark, _| format!("{:.2}", mark.value))
         .show(ui, |plot| {
             for layer in &cut {

@@ -6,8 +6,11 @@
 //!
 //! Knows nothing of egui or of channels: methods return the [`Request`]s to send.
 
+use std::sync::Arc;
+
 use crate::{
     gpu::ResidentRow,
+    interp,
     knockout::Knockout,
     span::Span,
     trace::{AnswerToken, KnockoutReport, PatternRow, PromptToken, Stop, Timing, Trace},
@@ -22,6 +25,8 @@ pub struct Row {
     pub pattern: PatternRow,
     /// Where they lie on the window's own device, if the model runs there.
     pub resident: Option<ResidentRow>,
+    /// `[layers][spans]`: the head mean, summed by span. Taken once, when the row arrives.
+    pub flow: Vec<[f32; 7]>,
 }
 
 /// One run, as far as it is known.
@@ -64,6 +69,11 @@ impl View {
             rows: Vec::new(),
             outcome: None,
         }
+    }
+
+    fn row(&self, pattern: PatternRow, resident: Option<ResidentRow>) -> Row {
+        let flow = interp::flow::of_row(&pattern, |key| self.span(key));
+        Row { pattern, resident, flow }
     }
 
     /// The span of any position.
@@ -276,8 +286,15 @@ impl Runs {
     }
 
     /// One more token came.
-    pub fn token(&mut self, id: RunId, token: AnswerToken, row: Row) -> Option<Which> {
+    pub fn token(
+        &mut self,
+        id: RunId,
+        token: AnswerToken,
+        pattern: PatternRow,
+        resident: Option<ResidentRow>,
+    ) -> Option<Which> {
         let (which, view) = self.running(id)?;
+        let row = view.row(pattern, resident);
         view.answer.push(token);
         view.rows.push(row);
         Some(which)
@@ -286,25 +303,28 @@ impl Runs {
     /// A run is complete.
     pub fn finished(&mut self, id: RunId, trace: Trace) -> Option<Which> {
         let (which, view) = self.running(id)?;
-        let residents: Vec<_> = view.rows.iter().map(|row| row.resident.clone()).collect();
-        let rows = trace
-            .pattern
-            .into_iter()
-            .enumerate()
-            .map(|(at, pattern)| Row { pattern, resident: residents.get(at).cloned().flatten() });
-        let done = View {
-            ask: view.ask.clone(),
+        let mut done = View {
             prompt: trace.prompt,
             unknown_words: std::mem::take(&mut view.unknown_words),
             answer: trace.answer,
-            rows: rows.collect(),
             outcome: Some(Outcome {
                 knockouts: trace.knockouts,
                 stop: trace.stop,
                 timing: trace.timing,
                 dtype: trace.dtype,
             }),
+            ..View::new(view.ask.clone())
         };
+        let mut came = std::mem::take(&mut view.rows).into_iter();
+        for pattern in trace.pattern {
+            // Most often the very row that came with its token.
+            let row = match came.next() {
+                Some(row) if Arc::ptr_eq(&row.pattern.data, &pattern.data) => row,
+                Some(row) => done.row(pattern, row.resident),
+                None => done.row(pattern, None),
+            };
+            done.rows.push(row);
+        }
         let lane = self.lane_mut(which);
         (lane.running, lane.done) = (None, Some(done));
         Some(which)

@@ -11,7 +11,7 @@ use crate::{
     span::Span,
     trace::ModelInfo,
     ui::{
-        runs::{Row, Runs},
+        runs::Runs,
         selection::{Selection, Which},
     },
     worker::{Event, ImageSource, ImageView, Request},
@@ -234,7 +234,7 @@ impl State {
                 self.runs.started(id, prompt, unknown_words);
             }
             Event::Token { id, token, row, resident } => {
-                self.runs.token(id, token, Row { pattern: row, resident });
+                self.runs.token(id, token, row, resident);
             }
             Event::Done { id, trace } => {
                 if let Some(which) = self.runs.finished(id, *trace) {
