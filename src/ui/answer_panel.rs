@@ -217,15 +217,15 @@ fn facts(ui: &mut Ui, state: &State) {
     let others: Vec<String> =
         others.map(|c| format!("{} {}", c.text.trim(), percent(c.logprob.exp()))).collect();
     let text = format!(
-        "position {}: probability {}{}; {} of its attention in layer {} is on the image",
+        "position {}: {} on the image in layer {}; probability {}{}",
         token.position,
+        percent(image_share(state, view, row)),
+        state.selection.layer,
         percent(token.logprob.exp()),
         match others.is_empty() {
             true => String::new(),
-            false => format!(" (else {})", others.join(", ")),
+            false => format!(", else {}", others.join(", ")),
         },
-        percent(image_share(state, view, row)),
-        state.selection.layer,
     );
     ui.add(Label::new(RichText::new(&text).small()).truncate()).on_hover_text(text);
 }
