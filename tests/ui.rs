@@ -21,7 +21,7 @@ use sightline::{
     colormap::Colormap,
     device::{self, DeviceChoice},
     gpu,
-    trace::PatternRow,
+    trace::{PatternRow, Stop},
     ui::{
         self, Action, Draft, State,
         heatmap::{self, Map, Patch},
@@ -208,6 +208,31 @@ fn a_refused_cut_is_told_once_and_not_asked_again() {
     assert_eq!(state.runs.cut.refusal(), Some("nothing left to look at"));
     assert!(state.act(Action::Layer(3)).is_empty());
     only_run(state.act(cut((0, 6))));
+}
+
+#[test]
+fn cancelling_keeps_a_partial_answer_and_forgets_what_has_not_begun() {
+    let (mut state, id, ask) = opened();
+    assert!(matches!(state.act(Action::Cancel)[..], [Request::Cancel]));
+    assert!(!state.busy(), "the worker drops a waiting run without a word");
+    state.event(done(id, &ask));
+    assert!(state.runs.baseline.tokens().is_empty());
+
+    let (id, ask) = only_run(state.act(Action::Ask(QUESTION.to_string(), 32)));
+    state.event(started(id, &ask));
+    state.event(token(id, &ask, 0));
+    state.act(Action::Cancel);
+    assert!(state.busy(), "its partial trace is still to come");
+    let mut partial = made_up::trace(&ask);
+    partial.answer.truncate(1);
+    partial.pattern.truncate(1);
+    partial.stop = Stop::Cancelled;
+    state.event(Event::Done { id, trace: Box::new(partial) });
+    assert_eq!(state.runs.baseline.answer_text(), "a");
+
+    only_run(state.act(cut((2, 3))));
+    assert!(matches!(state.act(Action::Cancel)[..], [Request::Cancel]));
+    assert!(state.act(Action::Layer(1)).is_empty(), "a cancelled cut is not asked for again");
 }
 
 #[test]

@@ -239,6 +239,19 @@ impl Runs {
         self.wanted = knockouts;
     }
 
+    /// Stops what runs. What has begun ends with its partial trace; what has not is forgotten here,
+    /// since the worker drops it without a word, and is not asked for again by itself.
+    pub fn cancel(&mut self) -> Request {
+        for lane in [&mut self.baseline, &mut self.cut] {
+            if !lane.begun()
+                && let Some((_, view)) = lane.running.take()
+            {
+                lane.refused = Some((view.ask, "cancelled".to_string()));
+            }
+        }
+        Request::Cancel
+    }
+
     /// Forgets both runs: another model or image makes them meaningless.
     pub fn clear(&mut self) {
         (self.baseline, self.cut) = (Lane::default(), Lane::default());

@@ -208,7 +208,11 @@ impl State {
     /// Takes one event of the worker. Returns what to ask of it.
     pub fn event(&mut self, event: Event) -> Vec<Request> {
         match event {
-            Event::Progress(what, share) => self.progress = Some((what, share)),
+            Event::Progress(what, share) => {
+                // The last step of something that nobody waits for any more.
+                let over = share == Some(1.0) && !self.waiting && !self.runs.busy();
+                self.progress = (!over).then_some((what, share));
+            }
             Event::Model { info, device, unused } => {
                 self.runs.clear();
                 self.selection.fit(info.n_layers, info.n_heads);
@@ -265,7 +269,7 @@ impl State {
                 (self.prompt, self.max_new) = (prompt, max_new);
                 return self.ask();
             }
-            Action::Cancel => return vec![Request::Cancel],
+            Action::Cancel => return vec![self.runs.cancel()],
             Action::OpenImage(source) => {
                 self.waiting = true;
                 return vec![Request::OpenImage(source)];
