@@ -148,5 +148,5 @@ fn print_summary(trace: &Trace, seen: &Seen, out: &Path) {
         t.encode.as_secs_f64(),
         t.prefill.as_secs_f64()
     );
-    println!("written: {}", out.display());
+    println!("written: {}", std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf()).display());
 }
