@@ -392,10 +392,11 @@ impl<'a> Case<'a> {
             for (row, logits) in logits.chunks(vocabulary).enumerate() {
                 let at = (layer * self.facts.prompt_len + row) * k;
                 let best = crate::decoding::top(logits, k + 1);
-                for i in 0..k {
-                    sorted = sorted.max((f64::from(best[i].1) - want.values[at + i]).abs());
-                    let ours = logits.get(ids.values[at + i] as usize).copied().unwrap_or(f32::NAN);
-                    named = worst(named, (f64::from(ours) - want.values[at + i]).abs());
+                let stored = want.values[at..at + k].iter().zip(&ids.values[at..at + k]);
+                for ((want, id), (_, ours)) in stored.zip(&best) {
+                    sorted = sorted.max((f64::from(*ours) - want).abs());
+                    let ours = logits.get(*id as usize).copied().unwrap_or(f32::NAN);
+                    named = worst(named, (f64::from(ours) - want).abs());
                 }
                 gap = best.windows(2).map(|w| f64::from(w[0].1 - w[1].1)).fold(gap, f64::min);
             }

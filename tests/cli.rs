@@ -1,5 +1,6 @@
 //! The command line, by running the program: exit codes, what it prints and what it writes. Nothing here
 //! depends on what a model answers.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,5 @@
 //! Cuts and caches: what a knockout must and must not change, and that gradients flow.
+#![allow(clippy::unwrap_used)]
 
 use burn::tensor::{Device, Tensor, TensorData};
 use sightline::{

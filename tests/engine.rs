@@ -1,4 +1,5 @@
 //! Runs on the bundled model, through the same door as the window.
+#![allow(clippy::unwrap_used)]
 
 use sightline::{
     bundled, device,

@@ -1,5 +1,6 @@
 //! Folders as they come: shards, tied heads, other key styles, half precision; and folders that must
 //! be refused, by key.
+#![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -1,4 +1,5 @@
 //! The tiny reference models: parity on every device, and that a difference is noticed.
+#![allow(clippy::unwrap_used)]
 
 use std::{fs, path::Path};
 

@@ -1,6 +1,7 @@
 //! The window: its logic without any drawing, its panels as snapshots, and its shader against the
 //! CPU. Drawing needs a graphics adapter; without one these tests say that they were skipped, unless
 //! `SIGHTLINE_REQUIRE_GPU=1`, when they fail.
+#![allow(clippy::unwrap_used)]
 
 mod made_up;
 
@@ -475,16 +476,14 @@ impl Link for Played {
 
 fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
     for request in requests {
-        let answers = match request {
+        let replies = match request {
             Request::LoadModel(_) => vec![model()],
             Request::OpenImage(_) => vec![Event::Image(made_up::image())],
             Request::Run { id, ask } => vec![started(id, &ask), token(id, &ask, 0), done(id, &ask)],
             Request::Cancel => Vec::new(),
         };
-        for event in answers {
-            if events.send(event).is_err() {
-                return;
-            }
+        if !replies.into_iter().all(|reply| events.send(reply).is_ok()) {
+            return;
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The inference thread: it answers, outlives failures, and lets the latest request win.
+#![allow(clippy::unwrap_used)]
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -12,6 +12,7 @@ use super::{
 
 /// A loaded projector.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a model")]
 pub enum Projector {
     /// `LlavaMultiModalProjector`.
     Mlp {

@@ -33,8 +33,21 @@ pub struct Kept {
     mean: Option<(MeanKey, PatternRow)>,
 }
 
-/// What a mean row was made of.
-type MeanKey = (Which, usize, usize, usize, bool);
+/// What a mean row was made of. Holds the first and the last row, so that no later row can lie at
+/// the same address and pass for one of them.
+struct MeanKey {
+    which: Which,
+    rows: usize,
+    fresh: bool,
+    ends: [Arc<[f32]>; 2],
+}
+
+impl PartialEq for MeanKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.which, self.rows, self.fresh) == (other.which, other.rows, other.fresh)
+            && self.ends.iter().zip(&other.ends).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+}
 
 impl Kept {
     fn texture(&mut self, ui: &Ui, serial: u64, view: &ImageView) -> TextureHandle {
@@ -217,7 +230,8 @@ fn mean_row(state: &State, draft: &mut Draft, which: Which, n_keys: usize) -> Op
     let rows = lane.rows();
     let first = &rows.first()?.pattern;
     let last = &rows.last()?.pattern;
-    let key = (which, rows.len(), first.data.as_ptr() as usize, last.data.as_ptr() as usize, lane.busy());
+    let ends = [first.data.clone(), last.data.clone()];
+    let key = MeanKey { which, rows: rows.len(), fresh: !lane.busy(), ends };
     if let Some((held, row)) = &draft.kept.mean
         && *held == key
     {

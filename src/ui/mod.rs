@@ -1,6 +1,6 @@
 //! The window's panels.
 //!
-//! Panels are functions of [`State`](state::State) that return [`Action`]s; none of them changes
+//! Panels are functions of [`State`] that return [`Action`]s; none of them changes
 //! what another shows. Text being edited, textures and the like are kept in [`Draft`]. Nothing here
 //! names burn, threads or files.
 //!
