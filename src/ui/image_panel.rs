@@ -24,19 +24,34 @@ const LARGEST_TEXTURE: u32 = 2048;
 /// What the lowest value keeps of the opacity when low values fade.
 const FADED: f32 = 0.15;
 
-/// The image as a texture, remade when another image comes.
+/// What is costly to remake every frame.
 #[derive(Default)]
-pub struct Texture {
-    held: Option<(u64, TextureHandle)>,
+pub struct Kept {
+    /// The image as a texture, by the serial number of the image.
+    image: Option<(u64, TextureHandle)>,
+    /// The mean of the rows on show.
     mean: Option<(MeanKey, PatternRow)>,
 }
 
-/// What a mean row was made of.
-type MeanKey = (Which, usize, usize, usize, bool);
+/// What a mean row was made of. Holds the first and the last row, so that no later row can lie at
+/// the same address and pass for one of them.
+struct MeanKey {
+    which: Which,
+    rows: usize,
+    fresh: bool,
+    ends: [Arc<[f32]>; 2],
+}
 
-impl Texture {
-    fn get(&mut self, ui: &Ui, serial: u64, view: &ImageView) -> TextureHandle {
-        if let Some((held, texture)) = &self.held
+impl PartialEq for MeanKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.which, self.rows, self.fresh) == (other.which, other.rows, other.fresh)
+            && self.ends.iter().zip(&other.ends).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+}
+
+impl Kept {
+    fn texture(&mut self, ui: &Ui, serial: u64, view: &ImageView) -> TextureHandle {
+        if let Some((held, texture)) = &self.image
             && *held == serial
         {
             return texture.clone();
@@ -52,7 +67,7 @@ impl Texture {
         let size = [pixels.width() as usize, pixels.height() as usize];
         let image = ColorImage::from_rgb(size, pixels.as_raw());
         let texture = ui.ctx().load_texture("image", image, TextureOptions::LINEAR);
-        self.held = Some((serial, texture.clone()));
+        self.image = Some((serial, texture.clone()));
         texture
     }
 }
@@ -76,7 +91,7 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, _actions: &mut Vec<Ac
     let size = vec2(w as f32, h as f32) * scale;
     let rect = Rect::from_min_size(area.min + (room - size) * vec2(0.5, 0.0), size)
         .round_to_pixels(ui.pixels_per_point());
-    let texture = draft.texture.get(ui, state.image_serial, view);
+    let texture = draft.kept.texture(ui, state.image_serial, view);
     let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
     ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
     draft.place("image", rect);
@@ -215,8 +230,9 @@ fn mean_row(state: &State, draft: &mut Draft, which: Which, n_keys: usize) -> Op
     let rows = lane.rows();
     let first = &rows.first()?.pattern;
     let last = &rows.last()?.pattern;
-    let key = (which, rows.len(), first.data.as_ptr() as usize, last.data.as_ptr() as usize, lane.busy());
-    if let Some((held, row)) = &draft.texture.mean
+    let ends = [first.data.clone(), last.data.clone()];
+    let key = MeanKey { which, rows: rows.len(), fresh: !lane.busy(), ends };
+    if let Some((held, row)) = &draft.kept.mean
         && *held == key
     {
         return Some(row.clone());
@@ -230,7 +246,7 @@ fn mean_row(state: &State, draft: &mut Draft, which: Which, n_keys: usize) -> Op
         }
     }
     let row = PatternRow { n_layers: first.n_layers, n_heads: first.n_heads, n_keys, data: sum.into() };
-    draft.texture.mean = Some((key, row.clone()));
+    draft.kept.mean = Some((key, row.clone()));
     Some(row)
 }
 

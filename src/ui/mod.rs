@@ -41,8 +41,8 @@ pub struct Draft {
     pub path: String,
     /// The knockouts being typed.
     pub typed_cut: String,
-    /// The image on the graphics device.
-    pub texture: image_panel::Texture,
+    /// The image on the graphics device, and the mean row.
+    pub kept: image_panel::Kept,
     /// Whether maps are drawn by the shader.
     pub gpu_maps: bool,
     /// Whether the list of keys is open.
