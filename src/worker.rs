@@ -51,7 +51,8 @@ pub enum Request {
         /// What to run.
         ask: Ask,
     },
-    /// Stop what runs and forget what waits; a partial trace arrives as [`Event::Done`].
+    /// Stop the run or the encoding that goes on, and forget what waits. A run's partial trace arrives
+    /// as [`Event::Done`]; an image that was not encoded is encoded when next asked about.
     Cancel,
 }
 
@@ -88,6 +89,11 @@ impl Request {
             Request::Run { .. } => self.lane() == Some(lane),
         }
     }
+
+    /// Whether work of `lane` that has begun stops: a cancelled image stays open, only not encoded.
+    fn stops(&self, lane: Lane) -> bool {
+        self.supersedes(lane) || matches!((self, lane), (Request::Cancel, Lane::Image))
+    }
 }
 
 /// Where an image comes from. Decoding happens on the worker.
@@ -113,7 +119,7 @@ pub struct Ask {
 /// What the worker tells.
 #[derive(Debug)]
 pub enum Event {
-    /// Something long is going on: a short phrase and, when known, the share done.
+    /// Something long is going on: a short phrase and, when known, the share done; 1 ends it.
     Progress(String, Option<f32>),
     /// A model is ready.
     Model {
@@ -222,7 +228,7 @@ impl Worker {
         // Holding the lock, the thread cannot take the request up and be stopped by it.
         let running = lock(&self.running);
         if let Some((lane, cancel)) = running.as_ref()
-            && request.supersedes(*lane)
+            && request.stops(*lane)
         {
             cancel.cancel();
         }
@@ -271,7 +277,9 @@ impl Thread {
             let cancel = Cancel::default();
             *lock(&self.running) = Some((lane, cancel.clone()));
             // What was sent before the flag could be seen is in the inbox by now.
-            self.drain();
+            if self.drain() && Request::Cancel.stops(lane) {
+                cancel.cancel();
+            }
             if !self.pending.iter().any(|later| later.supersedes(lane)) {
                 self.serve(request, &cancel);
             }
@@ -279,10 +287,14 @@ impl Thread {
         }
     }
 
-    fn drain(&mut self) {
+    /// Whether a [`Request::Cancel`] was among what came.
+    fn drain(&mut self) -> bool {
+        let mut cancelled = false;
         while let Ok(request) = self.inbox.try_recv() {
+            cancelled |= matches!(request, Request::Cancel);
             self.enqueue(request);
         }
+        cancelled
     }
 
     fn enqueue(&mut self, request: Request) {
@@ -314,7 +326,9 @@ impl Thread {
             }
         };
         // What was stopped on purpose is no failure.
-        if !cancel.is_cancelled() || id.is_some() {
+        if cancel.is_cancelled() && id.is_none() {
+            (self.tell)(Event::Progress("stopped".to_string(), Some(1.0)));
+        } else {
             (self.tell)(Event::Failed { id, error });
         }
     }

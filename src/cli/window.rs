@@ -39,7 +39,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     match app::run(options) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(app::AppError::NoDisplay(why)) => {
+        Err(app::AppError::NoDisplay(why) | app::AppError::NoAdapter(why)) => {
             eprintln!("no window can be opened here ({why}): doing the same without one");
             let spec = RunSpec::ask(&args.prompt, args.max_new);
             headless(&args.model, &image, &spec, true, OUT.as_ref())
