@@ -9,6 +9,7 @@ TYPES = ["exists", "color", "where", "left_of", "above", "count", "background", 
 # "probe" is for training only: the bare words "where duck" or "color duck", answered at once. Asked in sentences, the
 # answer takes two steps (find the patches that look like the word; carry what was found to the last token), and
 # neither is rewarded without the other; a probe rewards the first alone.
+PROBES = dict(where="where", color="color", left_of="left", above="above")
 DESCRIBE = ["describe this image.", "describe the image."]
 
 
@@ -32,8 +33,8 @@ class Asked:
             probes = []
             for q in scene["questions"]:
                 name = q["question"].rstrip("?").split()[-1]
-                if q["type"] in ("where", "color"):
-                    probes.append((encode(f"{q['type']} {name}"), cached(q["answer"], False)))
+                if q["type"] in PROBES:
+                    probes.append((encode(f"{PROBES[q['type']]} {name}"), cached(q["answer"], False)))
                 elif q["type"] == "exists" and q["answer"] == "no":
                     probes.append((encode(f"where {name}"), cached("no", False)))
             if probes:
