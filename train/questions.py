@@ -5,7 +5,11 @@ import torch
 from decoder import PREFIX_LENGTH
 from text import EOS, PAD, SUFFIX, encode
 
-TYPES = ["exists", "color", "where", "left_of", "above", "count", "background", "at", "describe"]
+TYPES = ["exists", "color", "where", "left_of", "above", "count", "background", "at", "describe", "probe"]
+# "probe" is for training only: the bare words "where duck" or "color duck", answered at once. Asked in sentences, the
+# answer takes two steps (find the patches that look like the word; carry what was found to the last token), and
+# neither is rewarded without the other; a probe rewards the first alone.
+PROBES = dict(where="where", color="color", left_of="left", above="above")
 DESCRIBE = ["describe this image.", "describe the image."]
 
 
@@ -26,12 +30,21 @@ class Asked:
             for q in scene["questions"]:
                 by_type.setdefault(q["type"], []).append((cached(q["question"], True), cached(q["answer"], False)))
             answer = encode(scene["description"]) + [EOS]
+            probes = []
+            for q in scene["questions"]:
+                name = q["question"].rstrip("?").split()[-1]
+                if q["type"] in PROBES:
+                    probes.append((encode(f"{PROBES[q['type']]} {name}"), cached(q["answer"], False)))
+                elif q["type"] == "exists" and q["answer"] == "no":
+                    probes.append((encode(f"where {name}"), cached("no", False)))
+            if probes:
+                by_type["probe"] = probes
             by_type["describe"] = [(cached(text, True), answer) for text in DESCRIBE]
             self.scenes.append(by_type)
 
     def choose(self, index, mix, budget, rng):
         """Draws questions by the types' weights until the budget of tokens is spent. At most one description."""
-        here = {t: list(qs) for t, qs in self.scenes[index].items() if mix.get(t, 0) > 0}
+        here = {t: list(qs) for t, qs in self.scenes[index].items() if qs and mix.get(t, 0) > 0}
         chosen = []
         if "describe" in here:
             describe = here.pop("describe")

@@ -58,6 +58,12 @@ def evaluate(encoder, decoder, pixels, asked, count=192, batch=24):
     return {k: round(v, 4) for k, v in figures.items()}
 
 
+def minutes_left(until):
+    hour, minute = map(int, until.split(":"))
+    now = time.localtime()
+    return (hour - now.tm_hour) * 60 + minute - now.tm_min - now.tm_sec / 60
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--encoder", required=True)
@@ -67,6 +73,8 @@ def main():
     args.add_argument("--plan", type=Path)
     args.add_argument("--steps", type=int, default=4000)
     args.add_argument("--decay", type=int, default=800, help="the rate falls to 0 over this many last steps")
+    args.add_argument("--until", help="HH:MM: stop then, whatever the step; the rate falls over the last --decay-minutes")
+    args.add_argument("--decay-minutes", type=float, default=25)
     args.add_argument("--batch", type=int, default=32)
     args.add_argument("--muon-lr", type=float, default=0.02)
     args.add_argument("--adam-lr", type=float, default=3e-3)
@@ -103,7 +111,8 @@ def main():
         table.writerow(["step", "pictures", "loss", *TYPES, "describe_words"])
     plan, running, began = dict(PLAN), None, time.time()
     per_type = {}
-    while step < args.steps:
+    stop = False
+    while step < args.steps and not stop:
         if args.plan and args.plan.exists() and (step % 50 == 0 or running is None):
             try:
                 plan = PLAN | json.loads(args.plan.read_text())
@@ -129,6 +138,9 @@ def main():
             part.zero_grad()
         mean.backward()
         factor = plan["rate"] * min(1, (step + 1) / 100) * min(1, (args.steps - step) / args.decay)
+        if args.until:
+            factor *= min(1, max(0, minutes_left(args.until) / args.decay_minutes))
+            stop = minutes_left(args.until) <= 0
         for part in filter(None, (optimizer, tuned)):
             part.step(factor)
         step, seen = step + 1, seen + batch
@@ -141,7 +153,7 @@ def main():
         if step % 50 == 0:
             speed, began = (time.time() - began) / 50, time.time()
             print(step, f"{speed:.2f} s  loss {running:.4f} ", {k: round(v, 3) for k, v in per_type.items()}, flush=True)
-        if step % args.every == 0 or step == args.steps:
+        if step % args.every == 0 or step == args.steps or stop:
             figures = evaluate(encoder, decoder, held_pixels, held)
             print(step, time.strftime("%H:%M"), figures, flush=True)
             table.writerow([step, seen, round(running, 4), *figures.values()])
