@@ -138,7 +138,7 @@ fn places(dice: &mut Dice, asked: &mut Asked, objects: &[SceneObject]) {
             _ => {}
         }
     }
-    let mut room: usize = (answered + 1) / 2;
+    let mut room = usize::div_ceil(answered, 2);
     while room > 0 && !empty.is_empty() {
         asked.push(QuestionType::At, dice.draw(&mut empty), "nothing");
         room -= 1;
