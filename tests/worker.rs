@@ -32,6 +32,7 @@ fn until_done(worker: &Worker, id: RunId) -> (Vec<Event>, Trace) {
     loop {
         match worker.wait().unwrap() {
             Event::Done { id: done, trace } if done == id => return (before, *trace),
+            Event::Failed { id: Some(failed), error } if failed == id => panic!("{error}"),
             event => before.push(event),
         }
     }
@@ -105,12 +106,12 @@ fn the_latest_cut_wins_and_the_baseline_is_left_alone() {
     worker.send(ask(1, bundled::PROMPT, &[]));
     let last = 40;
     for id in 2..=last {
-        let cut = format!("answer -> visual @ {}-7", id % 8);
+        let cut = format!("answer -> visual @ {}-3", id % 4);
         worker.send(ask(id, bundled::PROMPT, &[&cut]));
     }
     let (events, trace) = until_done(&worker, last);
     assert_ne!(trace.stop, Stop::Cancelled);
-    assert_eq!(trace.knockouts[0].text, "answer -> visual @ 0-7");
+    assert_eq!(trace.knockouts[0].text, "answer -> visual @ 0-3");
     let mut whole = 0;
     let mut baseline = false;
     for event in &events {

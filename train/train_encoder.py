@@ -112,6 +112,9 @@ def main():
     shares = [args.batch] if len(sources) == 1 else [args.batch - args.batch // 4 * (len(sources) - 1)] + [args.batch // 4] * (len(sources) - 1)
     log = open(args.out / "curve.csv", "a", newline="")
     table = csv.writer(log)
+    if step == 0:
+        right = ["cls", "color", "place", "bare", "background", "centre"]
+        table.writerow(["step", *(f"loss_{k}" for k in WEIGHTS), *(f"{k}_{Path(f).name}" for f in args.heldout for k in right)])
     mean, began = {}, time.time()
     while step < args.steps:
         rng = np.random.default_rng([1, step])

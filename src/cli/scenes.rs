@@ -18,12 +18,21 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Side of an image in pixels.
-    #[arg(long, default_value_t = 192)]
+    #[arg(long, value_name = "PIXELS", default_value_t = SceneOptions::default().size)]
     size: u32,
+    /// How many objects a scene has: FEWEST-MOST.
+    #[arg(long, value_name = "A-B", default_value = "1-5", value_parser = range)]
+    objects: (usize, usize),
+}
+
+fn range(text: &str) -> Result<(usize, usize), String> {
+    let parsed = text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    parsed.ok_or_else(|| format!("`{text}` is not of the form 1-5"))
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let options = SceneOptions { size: args.size, ..SceneOptions::default() };
+    let (min_objects, max_objects) = args.objects;
+    let options = SceneOptions { size: args.size, min_objects, max_objects };
     let bar = bar(args.count, "drawing scenes");
     scenes::write_folder(&args.out, args.seed, args.count, &options, &mut |done| bar.set_position(done))?;
     bar.finish_and_clear();

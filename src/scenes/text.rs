@@ -102,7 +102,7 @@ fn relations(dice: &mut Dice, asked: &mut Asked, objects: &[SceneObject], unique
         [(Direction::Left, QuestionType::LeftOf, "left of"), (Direction::Above, QuestionType::Above, "above")]
     {
         let mut nothing = Vec::new();
-        let mut answered = 0usize;
+        let mut answered = 0;
         for &from in unique {
             let question = format!("what is {words} the {}?", class_name(objects[from].class));
             match neighbour(&centers, from, direction, size) {
@@ -125,7 +125,7 @@ fn relations(dice: &mut Dice, asked: &mut Asked, objects: &[SceneObject], unique
 /// What is at the top left? Every place that holds one object, and half as many that hold nothing.
 fn places(dice: &mut Dice, asked: &mut Asked, objects: &[SceneObject]) {
     let mut empty = Vec::new();
-    let mut answered = 0usize;
+    let mut answered = 0;
     for place in Place::all() {
         let question = format!("what is at the {}?", place.name());
         let mut here = objects.iter().filter(|o| o.place == place);
@@ -138,7 +138,7 @@ fn places(dice: &mut Dice, asked: &mut Asked, objects: &[SceneObject]) {
             _ => {}
         }
     }
-    let mut room: usize = answered.div_ceil(2);
+    let mut room = usize::div_ceil(answered, 2);
     while room > 0 && !empty.is_empty() {
         asked.push(QuestionType::At, dice.draw(&mut empty), "nothing");
         room -= 1;
