@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 import torch.nn.functional as F
 
 from decoder import Decoder
@@ -112,6 +113,7 @@ def main():
     plan, running, began = dict(PLAN), None, time.time()
     per_type = {}
     stop = False
+    bar = tqdm(total=args.steps, initial=step, unit="step", mininterval=5)
     while step < args.steps and not stop:
         if args.plan and args.plan.exists() and (step % 50 == 0 or running is None):
             try:
@@ -144,6 +146,7 @@ def main():
         for part in filter(None, (optimizer, tuned)):
             part.step(factor)
         step, seen = step + 1, seen + batch
+        bar.update()
         running = mean.item() if running is None else 0.97 * running + 0.03 * mean.item()
         with torch.no_grad():
             for k, t in enumerate(TYPES):

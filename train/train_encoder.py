@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 import torch.nn.functional as F
 
 from encoder import Encoder, Heads, VisionConfig, normalise
@@ -116,6 +117,7 @@ def main():
         right = ["cls", "color", "place", "bare", "background", "centre"]
         table.writerow(["step", *(f"loss_{k}" for k in WEIGHTS), *(f"{k}_{Path(f).name}" for f in args.heldout for k in right)])
     mean, began = {}, time.time()
+    bar = tqdm(total=args.steps, initial=step, unit="step", mininterval=5)
     while step < args.steps:
         rng = np.random.default_rng([1, step])
         pixels, labels, background = mixed([s.batch(rng, n) for s, n in zip(sources, shares)])
@@ -130,6 +132,7 @@ def main():
         rise, fall = min(1, (step + 1) / 50), min(1, (args.steps - step) / (0.6 * args.steps))
         optimizer.step(rise * fall)
         step += 1
+        bar.update()
         for k, v in parts.items():
             mean[k] = 0.95 * mean.get(k, v.item()) + 0.05 * v.item()
         if step % 50 == 0 or step == args.steps:
