@@ -1,5 +1,5 @@
-//! Sightline opens up vision-language models.
-#![doc = "Module map: see ARCHITECTURE.md."]
+//! Sightline opens up vision-language models: it runs them, shows where every word of an answer
+//! looked, and cuts those paths. The module map and the vocabulary are in ARCHITECTURE.md.
 
 pub mod app;
 pub mod bundled;
