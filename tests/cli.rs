@@ -186,15 +186,14 @@ fn verify_fails_on_a_tampered_reference() {
     let mut bytes = fs::read(&file).unwrap();
     let (header, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     let tensors = metadata.tensors();
-    let (name, info) = tensors.iter().find(|(name, _)| name.contains("logits")).unwrap();
+    let info = tensors["one/gen.logits"];
     let at = 8 + header + info.data_offsets.0;
     bytes[at..at + 4].copy_from_slice(&1000f32.to_le_bytes());
     fs::write(&file, bytes).unwrap();
     let done = sightline([OsStr::new("verify"), dir.path().as_os_str()]);
     assert_eq!(done.code, 1, "{}", done.err);
     let failed: Vec<&str> = done.out.lines().filter(|l| l.contains("FAIL")).collect();
-    let tensor = name.rsplit('.').next().unwrap();
-    assert!(failed.iter().any(|l| l.contains(tensor)), "{tensor}: {failed:?}");
+    assert!(failed.iter().any(|l| l.contains("gen.logits")), "{failed:?}");
     let done = sightline(["verify", text(dir.path()), "--json"]);
     assert_eq!(done.code, 1);
     assert_eq!(serde_json::from_str::<Value>(&done.out).unwrap()["pass"], false);
