@@ -12,7 +12,8 @@ use sightline::{
         folder::{Folder, FolderOptions, Item},
     },
     model::{Cancel, image, weights::WeightDtype},
-    run::{Engine, RunSpec, Seen},
+    run::{Engine, Seen},
+    spec::RunSpec,
 };
 
 fn engine() -> Engine {

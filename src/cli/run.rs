@@ -14,8 +14,9 @@ use sightline::{
     interp::flow,
     knockout::Knockout,
     model::{Cancel, image as model_image},
-    run::{Engine, RunEvent, RunSpec, Seen},
+    run::{Engine, RunEvent, Seen},
     span::Span,
+    spec::RunSpec,
     trace::Trace,
 };
 
@@ -47,7 +48,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let spec = RunSpec { knockouts: args.knockout, ..RunSpec::ask(&args.prompt, args.max_new) };
+    let spec = RunSpec::ask(&args.prompt, args.max_new).with_knockouts(args.knockout);
     headless(&args.model, &args.image, &spec, args.pictures, &args.out)
 }
 
@@ -79,7 +80,7 @@ pub fn headless(
     let trace = engine.run(spec, &[&seen], &cancel, &mut |event| match event {
         RunEvent::Prompt(prompt) => eprintln!("prompt: {} tokens", prompt.tokens.len()),
         RunEvent::Prefilled(_) => {}
-        RunEvent::Token(token, ..) => {
+        RunEvent::Token { token, .. } => {
             eprint!("{}", token.text);
             // A progress display: nothing is lost if stderr is closed.
             let _ = std::io::stderr().flush();
@@ -112,7 +113,7 @@ fn write_pictures(
         let mean = row.head_mean(layer);
         (layer, visual.iter().map(|&p| mean[p]).collect::<Vec<f32>>())
     };
-    let maps: Vec<(usize, Vec<f32>)> = trace.pattern.iter().map(of_row).collect();
+    let maps: Vec<(usize, Vec<f32>)> = trace.rows().map(|(_, row)| of_row(&row)).collect();
     let max = maps.iter().flat_map(|(_, m)| m.iter().copied()).fold(0.0, f32::max);
     for ((token, (layer, map)), s) in trace.answer.iter().zip(&maps).zip(0..) {
         let word: String = token.text.chars().filter(|c| c.is_alphanumeric()).collect();

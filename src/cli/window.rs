@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use sightline::{app, bundled, run::RunSpec, worker::ImageSource};
+use sightline::{app, bundled, spec::RunSpec, worker::ImageSource};
 
 use super::{ModelArgs, run::headless};
 

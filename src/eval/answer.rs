@@ -14,6 +14,7 @@ use crate::{
     model::{Cancel, hooks::Hooks},
     prompt::Prompt,
     run::{Engine, RunError, Seen},
+    spec::Intervention,
 };
 
 /// What is asked, and how long the answer may be, its end token included.
@@ -52,13 +53,14 @@ pub fn ask_all(
     let shared = if knockouts.is_empty() { shared_prefix(&prompts) } else { 0 };
     let mut stem = Decoding::new(&engine.vlm, &[], engine.info.context, cancel)?;
     if shared > 0 {
-        stem.pass(engine.embeds(first, &[seen], &[])?.narrow(0, 0, shared), Hooks::default())?;
+        stem.pass(engine.embeds(first, &[seen]).narrow(0, 0, shared), Hooks::default())?;
     }
+    let intervention = Intervention { knockouts: knockouts.to_vec(), ablations: Vec::new() };
     let mut replies = Vec::with_capacity(asks.len());
     for (ask, prompt) in asks.iter().zip(&prompts) {
-        let rest = engine.embeds(prompt, &[seen], &[])?.narrow(0, shared, prompt.len() - shared);
+        let rest = engine.embeds(prompt, &[seen]).narrow(0, shared, prompt.len() - shared);
         let max_new = ask.max_new.min(engine.info.context - prompt.len());
-        let cuts = engine.resolve(knockouts, prompt, max_new)?;
+        let cuts = engine.change(&intervention, prompt, &[seen], max_new, 0, None, cancel)?.cuts;
         let decoding = if cuts.is_empty() {
             stem.fork()
         } else {

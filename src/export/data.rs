@@ -1,7 +1,7 @@
 //! `trace.json` and `trace.safetensors`.
 //!
 //! `pattern` is `[layers, heads, answer, positions]`, row `s` the one that predicted answer token `s`,
-//! 0 where it cannot see; `flow` is `[layers, answer, spans]`, spans in the order of
+//! 0 where it cannot see; of the layers, heads and answer rows that trace.json lists under `recorded`. `flow` is `[layers, answer, spans]`, spans in the order of
 //! [`Span::ALL`](crate::span::Span::ALL). Both float32.
 
 use std::{collections::HashMap, fs, path::Path};
@@ -37,6 +37,7 @@ pub fn summary(trace: &Trace) -> Value {
         "answer": trace.answer,
         "answer_text": trace.answer_text(),
         "stop": trace.stop,
+        "recorded": trace.kept,
         "knockouts": trace.knockouts,
         "spans": Span::ALL.map(Span::name),
         "timing": {
@@ -54,7 +55,7 @@ fn write_tensors(trace: &Trace, dir: &Path) -> Result<(), ExportError> {
     let file = dir.join("trace.safetensors");
     let encode =
         |e: safetensors::SafeTensorError| ExportError::Encode { file: file.clone(), why: e.to_string() };
-    let (layers, heads) = (trace.model.n_layers, trace.model.n_heads);
+    let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
     let (answer, positions) = (trace.pattern.len(), trace.n_positions());
     let pattern = bytes(&pattern(trace));
     let flow = bytes(&flow::of_trace(trace));
@@ -74,11 +75,12 @@ fn write_tensors(trace: &Trace, dir: &Path) -> Result<(), ExportError> {
 /// `[layers, heads, answer, positions]`, zeros past each row's keys.
 pub fn pattern(trace: &Trace) -> Vec<f32> {
     let positions = trace.n_positions();
-    let mut out =
-        Vec::with_capacity(trace.model.n_layers * trace.model.n_heads * trace.pattern.len() * positions);
-    for layer in 0..trace.model.n_layers {
-        for head in 0..trace.model.n_heads {
-            for row in &trace.pattern {
+    let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
+    let rows: Vec<_> = trace.rows().map(|(_, row)| row).collect();
+    let mut out = Vec::with_capacity(layers * heads * rows.len() * positions);
+    for layer in 0..layers {
+        for head in 0..heads {
+            for row in &rows {
                 out.extend_from_slice(row.head(layer, head));
                 out.resize(out.len() + positions - row.n_keys, 0.0);
             }
