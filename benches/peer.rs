@@ -53,9 +53,8 @@ fn main() -> Outcome<()> {
         let at = args.iter().position(|a| *a == format!("--{name}"))?;
         args.get(at + 1).cloned()
     };
-    let setting = |name: &str| {
-        option(name).or_else(|| env::var(format!("SIGHTLINE_{}", name.to_uppercase())).ok())
-    };
+    let setting =
+        |name: &str| option(name).or_else(|| env::var(format!("SIGHTLINE_{}", name.to_uppercase())).ok());
     let folder = args.first().filter(|a| !a.starts_with("--")).cloned().or_else(|| setting("model"));
     let Some(folder) = folder.map(PathBuf::from) else {
         println!("peer: no model folder given, nothing measured; see the first lines of benches/peer.rs");
@@ -63,7 +62,8 @@ fn main() -> Outcome<()> {
     };
     let number = |name: &str, default: usize| option(name).map_or(Ok(default), |n| n.parse());
     if let Some(what) = option("child") {
-        let dtype = if option("dtype").as_deref() == Some("f16") { WeightDtype::F16 } else { WeightDtype::F32 };
+        let dtype =
+            if option("dtype").as_deref() == Some("f16") { WeightDtype::F16 } else { WeightDtype::F32 };
         let tiles = number("tiles", 1)?;
         let result = match what.as_str() {
             "run" => run(&folder, tiles, dtype)?,
@@ -73,7 +73,8 @@ fn main() -> Outcome<()> {
         println!("{result}");
         return Ok(());
     }
-    let report = Report { folder, python: setting("python"), peer: setting("peer"), pairs: number("pairs", 3)? };
+    let report =
+        Report { folder, python: setting("python"), peer: setting("peer"), pairs: number("pairs", 3)? };
     report.machine()?;
     report.comparisons()?;
     report.recording()?;
@@ -112,7 +113,10 @@ impl Report {
             for size in [4.0, 2.0] {
                 let read = size * (blocks + head + keys * rows);
                 let speed = bytes / read;
-                println!("  decode, {name:8} {size} bytes a weight  {:6.0} MB a token   {speed:6.1} tokens/s", read / 1e6);
+                println!(
+                    "  decode, {name:8} {size} bytes a weight  {:6.0} MB a token   {speed:6.1} tokens/s",
+                    read / 1e6
+                );
             }
             let pairs = rows * (rows + 1.0) / 2.0 * (t.n_layers * t.n_heads * t.head_dim) as f64;
             let work = 2.0 * (blocks * rows + head) + 4.0 * pairs;
@@ -149,7 +153,11 @@ impl Report {
                         _ => {
                             let ratio = median(&ours, key) / median(&theirs, key);
                             let ratio = if higher || key.starts_with("peak") { ratio } else { 1.0 / ratio };
-                            let word = if key.starts_with("peak") { "of the peer's" } else { "times the peer's speed" };
+                            let word = if key.starts_with("peak") {
+                                "of the peer's"
+                            } else {
+                                "times the peer's speed"
+                            };
                             println!("   peer {}   {ratio:.2} {word}", spread(&theirs, key));
                         }
                     }
@@ -166,7 +174,11 @@ impl Report {
                 let result = self.child("recording", &["--tiles", tiles, "--dtype", dtype])?;
                 let of = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
                 let slower = 100.0 * (of("on_ms") / of("off_ms") - 1.0);
-                println!("  {tiles:>2} tiles, {dtype}: {:.2} ms on, {:.2} ms off, {slower:+.1} %", of("on_ms"), of("off_ms"));
+                println!(
+                    "  {tiles:>2} tiles, {dtype}: {:.2} ms on, {:.2} ms off, {slower:+.1} %",
+                    of("on_ms"),
+                    of("off_ms")
+                );
             }
         }
         Ok(())
@@ -389,8 +401,14 @@ fn recording(folder: &Path, tiles: usize, dtype: WeightDtype) -> Outcome<Value> 
 fn divergence(folder: &Path, inputs: &Path) -> Outcome<Value> {
     let bytes = fs::read(inputs)?;
     let inputs = SafeTensors::deserialize(&bytes)?;
-    let ids: Vec<u32> =
-        inputs.tensor("ids")?.data().as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b) as u32).collect();
+    let ids: Vec<u32> = inputs
+        .tensor("ids")?
+        .data()
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|&b| i64::from_le_bytes(b) as u32)
+        .collect();
     let pixels: Vec<f32> =
         inputs.tensor("pixels")?.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
     let logits = |dtype| -> Outcome<Vec<Vec<f32>>> {

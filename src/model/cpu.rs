@@ -10,11 +10,11 @@
 //! `[heads, rows, width]`, all row-major in float32, matrices and cached keys and values in float32
 //! or float16. Sums are float32, whatever the matrices are.
 //!
-//! The kernels are plain Rust over arrays as wide as a vector register, compiled twice: as the
-//! target has it, and for AVX2 with FMA and F16C, chosen when the program runs ([`widest`]). Two
-//! forms of product do all the work: [`dot`] runs along the rows of both matrices and touches a
-//! weight once, for few rows; [`tile`] takes weights packed into panels of [`PANEL`] columns, for
-//! many. Tasks go to rayon's pool, on which burn-flex runs too.
+//! Products with many rows go to the `gemm` crate. The rest is plain Rust over arrays as wide as a
+//! vector register, compiled twice: as the target has it, and for AVX2 with FMA and F16C, chosen when
+//! the program runs ([`widest`]). Few rows run along the rows of both matrices ([`dot`]) and touch a
+//! weight once, as it lies: the memory's speed is the limit. Tasks go to rayon's pool, on which
+//! burn-flex runs too.
 
 use std::{ops::Range, sync::Arc};
 
@@ -33,12 +33,36 @@ use super::{config::Activation, hooks::Blocked};
 
 /// Numbers in a vector register.
 const LANES: usize = 8;
-/// Columns of a packed panel.
-const PANEL: usize = 2 * LANES;
-/// Rows that [`tile`] takes at a time: with a panel's width they fill the registers.
-const TILE: usize = 6;
-/// Up to so many rows, weights are read as they lie; from there on packing them pays.
+/// Columns of values that [`mix`] takes at a time.
+const COLUMNS: usize = 2 * LANES;
+/// Up to so many rows, matrices are read as they lie; from there on packing them pays.
 const FEW: usize = 4;
+
+/// Calls a function over an array with the items of a slice of at most [`FEW`].
+macro_rules! by_count {
+    ($items:expr, $x:ident => $call:expr) => {
+        match **$items {
+            [a] => {
+                let $x = [a];
+                $call
+            }
+            [a, b] => {
+                let $x = [a, b];
+                $call
+            }
+            [a, b, c] => {
+                let $x = [a, b, c];
+                $call
+            }
+            [a, b, c, d] => {
+                let $x = [a, b, c, d];
+                $call
+            }
+            _ => unreachable!("none, or more than a few"),
+        }
+    };
+}
+const _: () = assert!(FEW == 4);
 
 // ---------------------------------------------------------------------------------------------
 // Tensors in and out
@@ -78,7 +102,9 @@ fn tensor<const D: usize, T: Element + Pod + Send + Sync>(values: Vec<T>, shape:
 fn owned<const D: usize>(x: Tensor<D>) -> Result<FlexTensor, Tensor<D>> {
     match plain(&x) {
         // The clone inside must be gone for the storage to be unique.
-        Some(view) if view.layout().start_offset() == 0 && view.bytes().len() == 4 * x.shape().num_elements() => {
+        Some(view)
+            if view.layout().start_offset() == 0 && view.bytes().len() == 4 * x.shape().num_elements() =>
+        {
             drop(x);
             Ok(view)
         }
@@ -103,7 +129,7 @@ pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[
             None => vec![0.0; rows * weight.dims()[0]],
         });
     }
-    accumulate(x, layers.map(|(weight, _)| weight), outs.iter_mut().map(Vec::as_mut_slice))?;
+    accumulate(x, layers.map(|(weight, _)| weight), outs.iter_mut().map(Vec::as_mut_slice).collect())?;
     let mut outs = layers.iter().zip(outs).map(|((w, _), out)| tensor(out, [rows, w.dims()[0]]));
     Some(std::array::from_fn(|_| outs.next().expect("one a layer")))
 }
@@ -112,7 +138,11 @@ pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[
 ///
 /// # Errors
 /// Gives `base` back.
-pub fn linear_onto(base: Tensor<2>, x: &Tensor<2>, (weight, bias): Layer<'_>) -> Result<Tensor<2>, Tensor<2>> {
+pub fn linear_onto(
+    base: Tensor<2>,
+    x: &Tensor<2>,
+    (weight, bias): Layer<'_>,
+) -> Result<Tensor<2>, Tensor<2>> {
     let bias = match bias.map(plain) {
         Some(None) => return Err(base),
         Some(bias) => bias,
@@ -128,55 +158,48 @@ pub fn linear_onto(base: Tensor<2>, x: &Tensor<2>, (weight, bias): Layer<'_>) ->
             row.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
         }
     }
-    accumulate(x, [weight], [out].into_iter()).expect("checked above");
+    accumulate(x, [weight], vec![out]).expect("checked above");
     Ok(Tensor::from_primitive::<Flex>(base))
 }
 
 /// Adds `x W^T` to every layer's rows.
-fn accumulate<'a, const N: usize>(
-    x: &Tensor<2>,
-    weights: [&Tensor<2>; N],
-    outs: impl Iterator<Item = &'a mut [f32]>,
-) -> Option<()> {
+fn accumulate<const N: usize>(x: &Tensor<2>, weights: [&Tensor<2>; N], outs: Vec<&mut [f32]>) -> Option<()> {
     let x = plain(x)?;
     let k = x.layout().shape()[1];
     let x: &[f32] = values(&x)?;
     let weights: Vec<FlexTensor> = weights.into_iter().map(flex).collect::<Option<_>>()?;
-    fn typed<'a, T: Number>(
-        weights: &'a [FlexTensor],
-        outs: impl Iterator<Item = &'a mut [f32]>,
-    ) -> Option<Vec<Job<'a, T>>> {
-        weights.iter().zip(outs).map(|(w, out)| Some(Job { w: values(w)?, out })).collect()
-    }
     match weights.first()?.dtype() {
-        DType::F32 => multiply::<f32>(x, k, typed(&weights, outs)?),
-        DType::F16 => multiply::<f16>(x, k, typed(&weights, outs)?),
+        DType::F32 => multiply(x, k, jobs::<f32>(&weights, outs)?),
+        DType::F16 => multiply(x, k, jobs::<f16>(&weights, outs)?),
         _ => return None,
     }
     Some(())
 }
 
 /// One matrix `[n, k]` and the rows `[rows, n]` that it adds to.
-struct Job<'a, T> {
-    w: &'a [T],
-    out: &'a mut [f32],
+struct Job<'w, 'o, T> {
+    w: &'w [T],
+    out: &'o mut [f32],
 }
 
-fn multiply<T: Number>(x: &[f32], k: usize, jobs: Vec<Job<'_, T>>) {
+fn jobs<'w, 'o, T: Number>(
+    weights: &'w [FlexTensor],
+    outs: Vec<&'o mut [f32]>,
+) -> Option<Vec<Job<'w, 'o, T>>> {
+    weights.iter().zip(outs).map(|(w, out)| Some(Job { w: values(w)?, out })).collect()
+}
+
+fn multiply<T: Number>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T>>) {
     let rows: Vec<&[f32]> = x.chunks_exact(k).collect();
-    match rows[..] {
-        [] => {}
-        [a] => multiply_few([a], jobs),
-        [a, b] => multiply_few([a, b], jobs),
-        [a, b, c] => multiply_few([a, b, c], jobs),
-        [a, b, c, d] => multiply_few([a, b, c, d], jobs),
+    match rows.len() {
+        0 => {}
+        1..=FEW => by_count!(&rows, rows => multiply_few(rows, jobs)),
         _ => jobs.into_iter().for_each(|job| multiply_many(x, k, job)),
     }
-    const { assert!(FEW == 4) };
 }
 
 /// Every weight is read once: the memory's speed is the limit.
-fn multiply_few<T: Number, const R: usize>(x: [&[f32]; R], jobs: Vec<Job<'_, T>>) {
+fn multiply_few<T: Number, const R: usize>(x: [&[f32]; R], jobs: Vec<Job<'_, '_, T>>) {
     /// Weight rows a task.
     const ROWS: usize = 64;
     let k = x[0].len();
@@ -192,26 +215,15 @@ fn multiply_few<T: Number, const R: usize>(x: [&[f32]; R], jobs: Vec<Job<'_, T>>
     }
 }
 
-/// Blocks of weights are packed once, then every task runs some rows over the whole block.
-fn multiply_many<T: Number>(x: &[f32], k: usize, job: Job<'_, T>) {
-    /// Weight rows packed at a time: with the rows of a task they fit the second-level cache.
-    const BLOCK: usize = 512;
-    let Job { w, out } = job;
-    let n = w.len() / k;
-    let rows = (x.len() / k / (4 * rayon::current_num_threads())).clamp(TILE, 8 * TILE) / TILE * TILE;
-    let mut packed = vec![[0.0; PANEL]; BLOCK.min(n).div_ceil(PANEL) * k];
-    for first in (0..n).step_by(BLOCK) {
-        let columns = first..n.min(first + BLOCK);
-        let panels = &mut packed[..columns.len().div_ceil(PANEL) * k];
-        panels.par_chunks_exact_mut(k).enumerate().for_each(|(p, panel)| {
-            let from = first + p * PANEL;
-            let rows = Rows { data: &w[from * k..], stride: k, rows: PANEL.min(n - from), width: k };
-            widest(Pack { rows, panel });
-        });
-        let panels = &*panels;
-        out.par_chunks_mut(rows * n).zip(x.par_chunks(rows * k)).for_each(|(out, x)| {
-            widest(Block { x, k, panels, out, n, columns: columns.clone() });
-        });
+/// Weights in half precision are widened a block at a time.
+fn multiply_many<T: Number>(x: &[f32], k: usize, Job { w, out }: Job<'_, '_, T>) {
+    let (rows, n) = (x.len() / k, w.len() / k);
+    let x = Rows { data: x, stride: k, rows, width: k };
+    let mut wide = Vec::new();
+    for first in (0..n).step_by(T::BLOCK.min(n)) {
+        let block = Rows { data: &w[first * k..], stride: k, rows: T::BLOCK.min(n - first), width: k };
+        let block = T::widened(block, &mut wide);
+        gemm(&mut out[first..], n, Start::Add, x, Second::Transposed(block), gemm::Parallelism::Rayon(0));
     }
 }
 
@@ -241,47 +253,71 @@ impl<T: Number, const R: usize> Kernel for Few<'_, T, R> {
     }
 }
 
-/// Some rows over a block of packed weights, which becomes `columns` of their outputs.
-struct Block<'a> {
-    /// `[rows, k]`.
-    x: &'a [f32],
-    k: usize,
-    /// `[panels, k]`.
-    panels: &'a [[f32; PANEL]],
-    /// `[rows, n]`.
-    out: &'a mut [f32],
-    n: usize,
-    columns: Range<usize>,
+/// What a product does with what is there.
+#[derive(Clone, Copy, PartialEq)]
+enum Start {
+    /// Adds to it.
+    Add,
+    /// Replaces it by so many times the product.
+    Set(f32),
 }
 
-impl Kernel for Block<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<const WIDE: bool>(self) {
-        /// Part of a panel that stays in the first-level cache while all rows pass.
-        const DEPTH: usize = 256;
-        let Block { x, k, panels, out, n, columns } = self;
-        let rows: Vec<&[f32]> = x.chunks_exact(k).collect();
-        for from in (0..k).step_by(DEPTH) {
-            let depth = from..k.min(from + DEPTH);
-            for (panel, column) in panels.chunks_exact(k).zip(columns.clone().step_by(PANEL)) {
-                let width = PANEL.min(columns.end - column);
-                tiles::<WIDE>(&rows, depth.clone(), &panel[depth.clone()], |row, sums| {
-                    let at = row * n + column;
-                    add(&mut out[at..at + width], sums);
-                });
-            }
-        }
-    }
+/// The second factor, `[k, n]`.
+enum Second<'a> {
+    /// As it lies.
+    Straight(Rows<'a, f32>),
+    /// Lies as `[n, k]`.
+    Transposed(Rows<'a, f32>),
 }
 
-/// `out += sums`, fewer than a panel's width at the edge.
-#[inline(always)]
-fn add(out: &mut [f32], sums: &[f32; PANEL]) {
-    match <&mut [f32; PANEL]>::try_from(&mut *out) {
-        Ok(out) => (0..PANEL).for_each(|i| out[i] += sums[i]),
-        Err(_) => out.iter_mut().zip(sums).for_each(|(o, s)| *o += s),
+/// `out = a b`, where `out` has rows at `stride`.
+fn gemm(
+    out: &mut [f32],
+    stride: usize,
+    start: Start,
+    a: Rows<'_, f32>,
+    b: Second<'_>,
+    parallelism: gemm::Parallelism,
+) {
+    let (b, k, n, along, across) = match b {
+        Second::Straight(b) => (b, b.rows, b.width, b.stride, 1),
+        Second::Transposed(b) => (b, b.width, b.rows, 1, b.stride),
+    };
+    let reach =
+        |rows: usize, stride: usize, width: usize| if rows == 0 { 0 } else { (rows - 1) * stride + width };
+    assert_eq!(a.width, k, "inner sizes");
+    assert!(n <= stride && reach(a.rows, stride, n) <= out.len(), "the product fits");
+    assert!(reach(a.rows, a.stride, a.width) <= a.data.len(), "the first factor is there");
+    assert!(reach(b.rows, b.stride, b.width) <= b.data.len(), "the second factor is there");
+    let (read, factor) = match start {
+        Start::Add => (true, 1.0),
+        Start::Set(factor) => (false, factor),
+    };
+    // SAFETY: every element that these sizes and strides reach lies in its slice, as asserted; `out`
+    // is borrowed mutably and its rows do not overlap.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            stride as isize,
+            read,
+            a.data.as_ptr(),
+            1,
+            a.stride as isize,
+            b.data.as_ptr(),
+            across as isize,
+            along as isize,
+            1.0,
+            factor,
+            false,
+            false,
+            false,
+            parallelism,
+        );
     }
 }
 
@@ -365,7 +401,8 @@ fn append_as<T: Number + Element>(
         let layout = old.layout();
         let ours = layout.start_offset() == 0 && layout.strides()[1..] == [width as isize, 1];
         let room = layout.strides()[0] as usize / width;
-        (ours && old.is_unique() && old.bytes().len() >= heads * room * width * size_of::<T>()).then_some(room)
+        (ours && old.is_unique() && old.bytes().len() >= heads * room * width * size_of::<T>())
+            .then_some(room)
     };
     let (mut buffer, room) = match old.map(|old| (room(&old), old)) {
         Some((Some(room), old)) if room >= all => (old, room),
@@ -391,7 +428,11 @@ fn append_as<T: Number + Element>(
             .for_each(|(row, to)| write(new.row(row), to));
     }
     let strides = vec![(room * width) as isize, width as isize, 1];
-    Tensor::from_primitive::<Flex>(buffer.with_layout(Layout::new(Shape::from([heads, all, width]), strides, 0)))
+    Tensor::from_primitive::<Flex>(buffer.with_layout(Layout::new(
+        Shape::from([heads, all, width]),
+        strides,
+        0,
+    )))
 }
 
 /// Rows of numbers at a stride, the numbers of a row side by side.
@@ -408,6 +449,10 @@ impl<'a, T> Rows<'a, T> {
     fn row(&self, row: usize) -> &'a [T] {
         &self.data[row * self.stride..][..self.width]
     }
+
+    fn part(&self, rows: Range<usize>) -> Self {
+        Rows { data: &self.data[rows.start * self.stride..], rows: rows.len(), ..*self }
+    }
 }
 
 /// `[heads, rows, width]` in any strides whose last is 1.
@@ -418,7 +463,7 @@ struct Heads<'a, T> {
     stride: usize,
 }
 
-impl<'a, T: Element + Pod> Heads<'a, T> {
+impl<'a, T: Number> Heads<'a, T> {
     fn new(x: &'a FlexTensor) -> Option<Self> {
         let (layout, [heads, rows, width]) = (x.layout(), *x.layout().shape().as_slice().as_array()?);
         let strides = layout.strides();
@@ -435,46 +480,49 @@ impl<'a, T: Element + Pod> Heads<'a, T> {
     }
 }
 
-fn attention_over<T: Number + Element>(
+fn attention_over<T: Number>(
     q: Heads<'_, f32>,
     k: Heads<'_, T>,
     v: Heads<'_, T>,
     attend: &Attend<'_>,
 ) -> Option<Attended> {
-    /// Query rows, counted over the heads that share a key head, whose scores stay in the cache.
-    const ROWS: usize = 8 * TILE;
-    /// Pairs below which waking another thread costs more than it saves.
-    const WORTH: usize = 1 << 12;
+    /// Rows whose scores exist at one time, on each thread.
+    const ROWS: usize = 96;
+    /// Pairs of numbers below which waking another thread costs more than it saves.
+    const WORTH: usize = 1 << 17;
     let (heads, rows, width) = (q.heads, q.first.rows, q.first.width);
     let (kv_heads, keys) = (k.heads, k.first.rows);
     let group = heads / kv_heads;
-    let chunk = (ROWS / group).clamp(1, rows);
-    let packed: Option<Vec<[Vec<[f32; PANEL]>; 2]>> = (group * rows > FEW).then(|| {
-        let pack = |h| [widest(Upright(k.head(h))), widest(Flat(v.head(h)))];
-        (0..kv_heads).into_par_iter().map(pack).collect()
-    });
+    // Few rows read the keys as they lie, once for all heads that share them.
+    let few = group * rows <= FEW;
+    let (chunk, together) = if few { (rows, group) } else { (rows.div_ceil(rows.div_ceil(ROWS)), 1) };
+    let mut wide = vec![[Vec::new(), Vec::new()]; if few { 0 } else { kv_heads }];
+    let mut many: Vec<[Rows<'_, f32>; 2]> = Vec::new();
+    for (head, [wide_k, wide_v]) in wide.iter_mut().enumerate() {
+        many.push([T::widened(k.head(head), wide_k), T::widened(v.head(head), wide_v)]);
+    }
     let task = |n: usize| {
-        let (first, kv) = (n / kv_heads * chunk, n % kv_heads);
+        let groups = heads / together;
+        let (first, head) = (n / groups * chunk, n % groups * together);
         widest(Chunk {
             attend,
-            q: (kv * group..(kv + 1) * group).map(|h| q.head(h)).collect(),
-            heads: kv * group..(kv + 1) * group,
-            k: k.head(kv),
-            v: v.head(kv),
-            packed: packed.as_ref().map(|p| [&*p[kv][0], &*p[kv][1]]),
+            q,
+            heads: head..head + together,
+            k: k.head(head / group),
+            v: v.head(head / group),
+            many: many.get(head / group).copied(),
             rows: first..rows.min(first + chunk),
-            of: rows,
         })
     };
-    let tasks = rows.div_ceil(chunk) * kv_heads;
-    let done: Vec<Chunked> = if heads * rows * keys < WORTH {
+    let tasks = rows.div_ceil(chunk) * heads / together;
+    let done: Vec<Chunked> = if heads * rows * keys * width < WORTH {
         (0..tasks).map(task).collect()
     } else {
         (0..tasks).into_par_iter().map(task).collect()
     };
 
     let mut mixed = vec![0.0; rows * heads * width];
-    let by_chunk = mixed.par_chunks_mut(chunk * heads * width).zip(done.par_chunks(kv_heads));
+    let by_chunk = mixed.par_chunks_mut(chunk * heads * width).zip(done.par_chunks(heads / together));
     by_chunk.for_each(|(mixed, done)| {
         let rows = mixed.len() / (heads * width);
         for (head, from) in done.iter().flat_map(|d| d.mixed.chunks_exact(rows * width)).enumerate() {
@@ -484,81 +532,30 @@ fn attention_over<T: Number + Element>(
         }
     });
     let kept: Vec<usize> = (0..heads).filter(|&h| attend.keeps_head(h)).collect();
-    let kept_shape = [kept.len(), attend.rows.len(), keys];
-    let mut pattern = Vec::with_capacity(kept_shape.iter().product());
+    let shape = [kept.len(), attend.rows.len(), keys];
+    let mut pattern = Vec::with_capacity(shape.iter().product());
     for head in kept {
-        for (_, part) in done[head / group..].iter().step_by(kv_heads).flat_map(|d| &d.pattern).filter(|p| p.0 == head) {
-            pattern.extend_from_slice(part);
-        }
+        let parts = done.iter().flat_map(|done| &done.pattern);
+        parts.filter(|(of, _)| *of == head).for_each(|(_, part)| pattern.extend_from_slice(part));
     }
-    let left = |b| done.iter().map(|d| d.left[b]).fold(0.0, f32::max);
+    let left = |b: usize| done.iter().map(|d| d.left[b]).fold(0.0, f32::max);
     Some(Attended {
         mixed: tensor(mixed, [rows, heads * width]),
-        pattern: (!pattern.is_empty()).then(|| tensor(pattern, kept_shape)),
+        pattern: (!pattern.is_empty()).then(|| tensor(pattern, shape)),
         left: (0..attend.blocked.len()).map(left).collect(),
     })
 }
 
-/// Keys `[keys, width]` turned into panels of keys: `[panels, width]`.
-struct Upright<'a, T>(Rows<'a, T>);
-
-impl<T: Number> Kernel for Upright<'_, T> {
-    type Out = Vec<[f32; PANEL]>;
-
-    #[inline(always)]
-    fn run<const WIDE: bool>(self) -> Self::Out {
-        let Rows { data, stride, rows, width } = self.0;
-        let mut panels = vec![[0.0; PANEL]; rows.div_ceil(PANEL) * width];
-        for (p, panel) in panels.chunks_exact_mut(width).enumerate() {
-            let first = p * PANEL;
-            let rows = Rows { data: &data[first * stride..], stride, rows: PANEL.min(rows - first), width };
-            Pack { rows, panel }.run::<WIDE>();
-        }
-        panels
-    }
-}
-
-/// Values `[keys, width]` cut into panels of columns: `[panels, keys]`.
-struct Flat<'a, T>(Rows<'a, T>);
-
-impl<T: Number> Kernel for Flat<'_, T> {
-    type Out = Vec<[f32; PANEL]>;
-
-    #[inline(always)]
-    fn run<const WIDE: bool>(self) -> Self::Out {
-        let rows = self.0;
-        let panels = (0..rows.width).step_by(PANEL);
-        panels.flat_map(|at| (0..rows.rows).map(move |r| columns::<WIDE, T>(rows.row(r), at))).collect()
-    }
-}
-
-/// A panel's width of a row from column `at`, with zeros past its end.
-#[inline(always)]
-fn columns<const WIDE: bool, T: Number>(row: &[T], at: usize) -> [f32; PANEL] {
-    let mut padded = [T::zeroed(); PANEL];
-    match row.get(at..at + PANEL) {
-        Some(part) => padded.copy_from_slice(part),
-        None => padded[..row.len() - at].copy_from_slice(&row[at..]),
-    }
-    let [a, b]: [[T; LANES]; 2] = bytemuck::cast(padded);
-    bytemuck::cast([T::widen8::<WIDE>(&a), T::widen8::<WIDE>(&b)])
-}
-
-/// Attention of some rows of the query heads that share a key head.
+/// Attention of some rows in some heads, which share a key head.
 struct Chunk<'a, T> {
     attend: &'a Attend<'a>,
-    /// Per query head, all rows.
-    q: Vec<Rows<'a, f32>>,
-    /// Their numbers.
+    q: Heads<'a, f32>,
     heads: Range<usize>,
     k: Rows<'a, T>,
     v: Rows<'a, T>,
-    /// Keys and values in panels, where there are enough rows to pay for it.
-    packed: Option<[&'a [[f32; PANEL]]; 2]>,
-    /// The rows of this chunk.
+    /// Keys and values in float32, unless there are few rows.
+    many: Option<[Rows<'a, f32>; 2]>,
     rows: Range<usize>,
-    /// All rows.
-    of: usize,
 }
 
 /// What a [`Chunk`] gives.
@@ -575,36 +572,36 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
     #[inline(always)]
     fn run<const WIDE: bool>(self) -> Chunked {
-        let Chunk { attend, q, heads, k, v, packed, rows, of } = self;
+        let Chunk { attend, q, heads, k, v, many, rows } = self;
         let (width, keys) = (k.width, k.rows);
-        // Keys that row `r` sees.
-        let seen = |r: usize| if attend.causal { keys - of + r + 1 } else { keys };
+        // Keys that row `r` sees, and the last row.
+        let seen = |r: usize| if attend.causal { keys - q.first.rows + r + 1 } else { keys };
         let most = seen(rows.end - 1);
-        let stride = most.next_multiple_of(PANEL);
-        let queries: Vec<&[f32]> = q.iter().flat_map(|q| rows.clone().map(move |r| q.row(r))).collect();
-        let mut scores = vec![0.0; queries.len() * stride];
-        match packed {
+        let (count, alone) = (heads.len() * rows.len(), gemm::Parallelism::None);
+        let mut scores = vec![0.0; count * most];
+        match many {
             Some([k, _]) => {
-                for (p, panel) in k[..stride / PANEL * width].chunks_exact(width).enumerate() {
-                    tiles::<WIDE>(&queries, 0..width, panel, |row, sums| {
-                        let out = &mut scores[row * stride + p * PANEL..][..PANEL];
-                        (0..PANEL).for_each(|i| out[i] = sums[i] * attend.scale);
-                    });
-                }
+                let queries = q.head(heads.start).part(rows.clone());
+                let keys = Second::Transposed(k.part(0..most));
+                gemm(&mut scores, most, Start::Set(attend.scale), queries, keys, alone);
             }
-            None => few_scores::<WIDE, T>(&queries, &k, most, attend.scale, &mut scores, stride),
+            None => {
+                let queries: Vec<&[f32]> =
+                    heads.clone().flat_map(|h| rows.clone().map(move |r| q.head(h).row(r))).collect();
+                by_count!(&queries, x => few_scores::<WIDE, T, _>(x, k.part(0..most), attend.scale, &mut scores));
+            }
         }
 
         let mut left = vec![0.0f32; attend.blocked.len()];
         let head_rows = || heads.clone().flat_map(|h| rows.clone().map(move |r| (h, r)));
-        for ((head, r), scores) in head_rows().zip(scores.chunks_exact_mut(stride)) {
-            let (scores, hidden) = scores.split_at_mut(seen(r));
+        for ((head, r), scores) in head_rows().zip(scores.chunks_exact_mut(most)) {
+            let (scores, later) = scores.split_at_mut(seen(r));
             let cuts = || attend.blocked.iter().enumerate().filter(|(_, b)| b.heads[head] && b.rows[r]);
             for (_, cut) in cuts() {
                 scores.iter_mut().zip(&cut.keys).filter(|(_, cut)| **cut).for_each(|(s, _)| *s = attend.fill);
             }
             softmax::<WIDE>(scores);
-            hidden.fill(0.0);
+            later.fill(0.0);
             for (n, cut) in cuts() {
                 let mass = scores.iter().zip(&cut.keys).filter(|(_, cut)| **cut);
                 left[n] = mass.fold(left[n], |left, (s, _)| left.max(*s));
@@ -614,90 +611,83 @@ impl<T: Number> Kernel for Chunk<'_, T> {
         let keep = |(head, scores): (usize, &[f32])| {
             let mut part = Vec::new();
             for r in attend.rows.iter().filter(|r| rows.contains(r)) {
-                part.extend_from_slice(&scores[(r - rows.start) * stride..][..most]);
+                part.extend_from_slice(&scores[(r - rows.start) * most..][..most]);
                 part.resize(part.len() + keys - most, 0.0);
             }
             (head, part)
         };
-        let by_head = heads.clone().zip(scores.chunks_exact(rows.len() * stride));
+        let by_head = heads.clone().zip(scores.chunks_exact(rows.len() * most));
         let pattern = by_head.filter(|(h, _)| attend.keeps_head(*h)).map(keep).collect();
 
-        let weights: Vec<&[f32]> = scores.chunks_exact(stride).map(|s| &s[..most]).collect();
-        let mut mixed = vec![0.0; weights.len() * width];
-        for at in (0..width).step_by(PANEL) {
-            let columns = at..width.min(at + PANEL);
-            let mut put = |row: usize, sums: &[f32; PANEL]| {
-                mixed[row * width..][columns.clone()].copy_from_slice(&sums[..columns.len()]);
-            };
-            match packed {
-                Some([_, v]) => {
-                    let panel = &v[at / PANEL * keys..][..most];
-                    tiles::<WIDE>(&weights, 0..most, panel, &mut put);
-                }
-                None => few_values::<WIDE, T>(&weights, &v, at, &mut put),
+        let mut mixed = vec![0.0; count * width];
+        match many {
+            Some([_, v]) => {
+                let weights = Rows { data: &scores, stride: most, rows: count, width: most };
+                gemm(&mut mixed, width, Start::Set(1.0), weights, Second::Straight(v.part(0..most)), alone);
+            }
+            None => {
+                let weights: Vec<&[f32]> = scores.chunks_exact(most).collect();
+                by_count!(&weights, x => few_values::<WIDE, T, _>(x, v, &mut mixed));
             }
         }
         Chunked { mixed, pattern, left }
     }
 }
 
-/// Scores of at most [`FEW`] queries, keys read as they lie.
+/// `[R, keys]`: scores of a few queries.
 #[inline(always)]
-fn few_scores<const WIDE: bool, T: Number>(
-    queries: &[&[f32]],
-    k: &Rows<'_, T>,
-    seen: usize,
+fn few_scores<const WIDE: bool, T: Number, const R: usize>(
+    queries: [&[f32]; R],
+    k: Rows<'_, T>,
     scale: f32,
     scores: &mut [f32],
-    stride: usize,
 ) {
-    macro_rules! over_keys {
-        ($($query:ident),*) => {{
-            const QUERIES: usize = [$(stringify!($query)),*].len();
-            for key in (0..seen).step_by(4) {
-                // The last few keys may be taken twice.
-                let key = key.min(seen.saturating_sub(4));
-                let keys: [&[T]; 4] = std::array::from_fn(|i| k.row(seen.min(key + i + 1) - 1));
-                let sums = dot::<WIDE, T, QUERIES, 4>([$($query),*], keys);
-                for (r, sums) in sums.iter().enumerate() {
-                    let sums = sums.map(|s| s * scale);
-                    let n = seen.min(4);
-                    scores[r * stride + key..][..n].copy_from_slice(&sums[..n]);
-                }
-            }
-        }};
+    let fours = k.rows / 4 * 4;
+    for key in (0..fours).step_by(4) {
+        let products = dot::<WIDE, T, R, 4>(queries, std::array::from_fn(|i| k.row(key + i)));
+        for (r, products) in products.iter().enumerate() {
+            scores[r * k.rows + key..][..4].copy_from_slice(&products.map(|p| p * scale));
+        }
     }
-    match *queries {
-        [a] => over_keys!(a),
-        [a, b] => over_keys!(a, b),
-        [a, b, c] => over_keys!(a, b, c),
-        [a, b, c, d] => over_keys!(a, b, c, d),
-        _ => unreachable!("more than FEW queries"),
+    for key in fours..k.rows {
+        let products = dot::<WIDE, T, R, 1>(queries, [k.row(key)]);
+        (0..R).for_each(|r| scores[r * k.rows + key] = products[r][0] * scale);
     }
 }
 
-/// Columns of values, mixed by at most [`FEW`] rows of weights, read as they lie.
+/// `[R, width]`: values mixed by a few rows of weights.
 #[inline(always)]
-fn few_values<const WIDE: bool, T: Number>(
-    weights: &[&[f32]],
-    v: &Rows<'_, T>,
-    at: usize,
-    put: &mut impl FnMut(usize, &[f32; PANEL]),
+fn few_values<const WIDE: bool, T: Number, const R: usize>(
+    weights: [&[f32]; R],
+    v: Rows<'_, T>,
+    mixed: &mut [f32],
 ) {
-    let seen = weights[0].len();
-    let values = (0..seen).map(|key| columns::<WIDE, T>(v.row(key), at));
-    macro_rules! over_values {
-        ($($row:ident),*) => {
-            tile::<WIDE, { [$(stringify!($row)),*].len() }>([$($row),*], values).iter().enumerate().for_each(|(r, s)| put(r, s))
-        };
+    for at in (0..v.width).step_by(COLUMNS) {
+        let mut sums = [[[0.0; LANES]; 2]; R];
+        for key in 0..weights[0].len() {
+            let columns = columns::<WIDE, T>(v.row(key), at);
+            for r in 0..R {
+                let weight = [weights[r][key]; LANES];
+                fma8::<WIDE>(weight, columns[0], &mut sums[r][0]);
+                fma8::<WIDE>(weight, columns[1], &mut sums[r][1]);
+            }
+        }
+        let n = COLUMNS.min(v.width - at);
+        for (r, sums) in sums.iter().enumerate() {
+            mixed[r * v.width + at..][..n].copy_from_slice(&sums.as_flattened()[..n]);
+        }
     }
-    match *weights {
-        [a] => over_values!(a),
-        [a, b] => over_values!(a, b),
-        [a, b, c] => over_values!(a, b, c),
-        [a, b, c, d] => over_values!(a, b, c, d),
-        _ => unreachable!("more than FEW rows"),
+}
+
+/// [`COLUMNS`] of a row from `at`, zeros past its end.
+#[inline(always)]
+fn columns<const WIDE: bool, T: Number>(row: &[T], at: usize) -> [[f32; LANES]; 2] {
+    let mut padded = [[T::zeroed(); LANES]; 2];
+    match row.get(at..at + COLUMNS) {
+        Some(part) => padded.as_flattened_mut().copy_from_slice(part),
+        None => padded.as_flattened_mut()[..row.len() - at].copy_from_slice(&row[at..]),
     }
+    [T::widen8::<WIDE>(&padded[0]), T::widen8::<WIDE>(&padded[1])]
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -882,12 +872,18 @@ fn widest<K: Kernel>(kernel: K) -> K::Out {
 }
 
 /// A format of matrices.
-trait Number: Pod + Send + Sync {
+trait Number: Element + Pod + Send + Sync {
+    /// Rows to widen at a time: all, where there is nothing to do.
+    const BLOCK: usize;
     fn widen(self) -> f32;
     fn widen8<const WIDE: bool>(values: &[Self; LANES]) -> [f32; LANES];
+    /// As float32, in `memory` where it is not yet.
+    fn widened<'a>(rows: Rows<'a, Self>, memory: &'a mut Vec<f32>) -> Rows<'a, f32>;
 }
 
 impl Number for f32 {
+    const BLOCK: usize = usize::MAX;
+
     #[inline(always)]
     fn widen(self) -> f32 {
         self
@@ -897,9 +893,16 @@ impl Number for f32 {
     fn widen8<const WIDE: bool>(values: &[f32; LANES]) -> [f32; LANES] {
         *values
     }
+
+    fn widened<'a>(rows: Rows<'a, f32>, _: &'a mut Vec<f32>) -> Rows<'a, f32> {
+        rows
+    }
 }
 
 impl Number for f16 {
+    /// A few megabytes: what was widened is still in the cache when it is used.
+    const BLOCK: usize = 512;
+
     /// By moving the exponent with a product, which is right for subnormals too.
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -922,6 +925,13 @@ impl Number for f16 {
             return bytemuck::cast(unsafe { _mm256_cvtph_ps(halves) });
         }
         values.map(Number::widen)
+    }
+
+    fn widened<'a>(rows: Rows<'a, f16>, memory: &'a mut Vec<f32>) -> Rows<'a, f32> {
+        memory.resize(rows.rows * rows.width, 0.0);
+        let into = memory.par_chunks_exact_mut(rows.width).enumerate().with_min_len(32);
+        into.for_each(|(r, out)| rows.row(r).convert_to_f32_slice(out));
+        Rows { data: memory, stride: rows.width, rows: rows.rows, width: rows.width }
     }
 }
 
@@ -962,147 +972,28 @@ fn dot<const WIDE: bool, T: Number, const R: usize, const C: usize>(
     x: [&[f32]; R],
     w: [&[T]; C],
 ) -> [[f32; C]; R] {
+    /// Registers of a row at a time.
+    const STEP: usize = 4;
     let k = x[0].len();
-    let eights = k / LANES;
-    let x8: [&[[f32; LANES]]; R] = x.map(|x| &x[..k].as_chunks().0[..eights]);
-    let w8: [&[[T; LANES]]; C] = w.map(|w| &w[..k].as_chunks().0[..eights]);
+    let steps = k / (STEP * LANES);
+    let x_steps: [&[[[f32; LANES]; STEP]]; R] = x.map(|x| x[..k].as_chunks().0.as_chunks().0);
+    let w_steps: [&[[[T; LANES]; STEP]]; C] = w.map(|w| w[..k].as_chunks().0.as_chunks().0);
     let mut sums = [[[0.0; LANES]; C]; R];
-    for i in 0..eights {
-        let w = w8.map(|w| T::widen8::<WIDE>(&w[i]));
-        for r in 0..R {
-            for c in 0..C {
-                fma8::<WIDE>(x8[r][i], w[c], &mut sums[r][c]);
-            }
-        }
-    }
-    std::array::from_fn(|r| {
-        std::array::from_fn(|c| {
-            (eights * LANES..k).fold(across(sums[r][c]), |sum, i| sum + x[r][i] * w[c][i].widen())
-        })
-    })
-}
-
-/// `[r]`: row `r` of `x` times a panel, whose rows come one by one.
-#[inline(always)]
-fn tile<const WIDE: bool, const R: usize>(
-    x: [&[f32]; R],
-    panel: impl Iterator<Item = [f32; PANEL]>,
-) -> [[f32; PANEL]; R] {
-    let mut sums = [[[0.0; LANES]; 2]; R];
-    for (i, columns) in panel.enumerate() {
-        let columns: [[f32; LANES]; 2] = bytemuck::cast(columns);
-        for r in 0..R {
-            let x = [x[r][i]; LANES];
-            fma8::<WIDE>(x, columns[0], &mut sums[r][0]);
-            fma8::<WIDE>(x, columns[1], &mut sums[r][1]);
-        }
-    }
-    sums.map(|s| bytemuck::cast(s))
-}
-
-/// [`tile`] over any number of rows, of which `part` meets the panel.
-#[inline(always)]
-fn tiles<const WIDE: bool>(
-    rows: &[&[f32]],
-    part: Range<usize>,
-    panel: &[[f32; PANEL]],
-    mut put: impl FnMut(usize, &[f32; PANEL]),
-) {
-    let mut first = 0;
-    macro_rules! tile {
-        ($n:literal) => {{
-            let x: [&[f32]; $n] = std::array::from_fn(|i| &rows[first + i][part.clone()][..panel.len()]);
-            tile::<WIDE, $n>(x, panel.iter().copied()).iter().enumerate().for_each(|(i, s)| put(first + i, s));
-            first += $n;
-        }};
-    }
-    while first < rows.len() {
-        match rows.len() - first {
-            1 => tile!(1),
-            2 => tile!(2),
-            3 => tile!(3),
-            4 => tile!(4),
-            5 => tile!(5),
-            _ => tile!(6),
-        }
-    }
-    const { assert!(TILE == 6) };
-}
-
-/// At most [`PANEL`] rows packed into a panel `[width]`, zeros for those that are not there.
-struct Pack<'a, T> {
-    rows: Rows<'a, T>,
-    panel: &'a mut [[f32; PANEL]],
-}
-
-impl<T: Number> Kernel for Pack<'_, T> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<const WIDE: bool>(self) {
-        let Pack { rows, panel } = self;
-        let (eights, rest) = panel.as_chunks_mut::<LANES>();
-        let done = eights.len() * LANES;
-        for (at, eight) in (0..).step_by(LANES).zip(eights) {
-            for half in [0, LANES] {
-                let block: [[f32; LANES]; LANES] = std::array::from_fn(|r| {
-                    let mut values = [T::zeroed(); LANES];
-                    if half + r < rows.rows {
-                        values.copy_from_slice(&rows.row(half + r)[at..at + LANES]);
-                    }
-                    T::widen8::<WIDE>(&values)
-                });
-                for (columns, turned) in eight.iter_mut().zip(transpose(block)) {
-                    columns[half..half + LANES].copy_from_slice(&turned);
+    for i in 0..steps {
+        let (x, w) = (x_steps.map(|x| &x[i]), w_steps.map(|w| &w[i]));
+        for s in 0..STEP {
+            let w = w.map(|w| T::widen8::<WIDE>(&w[s]));
+            for r in 0..R {
+                for c in 0..C {
+                    fma8::<WIDE>(x[r][s], w[c], &mut sums[r][c]);
                 }
             }
         }
-        for (at, columns) in (done..).zip(rest) {
-            *columns = std::array::from_fn(|r| if r < rows.rows { rows.row(r)[at].widen() } else { 0.0 });
-        }
     }
-}
-
-/// In three rounds of exchanges, each of which is one shuffle of two registers.
-#[inline(always)]
-fn transpose(v: [[f32; LANES]; LANES]) -> [[f32; LANES]; LANES] {
-    type V = [f32; LANES];
-    let low = |a: V, b: V| [a[0], b[0], a[1], b[1], a[4], b[4], a[5], b[5]];
-    let high = |a: V, b: V| [a[2], b[2], a[3], b[3], a[6], b[6], a[7], b[7]];
-    let v = [
-        low(v[0], v[1]),
-        high(v[0], v[1]),
-        low(v[2], v[3]),
-        high(v[2], v[3]),
-        low(v[4], v[5]),
-        high(v[4], v[5]),
-        low(v[6], v[7]),
-        high(v[6], v[7]),
-    ];
-    let low = |a: V, b: V| [a[0], a[1], b[0], b[1], a[4], a[5], b[4], b[5]];
-    let high = |a: V, b: V| [a[2], a[3], b[2], b[3], a[6], a[7], b[6], b[7]];
-    let v = [
-        low(v[0], v[2]),
-        high(v[0], v[2]),
-        low(v[1], v[3]),
-        high(v[1], v[3]),
-        low(v[4], v[6]),
-        high(v[4], v[6]),
-        low(v[5], v[7]),
-        high(v[5], v[7]),
-    ];
-    let low = |a: V, b: V| [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
-    let high = |a: V, b: V| [a[4], a[5], a[6], a[7], b[4], b[5], b[6], b[7]];
-    [
-        low(v[0], v[4]),
-        low(v[1], v[5]),
-        low(v[2], v[6]),
-        low(v[3], v[7]),
-        high(v[0], v[4]),
-        high(v[1], v[5]),
-        high(v[2], v[6]),
-        high(v[3], v[7]),
-    ]
+    let done = steps * STEP * LANES;
+    std::array::from_fn(|r| {
+        std::array::from_fn(|c| (done..k).fold(across(sums[r][c]), |sum, i| sum + x[r][i] * w[c][i].widen()))
+    })
 }
 
 /// The exponential, to a few units in the last place; exactly 0 where it would be below the smallest
@@ -1144,3 +1035,6 @@ fn softmax<const WIDE: bool>(row: &mut [f32]) {
     let scale = 1.0 / sum::<WIDE>(row, |v| v);
     row.iter_mut().for_each(|v| *v *= scale);
 }
+
+#[cfg(test)]
+mod tests;

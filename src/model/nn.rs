@@ -99,7 +99,12 @@ impl LayerNorm {
     /// [`WeightError`], naming the key.
     pub fn load(w: &Weights, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
         let weight = w.vector(&format!("{key}.weight"), width)?;
-        Ok(LayerNorm { weight, bias: w.vector(&format!("{key}.bias"), width)?, eps })
+        Ok(Self::new(weight, w.vector(&format!("{key}.bias"), width)?, eps))
+    }
+
+    /// Of `[width]` weights and biases.
+    pub fn new(weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Self {
+        LayerNorm { weight, bias, eps }
     }
 
     /// `[rows, width]` to the same.
@@ -127,7 +132,12 @@ impl RmsNorm {
     /// # Errors
     /// [`WeightError`], naming the key.
     pub fn load(w: &Weights, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
-        Ok(RmsNorm { weight: w.vector(&format!("{key}.weight"), width)?, eps })
+        Ok(Self::new(w.vector(&format!("{key}.weight"), width)?, eps))
+    }
+
+    /// Of `[width]` weights.
+    pub fn new(weight: Tensor<1>, eps: f64) -> Self {
+        RmsNorm { weight, eps }
     }
 
     /// `[rows, width]` to the same.
