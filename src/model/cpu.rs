@@ -976,16 +976,19 @@ fn dot<const WIDE: bool, T: Number, const R: usize, const C: usize>(
     const STEP: usize = 4;
     let k = x[0].len();
     let steps = k / (STEP * LANES);
-    let x_steps: [&[[[f32; LANES]; STEP]]; R] = x.map(|x| x[..k].as_chunks().0.as_chunks().0);
-    let w_steps: [&[[[T; LANES]; STEP]]; C] = w.map(|w| w[..k].as_chunks().0.as_chunks().0);
+    let x_steps: [&[[[f32; LANES]; STEP]]; R] = x.map(|x| &x[..k].as_chunks().0.as_chunks().0[..steps]);
+    let w_steps: [&[[[T; LANES]; STEP]]; C] = w.map(|w| &w[..k].as_chunks().0.as_chunks().0[..steps]);
     let mut sums = [[[0.0; LANES]; C]; R];
+    // Plain loops: what is in a closure may end up outside the function that has the instructions.
     for i in 0..steps {
-        let (x, w) = (x_steps.map(|x| &x[i]), w_steps.map(|w| &w[i]));
         for s in 0..STEP {
-            let w = w.map(|w| T::widen8::<WIDE>(&w[s]));
+            let mut wide = [[0.0; LANES]; C];
+            for c in 0..C {
+                wide[c] = T::widen8::<WIDE>(&w_steps[c][i][s]);
+            }
             for r in 0..R {
                 for c in 0..C {
-                    fma8::<WIDE>(x[r][s], w[c], &mut sums[r][c]);
+                    fma8::<WIDE>(x_steps[r][i][s], wide[c], &mut sums[r][c]);
                 }
             }
         }
