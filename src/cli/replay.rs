@@ -1,6 +1,10 @@
 //! `sightline replay`: runs a session's experiments again, over their own image or over others.
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::ValueEnum as _;
 use serde_json::json;
@@ -10,7 +14,7 @@ use sightline::{
     intervention::image_files,
     model::{Cancel, weights::WeightDtype},
     resume::totals,
-    run::Engine,
+    run::{Engine, RunError},
 };
 
 use super::{ModelArgs, bar};
@@ -21,7 +25,8 @@ pub struct Args {
     /// A session.json that `sightline run` wrote.
     #[arg(value_name = "SESSION")]
     session: PathBuf,
-    /// Run every experiment on each image of this folder, instead of on its own image.
+    /// Run every experiment on each image of this folder, instead of on its own image. Where an object is
+    /// marked, the mask of an image is the file of the same name beside the session's mask.
     #[arg(long, value_name = "DIR")]
     image_dir: Option<PathBuf>,
     /// Model folder, where it is not the one that the session names.
@@ -64,36 +69,51 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let total = session.entries.len() * others.as_ref().map_or(1, Vec::len);
     let progress = bar(total as u64, "replaying");
     let mut differ = 0;
+    let mut failed = 0;
     for (n, entry) in session.entries.iter().enumerate() {
         let own = [entry.image.clone()];
         for image in others.as_deref().unwrap_or(&own) {
-            let report = again(&engine, entry, image)?;
+            progress.inc(1);
+            let report = match again(&engine, entry, image) {
+                Ok(report) => report,
+                // One bad image among many loses nothing of the others.
+                Err(e) => {
+                    progress.suspend(|| eprintln!("error: {}: {e}", image.display()));
+                    failed += 1;
+                    continue;
+                }
+            };
             let stored = entry.numbers.as_ref().filter(|_| *image == entry.image);
             let difference = stored.map(|stored| stored.difference(&report.numbers()));
             // No number is no agreement either.
             differ += usize::from(difference.is_some_and(|d| d.is_nan() || d > TOLERANCE));
             progress.suspend(|| tell(n, image, &report, difference, args.json));
-            progress.inc(1);
         }
     }
     progress.finish_and_clear();
     if differ > 0 {
         eprintln!("{differ} of {total} differ by more than {TOLERANCE} nats from the session's numbers");
-        return Ok(ExitCode::from(1));
     }
-    Ok(ExitCode::SUCCESS)
+    if failed > 0 {
+        eprintln!("{failed} of {total} could not be run");
+    }
+    Ok(ExitCode::from(u8::from(differ + failed > 0)))
 }
 
-fn again(engine: &Engine, entry: &Entry, image: &std::path::Path) -> Result<Report, Box<dyn Error>> {
+fn again(engine: &Engine, entry: &Entry, image: &Path) -> Result<Report, RunError> {
     let cancel = Cancel::default();
-    // A mask belongs to one image.
-    let object = entry.experiment.object.as_ref().filter(|_| image == entry.image);
-    let at = |e: sightline::run::RunError| format!("{}: {e}", image.display());
-    let (_, seen) = engine.look(image, object, &cancel, &mut |_, _| {}).map_err(at)?;
-    Ok(engine.experiment(&entry.experiment, &seen, &cancel, &mut |_| {}).map_err(at)?)
+    let mut object = entry.experiment.object.clone();
+    if let (Some(object), Some(name)) = (&mut object, image.file_name())
+        && image != entry.image
+    {
+        // A mask belongs to one image: another's lies beside it, under the image's name.
+        object.file.set_file_name(name);
+    }
+    let (_, seen) = engine.look(image, object.as_ref(), &cancel, &mut |_, _| {})?;
+    engine.experiment(&entry.experiment, &seen, &cancel, &mut |_| {})
 }
 
-fn tell(n: usize, image: &std::path::Path, report: &Report, difference: Option<f32>, as_json: bool) {
+fn tell(n: usize, image: &Path, report: &Report, difference: Option<f32>, as_json: bool) {
     let effects = report.outcome.as_ref().map(|o| totals(&o.effects));
     let (uncut, answer) = (report.baseline.trace.answer_text(), report.trace().answer_text());
     if as_json {
