@@ -13,9 +13,10 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::sof
 use super::{
     Cancel, Cancelled,
     config::{Family, TextConfig, VlmConfig},
+    cpu,
     hooks::{Blocked, Hooks, Keep, Recorded},
     kv_cache::KvCache,
-    nn::{Linear, RmsNorm, activate, matmul_t},
+    nn::{Linear, RmsNorm, gated, matmul_t},
     weights::{WeightError, Weights},
 };
 
@@ -122,6 +123,16 @@ impl Decoder {
         hooks: &Hooks,
         cancel: &Cancel,
     ) -> Result<Forward, Cancelled> {
+        cpu::on_pool(&step.resid.clone(), || self.run(step, cache, hooks, cancel))
+    }
+
+    fn run(
+        &self,
+        step: Step<'_>,
+        cache: &mut KvCache,
+        hooks: &Hooks,
+        cancel: &Cancel,
+    ) -> Result<Forward, Cancelled> {
         let rotary = Rotary::new(step.positions, &self.config, &self.device);
         let mut recorded = Recorded::default();
         let mut x = step.resid;
@@ -134,13 +145,13 @@ impl Decoder {
             }
             let h = block.norm1.forward(x.clone());
             let (q, k, v) = self.project(block, h, &rotary);
-            let (k, v) = cache.append(n, k.cast(self.cache_dtype), v.cast(self.cache_dtype));
+            let (k, v) = cache.append(n, k, v, self.cache_dtype);
             keys = cache.layer_len(n);
             let attended = self.attend(n, [q, k, v], hooks, &mut recorded);
-            x = x + block.out.forward(attended);
+            x = block.out.forward_onto(x, attended);
             let h = block.norm2.forward(x.clone());
-            let gated = activate(self.config.act, block.gate.forward(h.clone())) * block.up.forward(h);
-            x = x + block.down.forward(gated);
+            let [gate, up] = Linear::forward_all([&block.gate, &block.up], h);
+            x = block.down.forward_onto(x, gated(self.config.act, gate, up));
         }
         if let Some(last) = step.positions.last() {
             cache.advance(keys, last + 1);
@@ -152,11 +163,9 @@ impl Decoder {
     fn project(&self, block: &Block, h: Tensor<2>, rotary: &Rotary) -> (Tensor<3>, Tensor<3>, Tensor<3>) {
         let c = &self.config;
         let rows = h.dims()[0];
-        let split = |t: Tensor<2>, heads: usize| t.reshape([rows, heads, c.head_dim]).swap_dims(0, 1);
-        let q = split(block.q.forward(h.clone()), c.n_heads);
-        let k = split(block.k.forward(h.clone()), c.n_kv_heads);
-        let v = split(block.v.forward(h), c.n_kv_heads);
-        (rotary.turn(q), rotary.turn(k), v)
+        let [q, k, v] = Linear::forward_all([&block.q, &block.k, &block.v], h);
+        let v = v.reshape([rows, c.n_kv_heads, c.head_dim]).swap_dims(0, 1);
+        (rotary.turn(q, c.n_heads), rotary.turn(k, c.n_kv_heads), v)
     }
 
     /// `[rows, heads * head width]`; records the pattern and the proof of its cuts, some rows at a time.
@@ -169,6 +178,21 @@ impl Decoder {
     ) -> Tensor<2> {
         let (rows, keys) = (q.dims()[1], k.dims()[1]);
         let blocked = hooks.blocked.get(layer).map(Vec::as_slice).unwrap_or_default();
+        let how = cpu::Attend {
+            scale: self.scale() as f32,
+            causal: true,
+            blocked,
+            fill: BLOCKED,
+            rows: if hooks.pattern.layer(layer) { &hooks.pattern.rows } else { &[] },
+            heads: hooks.pattern.heads.as_deref(),
+        };
+        if let Some(done) = cpu::attention(&q, [&k, &v], &how) {
+            for (b, left) in blocked.iter().zip(done.left) {
+                recorded.blocked_mass.push((layer, b.tag, Tensor::from_data([left], &self.device)));
+            }
+            recorded.pattern.extend(done.pattern);
+            return done.mixed;
+        }
         let (mut mixed, mut kept) = (Vec::new(), Vec::new());
         for first in (0..rows).step_by(CHUNK) {
             let here = first..rows.min(first + CHUNK);
@@ -183,6 +207,11 @@ impl Decoder {
             recorded.pattern.push(Tensor::cat(kept, 1));
         }
         Tensor::cat(mixed, 0)
+    }
+
+    /// Factor of the scores.
+    fn scale(&self) -> f64 {
+        (self.config.head_dim as f64).powf(-0.5)
     }
 
     /// `[rows, heads * head width]` and the pattern, `[heads, rows, keys]`, of some rows of a pass, the
@@ -202,7 +231,7 @@ impl Decoder {
         // The query heads that share a key head stand under each other as more rows of it.
         let q = q.reshape([c.n_kv_heads, group * rows, c.head_dim]);
         let scores = product(q, k.transpose()).reshape(all);
-        let scores = scores * (c.head_dim as f64).powf(-0.5);
+        let scores = scores * self.scale();
         let mut hidden = self.later_keys(rows, keys);
         let cuts: Vec<(usize, Tensor<3, Bool>)> =
             blocked.iter().map(|b| (b.tag, self.pairs(b, here.clone(), keys))).collect();
@@ -366,9 +395,14 @@ impl Rotary {
         Rotary { cos: table(f32::cos), sin: table(f32::sin) }
     }
 
-    /// Turns `[heads, rows, head width]`.
-    fn turn(&self, x: Tensor<3>) -> Tensor<3> {
-        let half = x.dims()[2] / 2;
+    /// Splits `[rows, heads * head width]` into heads and turns them: `[heads, rows, head width]`.
+    fn turn(&self, x: Tensor<2>, heads: usize) -> Tensor<3> {
+        if let Some(turned) = cpu::rotate(&x, heads, [&self.cos, &self.sin]) {
+            return turned;
+        }
+        let [rows, all] = x.dims();
+        let x = x.reshape([rows, heads, all / heads]).swap_dims(0, 1);
+        let half = all / heads / 2;
         let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
         let (cos, sin) = (self.cos.clone(), self.sin.clone());
         let first = a.clone() * cos.clone() - b.clone() * sin.clone();

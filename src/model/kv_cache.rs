@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
+
+use super::cpu;
 
 /// The cache of one sequence. Clones share memory until one of them grows.
 #[derive(Clone, Debug, Default)]
@@ -77,18 +79,19 @@ impl KvCache {
         self.layers.get(layer).map_or(0, |(k, _)| k.dims()[1])
     }
 
-    /// Appends the new rows of one layer and returns all of its keys and values.
-    pub(super) fn append(&mut self, layer: usize, k: Tensor<3>, v: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        let joined = match self.layers.get(layer) {
-            Some((old_k, old_v)) if old_k.dims()[1] > 0 => {
-                (Tensor::cat(vec![old_k.clone(), k], 1), Tensor::cat(vec![old_v.clone(), v], 1))
-            }
-            _ => (k, v),
-        };
-        match self.layers.get_mut(layer) {
-            Some(slot) => *slot = joined.clone(),
-            None => self.layers.push(joined.clone()),
-        }
+    /// Appends the new rows of one layer, float32, in the format `dtype`, and returns all of its keys
+    /// and values.
+    pub(super) fn append(
+        &mut self,
+        layer: usize,
+        k: Tensor<3>,
+        v: Tensor<3>,
+        dtype: DType,
+    ) -> (Tensor<3>, Tensor<3>) {
+        // Taken out meanwhile: their only holder may write behind the old rows.
+        let (old_k, old_v) = (layer < self.layers.len()).then(|| self.layers.remove(layer)).unzip();
+        let joined = (append(old_k, k, dtype), append(old_v, v, dtype));
+        self.layers.insert(layer, joined.clone());
         joined
     }
 
@@ -97,4 +100,11 @@ impl KvCache {
         self.len = len;
         self.next_position = next_position;
     }
+}
+
+fn append(old: Option<Tensor<3>>, new: Tensor<3>, dtype: DType) -> Tensor<3> {
+    cpu::append(old, &new, dtype).unwrap_or_else(|old| match old {
+        Some(old) if old.dims()[1] > 0 => Tensor::cat(vec![old, new.cast(dtype)], 1),
+        _ => new.cast(dtype),
+    })
 }
