@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use burn::tensor::{DType, Tensor};
 
 use crate::{
-    decoding::{Decoding, DecodingError, Passed, Row, host, log_softmax, top},
+    decoding::{Decoding, DecodingError, Passed, Row, argmax, host, log_softmax, top},
     intervention::Change,
     knockout::Knockout,
     model::{
@@ -47,6 +47,15 @@ pub struct Baseline {
     pub(crate) resid_post: Tensor<2>,
     /// Longest answer that the context allows.
     pub(crate) max_new: usize,
+}
+
+/// An answer of which nothing but its words is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Its tokens, the end token included when it was reached.
+    pub ids: Vec<u32>,
+    /// Its text, without the end token.
+    pub text: String,
 }
 
 /// The parts of a pass that a baseline keeps.
@@ -91,6 +100,31 @@ impl Engine {
         on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<Baseline, RunError> {
         self.answer(spec, images, true, cancel, on)
+    }
+
+    /// Runs what is left of a prompt, `[rows, width]`, and answers greedily; records nothing.
+    ///
+    /// # Errors
+    /// [`RunError::Decoding`].
+    pub fn reply(
+        &self,
+        mut decoding: Decoding<'_>,
+        rest: Tensor<2>,
+        max_new: usize,
+    ) -> Result<Reply, RunError> {
+        let mut ids = Vec::new();
+        let mut next = rest;
+        while ids.len() < max_new {
+            let id = argmax(&decoding.logits(next)?) as u32;
+            ids.push(id);
+            if self.is_end(id) {
+                break;
+            }
+            next = self.vlm.decoder.embed(&[id]);
+        }
+        let said: Vec<u32> = ids.iter().copied().filter(|&id| !self.is_end(id)).collect();
+        let text = self.prompts.decode(&said).trim().to_string();
+        Ok(Reply { ids, text })
     }
 
     /// The longest answer that a spec and the context allow.

@@ -187,7 +187,8 @@ impl Engine {
                     let norms = self.embeds(prompt, images).square().sum_dim(1).sqrt();
                     let norms = host(norms)?;
                     let norms: Vec<f32> = visual.iter().map(|&p| norms[p]).collect();
-                    Ok(patch_sets::outliers(&norms).into_iter().map(|i| visual[i]).collect())
+                    let members = patch_sets::outliers(&norms).into_iter().map(|i| visual[i]).collect();
+                    some(members, "no embedding's norm exceeds the mean by two standard deviations")
                 }
                 PatchSet::Sink => sink(&visual, uncut, self.info.n_layers, self.info.n_heads),
                 PatchSet::Gradient => match uncut {
@@ -321,5 +322,10 @@ fn sink(visual: &[usize], uncut: Option<&Trace>, layers: usize, heads: usize) ->
     }
     let rows: Vec<_> = trace.rows().map(|(_, row)| row).collect();
     let least = patch_sets::least_attention(&rows, visual);
-    Ok(patch_sets::outliers(&least).into_iter().map(|i| visual[i]).collect())
+    let members = patch_sets::outliers(&least).into_iter().map(|i| visual[i]).collect();
+    some(members, "none draws more than its share of attention from every answer row")
+}
+
+fn some(members: Vec<usize>, otherwise: &str) -> Result<Vec<usize>, String> {
+    if members.is_empty() { Err(otherwise.to_string()) } else { Ok(members) }
 }

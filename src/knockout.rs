@@ -233,7 +233,7 @@ mod tests {
             ("answer -> visual[3] @ 1", "visual 3 does not exist: valid are 0 to 2"),
             ("answer -> markers[0] @ 1", "markers 0 does not exist: there are none"),
             ("answer -> markers @ 1", "`markers` is empty: the prompt has bos 1, system 1, visual 3"),
-            ("answer -> object @ 1", "`object` is not known here"),
+            ("answer -> object @ 1", "`object` names no visual token: it was not computed"),
             ("answer -> visual~1 @ 1", "only visual tokens have a place"),
             ("answer -> visual @ !0-", "`layers !0-` is empty"),
             ("answer -> pos[11] @ 1", "pos 11 does not exist: valid are 0 to 10"),

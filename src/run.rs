@@ -17,7 +17,7 @@ use ::image::{GrayImage, RgbImage};
 use burn::tensor::Tensor;
 
 use crate::{
-    decoding::{DecodingError, place_rows},
+    decoding::{DecodingError, host, place_rows},
     device::Compute,
     knockout::KnockoutError,
     model::{
@@ -286,6 +286,27 @@ impl Engine {
         let embeds = Tensor::cat(embeds, 0);
         self.vlm.device.sync().map_err(|e| DecodingError::Device(e.to_string()))?;
         Ok(Seen { processed, embeds, encode_time: start.elapsed(), object: None })
+    }
+
+    /// The vision encoder's attention in one layer, for one tile's pixels: its shape, `[heads, tokens,
+    /// tokens]`, and the values after the softmax.
+    ///
+    /// # Errors
+    /// [`RunError::Choice`] for a layer that does not exist.
+    pub fn vision_attention(
+        &self,
+        pixels: &[f32],
+        layer: usize,
+        cancel: &Cancel,
+    ) -> Result<([usize; 3], Vec<f32>), RunError> {
+        let recorded = self.vlm.vision.forward(pixels, true, cancel).map_err(DecodingError::from)?.recorded;
+        let patterns = recorded.map(|r| r.pattern).unwrap_or_default();
+        let len = patterns.len();
+        let pattern = patterns.into_iter().nth(layer).ok_or_else(|| RunError::Choice {
+            what: "the vision encoder's attention".to_string(),
+            source: SetError::OutOfRange { what: "vision layer".to_string(), found: layer, len },
+        })?;
+        Ok((pattern.dims(), host(pattern)?))
     }
 
     /// For every visual token of an image, in prompt order: the part of the source image that it

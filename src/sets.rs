@@ -262,12 +262,12 @@ pub enum SetError {
         /// What there is instead.
         there: String,
     },
-    /// A patch set that was not computed.
-    #[error("`{set}` is not known here: {why}")]
+    /// A patch set that has no members, or cannot be computed.
+    #[error("`{set}` names no visual token: {why}")]
     Unknown {
         /// Its name.
         set: String,
-        /// What it needs.
+        /// Why not.
         why: String,
     },
     /// A grid operation on something that is not in a grid.

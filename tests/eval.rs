@@ -4,10 +4,11 @@
 use std::{fs, path::Path};
 
 use sightline::{
+    answer::Reply,
     bundled, device,
     eval::{
         EvalError, EvalOptions, Images,
-        answer::{Ask, Reply, ask_all},
+        answer::{Ask, ask_all},
         evaluate,
         folder::{Folder, FolderOptions, Item},
     },

@@ -2,8 +2,11 @@
 //! as text. Exit codes: 0 done, 1 a check failed, 2 unusable input.
 
 mod eval;
+mod lens;
+mod replay;
 mod run;
 mod scenes;
+mod subject;
 mod verify;
 mod window;
 
@@ -30,6 +33,10 @@ enum Command {
     Verify(verify::Args),
     /// Answer one prompt about one image without a window, and write the trace.
     Run(run::Args),
+    /// Read what every layer would say at chosen positions (logit lens).
+    Lens(lens::Args),
+    /// Run the experiments of a session file again, on their own image or on others.
+    Replay(replay::Args),
     /// Generate images whose truth is known: masks, descriptions, questions.
     Scenes(scenes::Args),
     /// Ask the questions of a scenes folder, or of any COCO-format folder, and score the answers.
@@ -62,6 +69,8 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         None => window::run(args.window),
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Run(args)) => run::run(args),
+        Some(Command::Lens(args)) => lens::run(args),
+        Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Scenes(args)) => scenes::run(args),
         Some(Command::Eval(args)) => eval::run(args),
     }

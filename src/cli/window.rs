@@ -2,9 +2,9 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use sightline::{app, bundled, spec::RunSpec, worker::ImageSource};
+use sightline::{app, bundled, worker::ImageSource};
 
-use super::{ModelArgs, run::headless};
+use super::{ModelArgs, run as headless, subject::SubjectArgs};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -41,8 +41,8 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(app::AppError::NoDisplay(why) | app::AppError::NoAdapter(why)) => {
             eprintln!("no window can be opened here ({why}): doing the same without one");
-            let spec = RunSpec::ask(&args.prompt, args.max_new);
-            headless(&args.model, &image, &spec, true, OUT.as_ref())
+            let subject = SubjectArgs::plain(args.model, image, args.prompt, args.max_new);
+            headless::run(headless::Args::plain(subject, OUT.as_ref()))
         }
         Err(error) => Err(error.into()),
     }
