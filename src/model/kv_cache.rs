@@ -13,8 +13,8 @@ use super::cpu;
 /// The cache of one sequence. Clones share memory until one of them grows.
 #[derive(Clone, Debug, Default)]
 pub struct KvCache {
-    /// Per layer.
-    layers: Vec<(Tensor<3>, Tensor<3>)>,
+    /// Per layer; `None` for one that no row went through.
+    layers: Vec<Option<(Tensor<3>, Tensor<3>)>>,
     /// Keys of every layer, between two passes.
     len: usize,
     /// Rotary position that the next row takes.
@@ -50,7 +50,7 @@ impl KvCache {
     /// Lets `layers` forget everything after their first `len` keys, so that a pass over these layers
     /// alone can write the rest anew. [`KvCache::len`] stays what it was.
     pub fn rewind(&mut self, layers: Range<usize>, len: usize) {
-        for (k, v) in self.layers.iter_mut().skip(layers.start).take(layers.len()) {
+        for (k, v) in self.layers.iter_mut().skip(layers.start).take(layers.len()).flatten() {
             if k.dims()[1] > len {
                 (*k, *v) = (k.clone().narrow(1, 0, len), v.clone().narrow(1, 0, len));
             }
@@ -64,7 +64,7 @@ impl KvCache {
     /// If the lists are not of one length, or name a key that is not there.
     pub fn select(&mut self, kept: &[Vec<usize>]) {
         let len = kept.first().map_or(0, Vec::len);
-        for ((k, v), kept) in self.layers.iter_mut().zip(kept) {
+        for ((k, v), kept) in self.layers.iter_mut().flatten().zip(kept) {
             assert_eq!(kept.len(), len, "every layer keeps as many keys");
             let index: Vec<i32> = kept.iter().map(|&i| i as i32).collect();
             let index: Tensor<1, Int> = Tensor::from_data(TensorData::new(index, [len]), &k.device());
@@ -76,7 +76,7 @@ impl KvCache {
     /// Keys that one layer holds at the moment; differs from [`KvCache::len`] only inside a pass and
     /// after [`KvCache::rewind`].
     pub(super) fn layer_len(&self, layer: usize) -> usize {
-        self.layers.get(layer).map_or(0, |(k, _)| k.dims()[1])
+        self.layers.get(layer).and_then(Option::as_ref).map_or(0, |(k, _)| k.dims()[1])
     }
 
     /// Appends the new rows of one layer, float32, in the format `dtype`, and returns all of its keys
@@ -88,10 +88,13 @@ impl KvCache {
         v: Tensor<3>,
         dtype: DType,
     ) -> (Tensor<3>, Tensor<3>) {
+        if layer >= self.layers.len() {
+            self.layers.resize(layer + 1, None);
+        }
         // Taken out meanwhile: their only holder may write behind the old rows.
-        let (old_k, old_v) = (layer < self.layers.len()).then(|| self.layers.remove(layer)).unzip();
+        let (old_k, old_v) = self.layers[layer].take().unzip();
         let joined = (append(old_k, k, dtype), append(old_v, v, dtype));
-        self.layers.insert(layer, joined.clone());
+        self.layers[layer] = Some(joined.clone());
         joined
     }
 
