@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use burn::tensor::{DType, Tensor};
+use rayon::prelude::*;
 
 use crate::{
     decoding::{Decoding, DecodingError, Passed, Row, argmax, host, log_softmax, top},
@@ -37,6 +38,8 @@ pub struct Baseline {
     pub prompt: Prompt,
     /// `[vocabulary]` logits, one row an answer token.
     pub logits: Vec<Vec<f32>>,
+    /// The same as natural log probabilities.
+    pub logprobs: Vec<Vec<f32>>,
     /// What was in force: an intervention goes back to before it.
     pub(crate) change: Change,
     /// Keys and values of every row that ran.
@@ -228,6 +231,7 @@ impl Engine {
             spec: spec.clone(),
             resid_pre: resid_pre.collect(),
             resid_post: joined(keeping.resid_post),
+            logprobs: keeping.logits.par_iter().map(|row| log_softmax(row)).collect(),
             logits: keeping.logits,
             trace,
             prompt,
@@ -423,20 +427,19 @@ impl<'a, 'b> Answer<'a, 'b> {
             }
             None => None,
         };
-        self.take(id, &row.logits, pattern, row.pattern.as_ref());
+        self.take(id, &log_softmax(&row.logits), pattern, row.pattern.as_ref());
         Ok(())
     }
 
-    /// Takes up one more token, its `[vocabulary]` logits and its attention.
+    /// Takes up one more token, the `[vocabulary]` log probabilities at its place, and its attention.
     pub(crate) fn take(
         &mut self,
         id: u32,
-        logits: &[f32],
+        logprobs: &[f32],
         pattern: Option<PatternRow>,
         resident: Option<&Tensor<3>>,
     ) {
         let prompts = &self.engine.prompts;
-        let logprobs = log_softmax(logits);
         let candidate = |(id, logprob): (usize, f32)| Candidate {
             id: id as u32,
             text: prompts.token_text(id as u32),
@@ -456,7 +459,7 @@ impl<'a, 'b> Answer<'a, 'b> {
             text,
             span: Span::Answer,
             logprob: logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
-            top: top(&logprobs, self.spec.top).into_iter().map(candidate).collect(),
+            top: top(logprobs, self.spec.top).into_iter().map(candidate).collect(),
             end: self.engine.is_end(id),
         };
         (self.on)(RunEvent::Token { token: &token, row: pattern.as_ref(), resident });

@@ -243,15 +243,16 @@ pub fn argmax(values: &[f32]) -> usize {
 
 /// The `k` largest, best first: (place, value). Ties keep their order.
 pub fn top(values: &[f32], k: usize) -> Vec<(usize, f32)> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    let k = k.min(order.len());
-    let better = |&a: &usize, &b: &usize| values[b].total_cmp(&values[a]).then(a.cmp(&b));
-    if k < order.len() {
-        order.select_nth_unstable_by(k, better);
-        order.truncate(k);
+    let mut best: Vec<(usize, f32)> = Vec::with_capacity(k + 1);
+    for (i, &value) in values.iter().enumerate() {
+        // Almost every value of a vocabulary falls out at this comparison.
+        if best.len() < k || best.last().is_some_and(|(_, worst)| value.total_cmp(worst).is_gt()) {
+            let at = best.partition_point(|(_, held)| held.total_cmp(&value).is_ge());
+            best.insert(at, (i, value));
+            best.truncate(k);
+        }
     }
-    order.sort_unstable_by(better);
-    order.into_iter().map(|i| (i, values[i])).collect()
+    best
 }
 
 /// `[n, width]` with row `positions[i]` replaced by row `i` of `rows`; differentiable in both.

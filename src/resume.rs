@@ -13,6 +13,7 @@
 use std::{ops::Range, time::Instant};
 
 use burn::tensor::{DType, Tensor};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{
@@ -50,6 +51,17 @@ pub struct Outcome {
     pub common: (Vec<bool>, Vec<bool>),
 }
 
+/// A baseline's answer under an intervention.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// Where it started; `None` when the intervention touches nothing.
+    pub start: Option<Start>,
+    /// The baseline's tokens with the log probabilities and attention that they have now.
+    pub trace: Trace,
+    /// One a token.
+    pub effects: Vec<Effect>,
+}
+
 /// Where a resumed run started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Start {
@@ -77,12 +89,11 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// Compares two rows of `[vocabulary]` logits at a baseline token.
-    pub fn new(baseline: &[f32], now: &[f32], id: u32) -> Self {
-        let (p, q) = (log_softmax(baseline), log_softmax(now));
+    /// Compares two rows of `[vocabulary]` log probabilities at a baseline token.
+    pub fn new(p: &[f32], q: &[f32], id: u32) -> Self {
         let of = |logprobs: &[f32]| logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        let (before, after) = (of(&p), of(&q));
-        let terms = p.iter().zip(&q).map(|(&p, &q)| f64::from(p).exp() * (f64::from(p) - f64::from(q)));
+        let (before, after) = (of(p), of(q));
+        let terms = p.iter().zip(q).map(|(&p, &q)| f64::from(p).exp() * (f64::from(p) - f64::from(q)));
         Effect {
             baseline: before,
             logprob: after,
@@ -173,15 +184,7 @@ impl Engine {
             Err(RunError::Decoding(DecodingError::Cancelled(_))) => return Ok(resumed.cancelled(images)),
             other => other?,
         };
-        let effects: Vec<Effect> = baseline
-            .ids()
-            .iter()
-            .enumerate()
-            .map(|(s, &id)| match forced.logits(s) {
-                Some(now) => Effect::new(&baseline.logits[s], now, id),
-                None => Effect::new(&baseline.logits[s], &baseline.logits[s], id),
-            })
-            .collect();
+        let effects = resumed.effects(&forced);
         let forced_trace = resumed.forced_trace(&forced, images);
         let free = resumed.free(forced, images, on)?;
         let ids = |trace: &Trace| trace.answer.iter().map(|t| t.id).collect::<Vec<u32>>();
@@ -189,8 +192,8 @@ impl Engine {
         Ok(Outcome { start: resumed.start, forced: forced_trace, effects, free, common })
     }
 
-    /// Only the teacher-forced half of [`Engine::intervene`]: what a baseline's answer is worth under
-    /// an intervention.
+    /// Only the teacher-forced half of [`Engine::intervene`]: the baseline's answer under an
+    /// intervention.
     ///
     /// # Errors
     /// [`RunError`]; also when cancelled.
@@ -200,9 +203,13 @@ impl Engine {
         intervention: &Intervention,
         images: &[&Seen],
         cancel: &Cancel,
-    ) -> Result<Vec<Effect>, RunError> {
+    ) -> Result<Scored, RunError> {
         let change = self.change_of(baseline, intervention, images, cancel)?;
-        self.score_change(baseline, &change, cancel)
+        let spec = RunSpec { intervention: intervention.clone(), ..baseline.spec.clone() };
+        let mut resumed = Resumed::new(self, baseline, &spec, &change, cancel)?;
+        let forced = resumed.score()?;
+        let (trace, effects) = (resumed.forced_trace(&forced, images), resumed.effects(&forced));
+        Ok(Scored { start: resumed.start, trace, effects })
     }
 
     /// Scores the same intervention on as many random visual tokens, `draws` times.
@@ -259,11 +266,7 @@ impl Engine {
         spec.record.pattern.none = true;
         let mut resumed = Resumed::new(self, baseline, &spec, change, cancel)?;
         let forced = resumed.score()?;
-        let effect = |(s, &id): (usize, &u32)| {
-            let before = &baseline.logits[s];
-            Effect::new(before, forced.logits(s).unwrap_or(before), id)
-        };
-        Ok(baseline.ids().iter().enumerate().map(effect).collect())
+        Ok(resumed.effects(&forced))
     }
 
     /// `[rows, width]`: the input of a layer in a kept run, or the last block's output for
@@ -355,12 +358,14 @@ struct Forced {
     first: usize,
     /// The rows that ran, oldest first.
     rows: Vec<Row>,
+    /// `[vocabulary]` log probabilities of each.
+    logprobs: Vec<Vec<f32>>,
 }
 
 impl Forced {
-    /// `[vocabulary]`; `None` for rows that cannot have changed.
-    fn logits(&self, s: usize) -> Option<&[f32]> {
-        Some(&self.rows.get(s.checked_sub(self.first)?)?.logits)
+    /// Place among the rows that ran; `None` for rows that cannot have changed.
+    fn at(&self, s: usize) -> Option<usize> {
+        s.checked_sub(self.first).filter(|&at| at < self.rows.len())
     }
 }
 
@@ -383,7 +388,7 @@ impl<'a> Resumed<'a> {
     fn score(&mut self) -> Result<Forced, RunError> {
         let (baseline, answer) = (self.baseline, self.baseline.trace.answer.len());
         let n_rows = baseline.n_rows();
-        let mut forced = Forced { first: answer, rows: Vec::new() };
+        let mut forced = Forced { first: answer, rows: Vec::new(), logprobs: Vec::new() };
         if let Some((layer, row)) = self.change.start(n_rows).filter(|_| answer > 0) {
             let (layer, resid) = baseline.stored(layer).ok_or_else(needs_residuals)?;
             let resid = resid.slice([row..n_rows]);
@@ -401,9 +406,18 @@ impl<'a> Resumed<'a> {
                 predicting,
             );
             forced.rows = self.decoding.rows_from(layer, row, resid, predicting, hooks)?.rows;
+            forced.logprobs = forced.rows.par_iter().map(|row| log_softmax(&row.logits)).collect();
             self.start = Some(Start { layer, row, rows });
         }
         Ok(forced)
+    }
+
+    fn effects(&self, forced: &Forced) -> Vec<Effect> {
+        let effect = |(s, &id): (usize, &u32)| {
+            let before = &self.baseline.logprobs[s];
+            Effect::new(before, forced.at(s).map_or(before, |at| &forced.logprobs[at]), id)
+        };
+        self.baseline.ids().par_iter().enumerate().map(effect).collect()
     }
 
     fn kept(&self) -> Result<Kept, RunError> {
@@ -445,11 +459,11 @@ impl<'a> Resumed<'a> {
 
     /// Takes up token `id` at place `s`, from the scored pass where it ran and the baseline elsewhere.
     fn again(&self, answer: &mut Answer<'_, '_>, forced: &Forced, s: usize, id: u32) {
-        let row = s.checked_sub(forced.first).and_then(|at| forced.rows.get(at));
-        let logits = row.map_or(&self.baseline.logits[s], |row| &row.logits);
+        let at = forced.at(s);
+        let logprobs = at.map_or(&self.baseline.logprobs[s], |at| &forced.logprobs[at]);
         // Reading back what the pass has computed fails with the device only; the row is then left out.
-        let pattern = self.pattern(s, row).ok().flatten();
-        answer.take(id, logits, pattern, None);
+        let pattern = self.pattern(s, at.map(|at| &forced.rows[at])).ok().flatten();
+        answer.take(id, logprobs, pattern, None);
     }
 
     /// The new answer.
@@ -467,7 +481,7 @@ impl<'a> Resumed<'a> {
         let mut answer = Answer::begin(self.engine, spec, &mut trace, on);
         let mut stop = baseline.trace.stop;
         for (s, old) in baseline.ids().into_iter().enumerate() {
-            let logits = forced.logits(s).unwrap_or(&baseline.logits[s]);
+            let logits = forced.at(s).map_or(&baseline.logits[s], |at| &forced.rows[at].logits);
             // An untouched baseline is returned as it is; a forced one need not be what the model says.
             let new = match self.start {
                 None => old,
