@@ -46,8 +46,9 @@ pub fn gpu() -> Option<Compute> {
 pub fn tiled_model(context: usize) -> TempDir {
     let dir = copy_of("tiny-idefics3");
     let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
-    let write =
-        |name: &str, value: &Value| fs::write(dir.path().join(name), serde_json::to_vec(value).unwrap()).unwrap();
+    let write = |name: &str, value: &Value| {
+        fs::write(dir.path().join(name), serde_json::to_vec(value).unwrap()).unwrap()
+    };
     let mut config = read(&dir.path().join("config.json"));
     config["text_config"]["max_position_embeddings"] = context.into();
     write("config.json", &config);
