@@ -219,7 +219,7 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<Vec<Effect>, RunError> {
         let change = self.change_of(baseline, intervention, images, cancel)?;
-        self.score_change(baseline, &change, cancel)
+        self.score_change(baseline, intervention, &change, cancel)
     }
 
     /// Scores the same intervention on as many random visual tokens, `draws` times.
@@ -245,11 +245,11 @@ impl Engine {
         let (mut deltas, mut kls) = (Vec::new(), Vec::new());
         for draw in 1..=draws as u64 {
             let random = random(draw)?;
-            let (delta, kl) = totals(&self.score_change(baseline, &random, cancel)?);
+            let (delta, kl) = totals(&self.score_change(baseline, intervention, &random, cancel)?);
             deltas.push(delta);
             kls.push(kl);
         }
-        let (delta, kl) = totals(&self.score_change(baseline, &change, cancel)?);
+        let (delta, kl) = totals(&self.score_change(baseline, intervention, &change, cancel)?);
         Ok(Control { delta: Spread::new(delta, deltas), kl: Spread::new(kl, kls) })
     }
 
@@ -276,11 +276,12 @@ impl Engine {
     fn score_change(
         &self,
         baseline: &Baseline,
+        intervention: &Intervention,
         change: &Change,
         cancel: &Cancel,
     ) -> Result<Vec<Effect>, RunError> {
         // Nothing is recorded: only the scores are asked for.
-        let mut spec = baseline.spec.clone();
+        let mut spec = RunSpec { intervention: intervention.clone(), ..baseline.spec.clone() };
         spec.record.pattern.none = true;
         let mut resumed = Resumed::new(self, baseline, &spec, change, cancel)?;
         let forced = resumed.score()?;

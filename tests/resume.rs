@@ -1278,19 +1278,16 @@ fn a_cancelled_intervention_stops_within_a_token() {
     let (engine, seen) = (&*ENGINE, &*SEEN);
     let baseline = keep(engine, seen, &RunSpec::ask(bundled::PROMPT, 12)).unwrap();
     assert_eq!(baseline.trace.answer.len(), 12);
-    let another = [
-        "answer -> visual @ 2",
-        "answer -> visual @ 3",
-        "answer -> object @ all",
-        "question -> visual @ all",
-    ]
-    .into_iter()
-    .find(|cut| {
+    let cuts = (0..6).flat_map(|layer| {
+        ["visual", "object", "visual[0-71]", "visual[72-143]"]
+            .map(|key| format!("question + answer -> {key} @ {layer}-"))
+    });
+    let another = cuts.into_iter().find(|cut| {
         let free = intervene(engine, seen, &baseline, &intervention(&[cut], &[])).unwrap().free;
         free.answer.len() > 4 && ids(&free)[..2] != baseline.ids()[..2]
     });
     // The first leaves the answer as it is, the second changes one of its first two words.
-    for cut in ["decode[9] -> visual[0] @ 5 # 0", another.unwrap()] {
+    for cut in ["decode[9] -> visual[0] @ 5 # 0", &another.unwrap()] {
         let cut = intervention(&[cut], &[]);
         let whole = intervene(engine, seen, &baseline, &cut).unwrap().free;
         for at in 1..4 {
@@ -1347,6 +1344,62 @@ fn the_same_cut_twice_is_refused_by_name() {
     for second in ["answer -> visual @ 1 # 0", "answer -> visual @ 2"] {
         intervene(engine, seen, &baseline, &intervention(&["answer -> visual @ 1", second], &[])).unwrap();
     }
+}
+
+#[test]
+fn a_cut_that_leaves_a_row_nothing_is_refused_by_every_door() {
+    let (engine, seen, cancel) = (&*ENGINE, &*SEEN, Cancel::default());
+    let baseline = keep(engine, seen, &RunSpec::ask(SHORT, 3)).unwrap();
+    let texts = ["answer -> visual @ 2", "last -> all - visual @ 1-2"];
+    let cut = intervention(&texts, &[]);
+    let scratch = refused(run(engine, seen, &with(&baseline.spec, &cut)));
+    assert!(scratch.starts_with(&format!("`{}`: the knockouts leave", texts.join("; "))), "{scratch}");
+    assert!(scratch.contains("nothing to look at in layer 2, head 0"), "{scratch}");
+    assert_eq!(scratch, refused(intervene(engine, seen, &baseline, &cut)));
+    assert_eq!(scratch, refused(engine.score(&baseline, &cut, &[seen], &cancel)));
+}
+
+#[test]
+fn questions_without_an_image_are_resumed_too() {
+    let engine = &*ENGINE;
+    let cancel = Cancel::default();
+    let baseline = engine.keep(&RunSpec::ask("is there a duck?", 4), &[], &cancel, &mut |_| {}).unwrap();
+    let cut = intervention(&["answer -> question[0-2] @ 1-"], &[]);
+    let scratch = engine.run(&with(&baseline.spec, &cut), &[], &cancel, &mut |_| {}).unwrap();
+    let resumed = engine.intervene(&baseline, &cut, &[], &cancel, &mut |_| {}).unwrap();
+    Largest::default().compare_whole(&resumed.free, &scratch, "no image");
+    for (cuts, ablations) in [
+        (vec!["answer -> visual @ 1"], vec![]),
+        (vec!["answer -> random[0] @ 1"], vec![]),
+        (vec!["answer -> register + sink + gradient @ 1"], vec![]),
+        (vec![], vec!["visual = mean"]),
+        (vec![], vec!["object = zero"]),
+    ] {
+        let change = intervention(&cuts, &ablations);
+        let error = refused(engine.intervene(&baseline, &change, &[], &cancel, &mut |_| {}));
+        assert!(["is empty", "there are none", "no mask"].iter().any(|p| error.contains(p)), "{error}");
+    }
+}
+
+#[test]
+fn half_precision_weights_resume_as_they_run() {
+    let dir = &TILED.0;
+    let engine = Engine::load(dir.path(), &device::cpu(), WeightDtype::F16).unwrap();
+    let seen = tiled_seen(&engine);
+    let baseline = keep(&engine, &seen, &RunSpec::ask(bundled::PROMPT, 5)).unwrap();
+    let memory = engine.memory(&baseline.spec, baseline.prompt.len(), true);
+    assert_eq!(memory.kv_cache, (2 * 4 * 2 * 16 * (baseline.prompt.len() + 5) * 2) as u64);
+    let cut = intervention(&["answer -> object @ 1-", "question -> visual @ 2 # 1"], &["object = mean"]);
+    let spec = RunSpec { forced_answer: Some(baseline.ids()), ..with(&baseline.spec, &cut) };
+    let scratch = run(&engine, &seen, &spec).unwrap();
+    let resumed = intervene(&engine, &seen, &baseline, &cut).unwrap();
+    let pairs = |a: &Trace, b: &Trace| -> f32 {
+        a.answer.iter().zip(&b.answer).map(|(a, b)| (a.logprob - b.logprob).abs()).fold(0.0, f32::max)
+    };
+    let (far, moved) = (pairs(&resumed.forced, &scratch), pairs(&baseline.trace, &scratch));
+    println!("float16: resumed and scratch differ by {far:e} nats, the cut moves {moved:e}");
+    assert!(far <= 0.01 && far < moved / 4.0, "{far} {moved}");
+    assert!(resumed.forced.knockouts.iter().all(|k| k.blocked_mass == 0.0 && k.total_pairs() > 0));
 }
 
 // ------------------------------------------------------------------------------------- experiments
