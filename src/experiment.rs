@@ -18,7 +18,7 @@ use crate::{
     resume::{Control, Outcome},
     run::{Engine, RunError, RunEvent, Seen},
     spec::{ObjectMask, RunSpec},
-    trace::Trace,
+    trace::{Stop, Trace},
 };
 
 /// The name that session files of this layout carry.
@@ -165,6 +165,9 @@ impl Engine {
         }
         let uncut = RunSpec { intervention: Default::default(), ..experiment.spec.clone() };
         let baseline = self.keep(&uncut, &images, cancel, &mut |_| {})?;
+        if baseline.trace.stop == Stop::Cancelled {
+            return Ok(Report { baseline, outcome: None, control: None });
+        }
         let outcome = self.intervene(&baseline, intervention, &images, cancel, on)?;
         let control = match experiment.control {
             0 => None,

@@ -17,6 +17,7 @@ use ::image::{GrayImage, RgbImage};
 use burn::tensor::Tensor;
 
 use crate::{
+    ablation::Fill,
     decoding::{DecodingError, host, place_rows},
     device::Compute,
     knockout::KnockoutError,
@@ -176,8 +177,8 @@ pub struct Engine {
     pub prompts: PromptBuilder,
     /// Tokens that end an answer.
     end_ids: Vec<u32>,
-    /// Visual embeddings that ablations took from other files, by their path: each is encoded once.
-    pub(crate) donors: Mutex<BTreeMap<PathBuf, Tensor<2>>>,
+    /// Visual embeddings that ablations took from other files: each is encoded once.
+    pub(crate) donors: Mutex<BTreeMap<Fill, Tensor<2>>>,
     /// What traces say of it.
     pub info: ModelInfo,
     /// Where it runs, in words.
