@@ -337,7 +337,8 @@ impl PromptBuilder {
         let file = dir.join("tokenizer.json");
         let bytes =
             std::fs::read(&file).map_err(|source| PromptError::Read { path: file.clone(), source })?;
-        let mut tokenizer = Tokenizer::from_bytes(bytes)
+        refuse_charsmap(&bytes).map_err(|reason| PromptError::File { path: file.clone(), reason })?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes))
             .map_err(|e| PromptError::File { path: file.clone(), reason: e.to_string() })?;
         // Limits of batches that someone once tokenized have no place here.
         tokenizer
@@ -610,9 +611,12 @@ impl PromptBuilder {
         &self.eos_ids
     }
 
-    /// The tokenizer's number of ids, added tokens included.
-    pub fn vocabulary_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+    /// The largest id that the tokenizer makes: of its vocabulary, its added tokens, and what its
+    /// post-processor puts around every text, which need be neither.
+    pub fn largest_id(&self) -> Option<u32> {
+        let around = self.tokenizer.encode("", true).ok();
+        let around = around.iter().flat_map(|e| e.get_ids().iter().copied());
+        self.tokenizer.get_vocab(true).into_values().chain(around).max()
     }
 
     /// An answer as text, special tokens left out.
@@ -657,11 +661,41 @@ impl PromptBuilder {
     }
 }
 
+/// The tokenizers crate panics over some broken files where it could return an error.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err("the tokenizer cannot work with this file: download it again".into()))
+}
+
 fn encode_error(error: tokenizers::Error) -> PromptError {
     PromptError::Encode { reason: error.to_string() }
 }
 
 // ------------------------------------------------------------------------------------ the folder
+
+/// Refuses SentencePiece's compiled normalizer, which no supported model has: the tokenizers crate
+/// follows its table without looking, out of bounds if it is broken.
+fn refuse_charsmap(tokenizer: &[u8]) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(default)]
+        normalizer: Value,
+    }
+    fn holds(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.contains_key("precompiled_charsmap") || map.values().any(holds),
+            Value::Array(list) => list.iter().any(holds),
+            _ => value == "Precompiled",
+        }
+    }
+    match serde_json::from_slice::<Part>(tokenizer) {
+        Ok(part) if !holds(&part.normalizer) => Ok(()),
+        Ok(_) => {
+            Err("the normalizer `Precompiled` is not supported, expected Llama's or GPT-2's kind".to_owned())
+        }
+        Err(e) => Err(format!("not a tokenizer: {e}")),
+    }
+}
 
 /// A JSON file; `null` if there is no such file.
 fn read_json(path: &Path) -> Result<Value, PromptError> {

@@ -380,7 +380,13 @@ fn bad_images_and_settings_are_refused() {
     assert!(clip("crop_size", json!(0)).contains("`crop_size` is 0"));
     assert!(clip("crop_size", json!(60_000)).contains("60000 x 60000"));
     assert!(clip("image_std", json!([0.5, 0.0, 0.5])).contains("image_std"));
+    assert!(clip("image_std", json!([0.5, -0.5, 0.5])).contains("image_std"));
     assert!(clip("image_mean", json!([0.5])).contains("image_mean"));
+    assert!(clip("image_mean", json!([0.5, 1e300, 0.5])).contains("from -1e6 to 1e6"));
+    for factor in [json!(0), json!(-1), json!(1e300), json!("1")] {
+        assert!(clip("rescale_factor", factor).contains("a number from 1e-6 to 1e6"));
+    }
+    assert!(clip("size", json!(vec![0; 10_000])).len() < 500, "long values are cut short");
     assert!(clip("do_resize", json!("yes")).contains("do_resize"));
     let idefics3 =
         json!({ "image_processor_type": "Idefics3ImageProcessor", "max_image_size": { "longest_edge": 1 } });
@@ -801,6 +807,14 @@ fn bad_conversations_and_folders_are_refused() {
     };
     assert!(folder(&[], images).contains("tokenizer.json"));
     assert!(folder(&[("tokenizer.json", "{}".to_owned())], images).contains("tokenizer.json"));
+    assert!(folder(&[("tokenizer.json", "[]".to_owned())], images).contains("tokenizer.json"));
+    // A table of 2^32 bytes that are not there.
+    let compiled = json!({ "type": "Precompiled", "precompiled_charsmap": "/////wAAAAA=" });
+    for normalizer in [compiled.clone(), json!({ "type": "Sequence", "normalizers": [compiled] })] {
+        let mut broken: Value = serde_json::from_str(&smolvlm_file("tokenizer.json")).unwrap();
+        broken["normalizer"] = normalizer;
+        assert!(folder(&[("tokenizer.json", broken.to_string())], images).contains("`Precompiled`"));
+    }
     assert!(folder(&[tokenizer()], images).contains("no chat template"));
     let template = |text: &str| ("chat_template.jinja", text.to_owned());
     assert!(folder(&[tokenizer(), template("{% if %}")], images).contains("template failed"));

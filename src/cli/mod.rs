@@ -7,7 +7,13 @@ mod scenes;
 mod verify;
 mod window;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    fmt::Display,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -65,6 +71,20 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         Some(Command::Scenes(args)) => scenes::run(args),
         Some(Command::Eval(args)) => eval::run(args),
     }
+}
+
+/// A line of the summary, on stdout. A reader that went away, as `head` does, has what it wanted: that
+/// is no error, and the exit code stays what it would be. (`println!` panics there.)
+fn print(line: impl Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// A line of progress, on stderr: nothing is lost if nobody reads it.
+pub fn note(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A bar on stderr; hidden where stderr is not a terminal.

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -19,7 +19,7 @@ use sightline::{
     trace::Trace,
 };
 
-use super::{ModelArgs, bar};
+use super::{ModelArgs, bar, note, print};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -60,7 +60,7 @@ pub fn headless(
     out: &Path,
 ) -> Result<ExitCode, Box<dyn Error>> {
     let compute = device::open(model.device)?;
-    eprintln!("loading {} on {}", model.folder().display(), compute.description);
+    note(format_args!("loading {} on {}", model.folder().display(), compute.description));
     let engine = Engine::load(&model.folder(), &compute, model.dtype)?;
     for key in &engine.vlm.unused {
         log::debug!("unused weight: {key}");
@@ -74,24 +74,26 @@ pub fn headless(
     })?;
     tiles.finish_and_clear();
     for word in engine.prompts.unknown_words(&spec.prompt) {
-        eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
+        note(format_args!(
+            "warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word"
+        ));
     }
     let trace = engine.run(spec, &[&seen], &cancel, &mut |event| match event {
-        RunEvent::Prompt(prompt) => eprintln!("prompt: {} tokens", prompt.tokens.len()),
+        RunEvent::Prompt(prompt) => note(format_args!("prompt: {} tokens", prompt.tokens.len())),
         RunEvent::Prefilled(_) => {}
         RunEvent::Token(token, ..) => {
-            eprint!("{}", token.text);
             // A progress display: nothing is lost if stderr is closed.
-            let _ = std::io::stderr().flush();
+            let _ = write!(io::stderr(), "{}", token.text);
+            let _ = io::stderr().flush();
         }
     })?;
-    eprintln!();
+    note("");
     data::write(&trace, out)?;
     if pictures {
         write_pictures(&trace, &image, &seen, &engine, out)?;
     }
-    print_summary(&trace, &seen, out);
-    Ok(std::process::ExitCode::SUCCESS)
+    print_summary(&trace, &seen, out)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One heatmap a token, from the layer whose head mean looks at the image most, all on one range.
@@ -120,33 +122,37 @@ fn write_pictures(
         picture::save_png(&picture, &out.join(format!("token_{s:02}_{word}_layer_{layer}.png")))?;
     }
     picture::save_flow_svg(trace, &out.join("flow.svg"))?;
-    println!("heatmaps: token_*.png, colours from 0 to {max:.4}; flow chart: flow.svg");
+    print(format_args!("heatmaps: token_*.png, colours from 0 to {max:.4}; flow chart: flow.svg"))?;
     Ok(())
 }
 
-fn print_summary(trace: &Trace, seen: &Seen, out: &Path) {
+fn print_summary(trace: &Trace, seen: &Seen, out: &Path) -> io::Result<()> {
     let t = &trace.timing;
-    println!("model: {} ({} parameters, {})", trace.model.name, trace.model.parameters, trace.dtype);
-    println!("device: {}", trace.device);
-    println!("image: {}", seen.processed.describe());
-    println!("prompt: {} tokens", trace.prompt.len());
+    let m = &trace.model;
+    print(format_args!("model: {} ({} parameters, {})", m.name, m.parameters, trace.dtype))?;
+    print(format_args!("device: {}", trace.device))?;
+    print(format_args!("image: {}", seen.processed.describe()))?;
+    print(format_args!("prompt: {} tokens", trace.prompt.len()))?;
     for span in Span::ALL {
         let n = trace.prompt.iter().filter(|t| t.span == span).count();
         if n > 0 {
-            println!("  {}: {n}", span.name());
+            print(format_args!("  {}: {n}", span.name()))?;
         }
     }
-    println!("answer: {}", trace.answer_text());
+    print(format_args!("answer: {}", trace.answer_text()))?;
     for k in &trace.knockouts {
-        let (pairs, mass) = (k.total_pairs(), k.blocked_mass);
-        println!("knockout: {}: {pairs} pairs blocked, largest attention left on them {mass}", k.text);
+        let (text, pairs, mass) = (&k.text, k.total_pairs(), k.blocked_mass);
+        print(format_args!(
+            "knockout: {text}: {pairs} pairs blocked, largest attention left on them {mass}"
+        ))?;
     }
     let speed = t.tokens_per_second().map(|s| format!(", decode {s:.1} tokens/s")).unwrap_or_default();
-    println!(
+    print(format_args!(
         "time: load {:.2} s, encode {:.2} s, prefill {:.2} s{speed}",
         t.load.as_secs_f64(),
         t.encode.as_secs_f64(),
         t.prefill.as_secs_f64()
-    );
-    println!("written: {}", std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf()).display());
+    ))?;
+    let out = std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf());
+    print(format_args!("written: {}", out.display()))
 }

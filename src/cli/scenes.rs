@@ -4,7 +4,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::scenes::{self, SceneOptions};
 
-use super::bar;
+use super::{bar, print};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -36,6 +36,6 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let bar = bar(args.count, "drawing scenes");
     scenes::write_folder(&args.out, args.seed, args.count, &options, &mut |done| bar.set_position(done))?;
     bar.finish_and_clear();
-    println!("written: {} scenes in {}", args.count, args.out.display());
+    print(format_args!("written: {} scenes in {}", args.count, args.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }

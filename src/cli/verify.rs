@@ -7,6 +7,8 @@ use sightline::{
     verify::verify,
 };
 
+use super::{note, print};
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder with config.json, weights, reference.safetensors and reference.json.
@@ -21,12 +23,12 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let compute = device::open(args.device)?;
-    eprintln!("verifying {} on {}", args.dir.display(), compute.description);
+    note(format_args!("verifying {} on {}", args.dir.display(), compute.description));
     let report = verify(&args.dir, &compute)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print(serde_json::to_string_pretty(&report)?)?;
     } else {
-        println!("{report}");
+        print(&report)?;
     }
     Ok(if report.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,7 +4,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::{app, bundled, run::RunSpec, worker::ImageSource};
 
-use super::{ModelArgs, run::headless};
+use super::{ModelArgs, note, run::headless};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -40,7 +40,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     match app::run(options) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(app::AppError::NoDisplay(why) | app::AppError::NoAdapter(why)) => {
-            eprintln!("no window can be opened here ({why}): doing the same without one");
+            note(format_args!("no window can be opened here ({why}): doing the same without one"));
             let spec = RunSpec::ask(&args.prompt, args.max_new);
             headless(&args.model, &image, &spec, true, OUT.as_ref())
         }
