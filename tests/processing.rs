@@ -356,6 +356,11 @@ fn bad_images_and_settings_are_refused() {
         let error = refused(&bomb);
         assert!(error.contains(&format!("{width} x {height}")) && error.contains("65535"), "{error}");
     }
+    // A WebP whose last chunk, its EXIF block, claims 4 GB.
+    let mut webp = std::fs::read(fixtures().join("processing/formats/orientation_8.webp")).unwrap();
+    let exif = webp.windows(4).position(|w| w == b"EXIF").unwrap();
+    webp[exif + 4..exif + 8].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
+    assert!(refused(&webp).contains("it ends before one of its chunks does"));
     assert!(pixels::open(Path::new("/nowhere.png")).unwrap_err().to_string().contains("/nowhere.png"));
 
     let refused = |settings: Value| {
@@ -815,6 +820,18 @@ fn bad_conversations_and_folders_are_refused() {
         broken["normalizer"] = normalizer;
         assert!(folder(&[("tokenizer.json", broken.to_string())], images).contains("`Precompiled`"));
     }
+    let mut broken: Value = serde_json::from_str(&smolvlm_file("tokenizer.json")).unwrap();
+    broken["decoder"] = json!("DECODER");
+    let broken = broken.to_string().replace("\"DECODER\"", "1e999");
+    assert!(folder(&[("tokenizer.json", broken)], images).contains("tokenizer.json is not whole"));
+    // The template of the post-processor names a token that it does not explain.
+    let mut broken: Value = serde_json::from_str(&smolvlm_file("tokenizer.json")).unwrap();
+    broken["post_processor"] = json!({ "type": "TemplateProcessing", "special_tokens": {},
+        "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }] });
+    assert!(
+        folder(&[("tokenizer.json", broken.to_string())], images).contains("tokenizer.json is not whole")
+    );
     assert!(folder(&[tokenizer()], images).contains("no chat template"));
     let template = |text: &str| ("chat_template.jinja", text.to_owned());
     assert!(folder(&[tokenizer(), template("{% if %}")], images).contains("template failed"));

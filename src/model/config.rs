@@ -12,6 +12,8 @@ use std::{
 
 use serde_json::Value;
 
+use super::shorten;
+
 /// Why config.json cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -417,15 +419,6 @@ fn ids(section: &Section<'_>, key: &str, default: u32) -> Result<Vec<u32>, Confi
     ids.ok_or_else(|| section.wrong(key, "a token id or a list of them"))
 }
 
-/// A value as error messages show it: its first characters.
-pub(super) fn brief(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
-}
-
 /// One object of the file, which may be absent, with the path that errors name.
 struct Section<'a> {
     json: Option<&'a Value>,
@@ -443,7 +436,7 @@ impl<'a> Section<'a> {
     }
 
     fn refuse(&self, key: &str, expected: &str, found: &Value) -> ConfigError {
-        let (key, found) = (format!("{}{key}", self.path), brief(found));
+        let (key, found) = (format!("{}{key}", self.path), shorten(&found.to_string(), 60));
         ConfigError::Value { file: self.file.to_path_buf(), key, expected: expected.to_string(), found }
     }
 

@@ -12,12 +12,14 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::model::config::brief;
-use crate::model::resample::{self, Filter};
+use crate::model::{
+    resample::{self, Filter},
+    shorten,
+};
 
 /// Longest edge of an image that is opened, in pixels.
 pub const MAX_SIDE: u32 = 65_535;
@@ -128,11 +130,14 @@ pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
 /// Pillow (mode `I;16`, and so transformers' `load_image`) clips at level 255, showing the model a white
 /// sheet, is scaled like colour: the model should see what a person sees.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, ImageError> {
-    let failed = |reason: String| ImageError::Decode { name: name.to_owned(), reason };
+    let failed = |reason: String| ImageError::Decode { name: name.to_owned(), reason: shorten(&reason, 300) };
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
     if reader.format().is_none() {
         return Err(failed("its first bytes belong to no known image format".to_owned()));
+    }
+    if reader.format() == Some(ImageFormat::WebP) && !riff_is_whole(bytes) {
+        return Err(failed("it ends before one of its chunks does".to_owned()));
     }
     // Dimensions are checked below, for a better message; this bounds what a decoder allocates.
     let mut limits = Limits::no_limits();
@@ -148,6 +153,22 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, ImageError> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| failed(e.to_string()))?;
     image.apply_orientation(orientation);
     Ok(to_rgb(image))
+}
+
+/// Whether the chunks of a RIFF file (WebP) lie inside it: the decoder makes room for as many bytes of
+/// metadata as a chunk declares, up to 4 GB, before it looks for them.
+fn riff_is_whole(bytes: &[u8]) -> bool {
+    let length = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
+    let end = length(4).unwrap_or(0).saturating_add(8).min(bytes.len());
+    let mut at = 12;
+    while at + 8 <= end {
+        let Some(next) = length(at + 4).and_then(|size| size.checked_add(at + 8)) else { return false };
+        if next > bytes.len() {
+            return false;
+        }
+        at = next + next % 2;
+    }
+    true
 }
 
 fn to_rgb(image: DynamicImage) -> RgbImage {
@@ -550,7 +571,7 @@ impl Settings {
     }
 
     fn bad(&self, key: &'static str, expected: impl Into<String>) -> ImageError {
-        let found = self.get(key).map_or("missing".to_owned(), brief);
+        let found = self.get(key).map_or("missing".to_owned(), |v| shorten(&v.to_string(), 60));
         ImageError::Setting { file: self.file.clone(), key, found, expected: expected.into() }
     }
 
