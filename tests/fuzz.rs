@@ -22,7 +22,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use sightline::{
-    device,
+    bundled, device,
     eval::folder::{Folder, FolderOptions},
     knockout::{Knockout, Scope},
     model::{
@@ -32,12 +32,13 @@ use sightline::{
         weights::{WeightDtype, Weights},
     },
     prompt::{Content, ImageGrid, ImageLayout, ImageTokens, PromptBuilder, Role, Turn},
+    run::{Engine, RunSpec},
     span::Span,
     verify::verify,
 };
 
 mod common;
-use common::{copy_of, fixture};
+use common::{copy_of, copy_of_folder, fixture};
 
 // ----------------------------------------------------------------------------------------- memory
 
@@ -492,7 +493,7 @@ fn configs() -> Vec<Value> {
         "vision_config": { "hidden_size": 1024, "image_size": 336, "intermediate_size": 4096,
             "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14 },
     });
-    let bundled = sightline::bundled::model().join("config.json");
+    let bundled = bundled::model().join("config.json");
     let tiny = ["tiny-llava", "tiny-idefics3"].map(|name| read(&fixture(name).join("config.json")));
     [llava_7b, read(&bundled)].into_iter().chain(tiny).collect()
 }
@@ -893,7 +894,7 @@ fn tokenizers() -> Vec<Value> {
     let byte_level =
         json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
     vec![
-        read(&sightline::bundled::model().join("tokenizer.json")),
+        read(&bundled::model().join("tokenizer.json")),
         tokenizer(
             json!({ "type": "Lowercase" }),
             json!({ "type": "Sequence", "pretokenizers": [
@@ -1073,7 +1074,7 @@ fn chat_templates() {
         "{{ m.get() }}",
     ];
     let pieces = proptest::collection::vec(select(PIECES), 0..16).prop_map(|p| p.concat().into_bytes());
-    let bundled = fs::read(sightline::bundled::model().join("chat_template.jinja")).unwrap();
+    let bundled = fs::read(bundled::model().join("chat_template.jinja")).unwrap();
     let smolvlm =
         read(&fixture("smolvlm-tokenizer/chat_template.json"))["chat_template"].as_str().unwrap().into();
     let whole = select(vec![bundled, smolvlm, TEMPLATE.as_bytes().to_vec()]);
@@ -1097,6 +1098,16 @@ fn chat_templates_that_mean_harm() {
             "{{% set ns = namespace(v='xy') %}}{{% for i in range(60) %}}{body}{{% endfor %}}{{{{ ns.v }}}}"
         )
     };
+    let deep = [
+        "many negations",
+        "many minuses",
+        "many sums",
+        "many filters",
+        "many cases",
+        "many alternatives",
+        "a deep list, printed",
+        "deep lists, compared",
+    ];
     let hostile = [
         ("an endless loop", "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}".to_string()),
         ("a doubled text", grow("{% set ns.v = ns.v ~ ns.v %}")),
@@ -1142,15 +1153,14 @@ fn chat_templates_that_mean_harm() {
             let builder = PromptBuilder::from_dir(dir.path(), IMAGES)?;
             builder.build(&[Turn::ask(0, "What is it?")], &[])
         });
-        println!(
-            "{what}: {} MB, {:?}, {:?}",
-            peak / MB,
-            start.elapsed(),
-            result.as_ref().err().map(|e| format!("{e:.150}"))
-        );
+        let took = start.elapsed();
+        let error = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        println!("{what}: {} kB, {took:?}, {error:.150}", peak / 1024);
         outcome(result);
-        assert!(peak < 256 * MB, "{what}: {} MB", peak / MB);
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}: {:?}", start.elapsed());
+        assert!(peak < 32 * MB, "{what}: {} MB", peak / MB);
+        assert!(took < Duration::from_secs(10), "{what}: {took:?}");
+        // What is deep may be computed; what grows may not.
+        assert!(deep.contains(what) || error.contains("template failed"), "{what} was accepted");
     }
 }
 
@@ -1226,4 +1236,41 @@ fn annotations_of_eval() {
         fs::write(dir.path().join("scenes.jsonl"), bytes).unwrap();
         open();
     });
+}
+
+// ---------------------------------------------------------------------------------- whole folders
+
+#[test]
+fn files_of_a_whole_model_folder() {
+    let _alone = memory::alone();
+    let dir = copy_of_folder(&bundled::model());
+    let picture = pixels::open(&bundled::sample_image()).unwrap();
+    let cpu = device::cpu();
+    let spec = RunSpec {
+        knockouts: vec!["answer -> visual @ 0".parse().unwrap()],
+        ..RunSpec::ask("what is the background?", 2)
+    };
+    let ask = || {
+        let Some(engine) = outcome(Engine::load(dir.path(), &cpu, WeightDtype::F32)) else { return };
+        let cancel = Cancel::default();
+        let seen = engine.process(&picture).and_then(|p| engine.see(p, &cancel, &mut |_, _| {}));
+        let Some(seen) = outcome(seen) else { return };
+        outcome(engine.run(&spec, &[&seen], &cancel, &mut |_| {}));
+    };
+    let names = [
+        "config.json",
+        "tokenizer.json",
+        "preprocessor_config.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+    ];
+    for name in names {
+        let file = dir.path().join(name);
+        let whole = fs::read(&file).unwrap();
+        try_all(name, 80, 700 * MB, broken(vec![serde_json::from_slice(&whole).unwrap()]), |bytes| {
+            fs::write(&file, bytes).unwrap();
+            ask();
+        });
+        fs::write(&file, whole).unwrap();
+    }
 }
