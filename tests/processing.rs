@@ -852,6 +852,13 @@ fn bad_conversations_and_folders_are_refused() {
     };
     assert!(with_template("{{ raise_exception('only cats') }}").contains("only cats"));
     assert!(with_template("{{ messages.nothing.at.all }}").contains("template failed"));
+    // Every one of the blank texts could be there or not: the search must not try all combinations.
+    let blanks = "{% for i in range(60) %}{{ messages[0].content[0].text }}{% endfor %}\
+        {{ 'x' if messages[0].content[0].text == '   ' }}";
+    let dir = folder_with(&[tokenizer(), template(blanks)]);
+    let builder = PromptBuilder::from_dir(dir.path(), images).unwrap();
+    let error = builder.build(&[Turn::ask(0, "   "), Turn::ask(0, "What?")], &[]).unwrap_err().to_string();
+    assert!(error.contains("rewrites"), "{error}");
     let parts = "{% for c in messages[0].content if c.type == 'text' %}{{ c.text }}{% endfor %}";
     assert!(with_template(parts).contains("places 0"));
     let parts =

@@ -22,7 +22,8 @@ use super::{Content, PromptError, Turn};
 /// Longest template in bytes; the longest of real models have some 20,000.
 const MAX_SOURCE: usize = 1 << 16;
 /// What one rendering may use up, in minijinja's units: an instruction, or 64 bytes. A long
-/// conversation needs some thousands.
+/// conversation needs some thousands. (One thing is not metered in time: a list that holds another one
+/// twice, which holds another one twice, and so on, printed other than by `tojson`.)
 const FUEL: u64 = 100_000;
 /// Longest rendering in bytes, more than any model's context.
 const MAX_TEXT: usize = 1 << 20;
