@@ -8,7 +8,8 @@ use std::time::Instant;
 use sightline::{
     bundled, device,
     model::{Cancel, image, weights::WeightDtype},
-    run::{Engine, RunSpec},
+    run::Engine,
+    spec::RunSpec,
 };
 
 const ROUNDS: usize = 15;
@@ -26,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ways = [
         ("free-running, uncut (baseline)", free.clone()),
         ("teacher-forced, uncut", RunSpec { forced_answer: forced_answer.clone(), ..free.clone() }),
-        ("teacher-forced, cut", RunSpec { forced_answer, knockouts: cut, ..free }),
+        ("teacher-forced, cut", RunSpec { forced_answer, ..free.with_knockouts(cut) }),
     ];
     let mut seconds = vec![Vec::new(); ways.len()];
     for _ in 0..ROUNDS {

@@ -1,8 +1,8 @@
-//! One sequence through the decoder: prefill, decode steps or a forced answer, under cuts.
+//! One sequence through the decoder: prefill, decode steps or a forced answer, under cuts; from the
+//! start, or from where another sequence's cache still holds.
 //!
-//! Needs embeddings, not a tokenizer: `run` and `verify` stand on it. Row `s` is the query row that
-//! predicts answer token `s`. Patterns come as device tensors, `[layers, heads, keys]`; logits as
-//! host rows, `[vocabulary]`.
+//! Needs embeddings, not a tokenizer: `run` and `verify` stand on it. Patterns come as device tensors,
+//! `[layers, heads, keys]`; logits as host rows, `[vocabulary]`; residuals as `[rows, width]`.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -12,7 +12,7 @@ use crate::{
     model::{
         Cancel, Cancelled, Vlm,
         decoder::{Forward, Step},
-        hooks::{Hooks, Rows},
+        hooks::{Hooks, Keep},
         kv_cache::KvCache,
     },
 };
@@ -40,19 +40,28 @@ pub struct Decoding<'a> {
     cuts: &'a [Cut],
     cancel: &'a Cancel,
     cache: KvCache,
-    /// Per cut, per layer.
-    pairs: Vec<Vec<u64>>,
     /// Per cut.
     blocked_mass: Vec<f32>,
 }
 
-/// What one answer row gives.
+/// What one row gives.
 #[derive(Debug)]
 pub struct Row {
     /// `[vocabulary]`.
     pub logits: Vec<f32>,
-    /// `[layers, heads, keys]`.
-    pub pattern: Tensor<3>,
+    /// `[layers, heads, keys]`, of the kept layers and heads; `None` where the row was not to be kept.
+    pub pattern: Option<Tensor<3>>,
+}
+
+/// What a pass gives whose last rows are read.
+#[derive(Debug)]
+pub struct Passed {
+    /// Oldest first.
+    pub rows: Vec<Row>,
+    /// What the hooks kept: layer and `[rows, width]`, all rows of the pass.
+    pub resid_pre: Vec<(usize, Tensor<2>)>,
+    /// `[rows, width]`: output of the last block, not normed, all rows of the pass.
+    pub resid_post: Tensor<2>,
 }
 
 impl<'a> Decoding<'a> {
@@ -66,16 +75,24 @@ impl<'a> Decoding<'a> {
         n_rows: usize,
         cancel: &'a Cancel,
     ) -> Result<Self, DecodingError> {
+        Self::from_cache(vlm, cuts, n_rows, cancel, KvCache::default())
+    }
+
+    /// A sequence of at most `n_rows` rows, in all, that goes on where `cache` ends: whatever the cuts
+    /// change must come after.
+    ///
+    /// # Errors
+    /// [`KnockoutError::NothingLeft`], before anything runs.
+    pub fn from_cache(
+        vlm: &'a Vlm,
+        cuts: &'a [Cut],
+        n_rows: usize,
+        cancel: &'a Cancel,
+        cache: KvCache,
+    ) -> Result<Self, DecodingError> {
         let text = &vlm.config.text;
         masks::check_something_left(cuts, n_rows, text.n_layers, text.n_heads)?;
-        Ok(Decoding {
-            vlm,
-            cuts,
-            cancel,
-            cache: KvCache::default(),
-            pairs: vec![vec![0; text.n_layers]; cuts.len()],
-            blocked_mass: vec![0.0; cuts.len()],
-        })
+        Ok(Decoding { vlm, cuts, cancel, cache, blocked_mass: vec![0.0; cuts.len()] })
     }
 
     /// The same sequence so far, to be continued apart: what several sequences share is run once.
@@ -84,24 +101,45 @@ impl<'a> Decoding<'a> {
         self.clone()
     }
 
-    /// Runs rows that continue the sequence at consecutive positions; the hooks' cuts are set here.
+    /// Keys and values so far.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// Forgets all rows after the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.cache.truncate(len);
+    }
+
+    /// Runs rows that continue the sequence at consecutive positions through every layer; the hooks'
+    /// cuts are set here.
     ///
     /// # Errors
     /// [`DecodingError`].
-    pub fn pass(&mut self, embeds: Tensor<2>, mut hooks: Hooks) -> Result<Forward, DecodingError> {
-        let text = &self.vlm.config.text;
-        let (first, rows) = (self.cache.len(), embeds.dims()[0]);
-        let masks = masks::for_pass(self.cuts, first, rows, text.n_layers, text.n_heads, &self.vlm.device);
-        hooks.blocked = masks.blocked;
-        let positions: Vec<u32> = (first..first + rows).map(|p| p as u32).collect();
-        let hidden = self.vlm.causal_mask(rows, first + rows);
-        let step = Step { embeds, positions: &positions, hidden };
+    pub fn pass(&mut self, embeds: Tensor<2>, hooks: Hooks) -> Result<Forward, DecodingError> {
+        self.pass_from(0, self.cache.len(), embeds, hooks)
+    }
+
+    /// Runs rows through the layers from `layer` on, given the input of that layer. They overwrite the
+    /// rows from `first` on in these layers' caches; the layers below keep theirs.
+    ///
+    /// # Errors
+    /// [`DecodingError`].
+    pub fn pass_from(
+        &mut self,
+        layer: usize,
+        first: usize,
+        resid: Tensor<2>,
+        mut hooks: Hooks,
+    ) -> Result<Forward, DecodingError> {
+        let layers = layer..self.vlm.config.text.n_layers;
+        let rows = resid.dims()[0];
+        hooks.blocked = masks::for_pass(self.cuts, first, rows, layers.end);
+        let position = self.cache.next_position() - (self.cache.len() - first) as u32;
+        let positions: Vec<u32> = (position..position + rows as u32).collect();
+        self.cache.rewind(layers.clone(), first);
+        let step = Step { resid, positions: &positions, layers };
         let forward = self.vlm.decoder.forward(step, &mut self.cache, &hooks, self.cancel)?;
-        for (tag, cut) in self.cuts.iter().enumerate() {
-            for layer in (0..text.n_layers).filter(|&l| cut.layers[l] && cut.heads.contains(&true)) {
-                self.pairs[tag][layer] += masks.pairs[tag];
-            }
-        }
         let masses = &forward.recorded.blocked_mass;
         if !masses.is_empty() {
             let all = Tensor::cat(masses.iter().map(|(_, _, m)| m.clone()).collect(), 0);
@@ -112,25 +150,51 @@ impl<'a> Decoding<'a> {
         Ok(forward)
     }
 
-    /// Runs rows and returns what the last `n` of them predict, oldest first.
+    /// Runs rows through every layer and returns what the last `n` of them predict, oldest first, with
+    /// the attention of every layer and head.
     ///
     /// # Errors
     /// [`DecodingError`].
     pub fn rows(&mut self, embeds: Tensor<2>, n: usize) -> Result<Vec<Row>, DecodingError> {
-        let first = self.cache.len() + embeds.dims()[0] - n;
-        let forward = self.pass(embeds, Hooks { pattern: Rows::Last(n), ..Hooks::default() })?;
-        let rows = forward.resid.dims()[0];
-        let logits = self.vlm.decoder.unembed(forward.resid.narrow(0, rows - n, n));
-        let vocabulary = self.vlm.config.text.vocabulary;
-        let flat = host(logits)?;
-        let pattern: Tensor<4> = Tensor::stack(forward.recorded.pattern, 0);
-        let [layers, heads, _, _] = pattern.dims();
-        let row = |s: usize, logits: &[f32]| {
-            let keys = first + s + 1;
-            let pattern = pattern.clone().narrow(2, s, 1).narrow(3, 0, keys);
-            Row { logits: logits.to_vec(), pattern: pattern.reshape([layers, heads, keys]) }
+        let rows = embeds.dims()[0];
+        let hooks = Hooks { pattern: Keep::rows(rows - n..rows), ..Hooks::default() };
+        Ok(self.rows_from(0, self.cache.len(), embeds, n, hooks)?.rows)
+    }
+
+    /// [`Decoding::pass_from`], and what the last `n` rows predict.
+    ///
+    /// # Errors
+    /// [`DecodingError`].
+    pub fn rows_from(
+        &mut self,
+        layer: usize,
+        first: usize,
+        resid: Tensor<2>,
+        n: usize,
+        hooks: Hooks,
+    ) -> Result<Passed, DecodingError> {
+        let kept = hooks.pattern.rows.clone();
+        let Forward { resid, recorded } = self.pass_from(layer, first, resid, hooks)?;
+        let rows = resid.dims()[0];
+        let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, rows - n, n)))?;
+        let pattern: Option<Tensor<4>> =
+            (!recorded.pattern.is_empty()).then(|| Tensor::stack(recorded.pattern, 0));
+        let pattern_of = |row: usize| {
+            let (at, pattern) = (kept.binary_search(&row).ok()?, pattern.clone()?);
+            let [layers, heads, _, _] = pattern.dims();
+            let keys = first + row + 1;
+            Some(pattern.narrow(2, at, 1).narrow(3, 0, keys).reshape([layers, heads, keys]))
         };
-        Ok(flat.chunks(vocabulary).enumerate().map(|(s, logits)| row(s, logits)).collect())
+        let vocabulary = self.vlm.config.text.vocabulary;
+        let row = |(at, logits): (usize, &[f32])| Row {
+            logits: logits.to_vec(),
+            pattern: pattern_of(rows - n + at),
+        };
+        Ok(Passed {
+            rows: logits.chunks(vocabulary).enumerate().map(row).collect(),
+            resid_pre: recorded.resid_pre,
+            resid_post: resid,
+        })
     }
 
     /// Runs rows and returns the last one's logits, `[vocabulary]`, for callers that need no pattern.
@@ -143,9 +207,15 @@ impl<'a> Decoding<'a> {
         host(self.vlm.decoder.unembed(resid.narrow(0, rows - 1, 1)))
     }
 
-    /// Per cut: blocked pairs a layer so far, and the largest value left on any of them.
-    pub fn proof(&self) -> impl Iterator<Item = (&[u64], f32)> {
-        self.pairs.iter().map(Vec::as_slice).zip(self.blocked_mass.iter().copied())
+    /// Per cut: the pairs that it blocks a layer among the rows so far, and the largest value that was
+    /// left on any of them.
+    pub fn proof(&self) -> impl Iterator<Item = (Vec<u64>, f32)> + '_ {
+        let pairs = |cut: &Cut| -> Vec<u64> {
+            let here = masks::pairs(cut, 0..self.cache.len());
+            let cuts = |layer: &bool| *layer && cut.heads.contains(&true);
+            cut.layers.iter().map(|layer| if cuts(layer) { here } else { 0 }).collect()
+        };
+        self.cuts.iter().map(pairs).zip(self.blocked_mass.iter().copied())
     }
 }
 

@@ -1,35 +1,26 @@
 //! Knockouts: which query positions may not look at which key positions, in which layers and heads.
 //!
 //! Holds the text form that people type and the window shows, and its meaning on a sequence whose
-//! spans are known. Knows nothing of tensors: the run turns a [`Cut`] into boolean masks.
+//! spans are known. Knows nothing of tensors: the run turns a [`Cut`] into what a pass blocks.
 //!
 //! # Grammar
 //! ```text
-//! knockout := set "->" set "@" layers [ "#" heads ]
-//! set      := term { "+" term }                      union
-//! term     := name [ "[" numbers "]" ]               "visual[12,13,30-34]"
-//! name     := "bos" | "system" | "markers" | "visual" | "question" | "last"
-//!           | "answer" | "decode" | "all" | "pos"
-//! layers   := "all" | numbers
-//! heads    := "all" | numbers
-//! numbers  := range { "," range }
-//! range    := n | n "-" n                            zero-based, both ends included
+//! knockout := set "->" set "@" layers [ "#" heads ]  "answer -> visual[12,30-34] @ 8-15 # 0,2"
+//! layers   := numbers
+//! heads    := numbers
 //! ```
-//! Blanks are free and case does not matter. `NAME[i]` counts inside the span, `pos[i]` counts
-//! absolutely over prompt and answer.
-//!
-//! # Meaning
-//! Left of the arrow stand query rows, right of it key positions. As a query, `answer` means the
-//! rows that *predict* answer tokens: `last` and the decode rows, so `answer[0]` is the last prompt
-//! row; `decode` leaves `last` out, so `decode[0]` is the row of the first answer token. As a key,
-//! `answer` and `decode` both mean the generated positions. `all` is every position.
+//! `set` and `numbers` are those of [`crate::sets`]. Left of the arrow stand query rows, right of it
+//! key positions.
 
 use std::{fmt, str::FromStr};
 
-use crate::span::Span;
+use serde::{Deserialize, Serialize};
+
+use crate::sets::{Numbers, Positions, Scope, Set, SetError, parse_numbers, parse_set};
 
 /// One knockout, as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Knockout {
     /// Rows that lose sight.
     pub query: Set,
@@ -41,83 +32,17 @@ pub struct Knockout {
     pub heads: Numbers,
 }
 
-/// A union of [`Term`]s.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set(pub Vec<Term>);
-
-/// A named set of positions, whole or in part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Term {
-    /// Which set.
-    pub name: Name,
-    /// Places inside it.
-    pub places: Numbers,
-}
-
-/// The names of the grammar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
-    /// A prompt span, or the generated positions.
-    Span(Span),
-    /// Generated positions, as rows without the last prompt row.
-    Decode,
-    /// Every position.
-    All,
-    /// Absolute positions.
-    Pos,
-}
-
-impl Name {
-    const WORDS: &str = "bos, system, markers, visual, question, last, answer, decode, all, pos";
-
-    fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "decode" => Name::Decode,
-            "all" => Name::All,
-            "pos" => Name::Pos,
-            _ => Name::Span(Span::ALL.into_iter().find(|s| s.name() == word)?),
-        })
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Name::Span(s) => s.name(),
-            Name::Decode => "decode",
-            Name::All => "all",
-            Name::Pos => "pos",
-        }
+impl From<Knockout> for String {
+    fn from(knockout: Knockout) -> String {
+        knockout.to_string()
     }
 }
 
-/// `all`, or inclusive ranges in the order written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Numbers {
-    /// Everything there is.
-    All,
-    /// Inclusive ranges.
-    Ranges(Vec<(usize, usize)>),
-}
+impl TryFrom<String> for Knockout {
+    type Error = KnockoutError;
 
-impl Numbers {
-    /// One inclusive range.
-    pub fn range(first: usize, last: usize) -> Self {
-        Numbers::Ranges(vec![(first, last)])
-    }
-
-    /// Whether `n` is in it.
-    pub fn contains(&self, n: usize) -> bool {
-        match self {
-            Numbers::All => true,
-            Numbers::Ranges(r) => r.iter().any(|&(a, b)| (a..=b).contains(&n)),
-        }
-    }
-
-    fn check(&self, what: &str, len: usize) -> Result<(), KnockoutError> {
-        let Numbers::Ranges(ranges) = self else { return Ok(()) };
-        match ranges.iter().find(|&&(_, last)| last >= len) {
-            Some(&(_, last)) => Err(KnockoutError::OutOfRange { what: what.to_string(), found: last, len }),
-            None => Ok(()),
-        }
+    fn try_from(text: String) -> Result<Self, KnockoutError> {
+        text.parse()
     }
 }
 
@@ -134,15 +59,14 @@ pub enum KnockoutError {
         /// What is wrong with it.
         why: String,
     },
-    /// A number lies outside what the model or the prompt has.
-    #[error("{what} {found} does not exist: {}", valid(*len))]
-    OutOfRange {
-        /// Layer, head, or the set's name.
-        what: String,
-        /// The number found.
-        found: usize,
-        /// How many there are.
-        len: usize,
+    /// A set, a layer or a head that is not there.
+    #[error(transparent)]
+    Set(#[from] SetError),
+    /// The same cut twice: neither's proof would mean anything by itself.
+    #[error("it cuts the very pairs that `{other}` cuts: give one of them")]
+    Twice {
+        /// The earlier one.
+        other: String,
     },
     /// A row would have no key left, and its softmax no meaning.
     #[error(
@@ -156,13 +80,6 @@ pub enum KnockoutError {
         /// Query head.
         head: usize,
     },
-}
-
-fn valid(len: usize) -> String {
-    match len {
-        0 => "there are none".to_string(),
-        n => format!("valid are 0 to {}", n - 1),
-    }
 }
 
 impl FromStr for Knockout {
@@ -186,84 +103,13 @@ impl FromStr for Knockout {
     }
 }
 
-fn parse_set(text: &str) -> Result<Set, String> {
-    text.split('+').map(parse_term).collect::<Result<_, _>>().map(Set)
-}
-
-fn parse_term(text: &str) -> Result<Term, String> {
-    let text = text.trim();
-    let (word, places) = match text.split_once('[') {
-        Some((word, rest)) => {
-            let inside =
-                rest.trim_end().strip_suffix(']').ok_or_else(|| format!("`{text}` has no closing `]`"))?;
-            (word.trim(), parse_numbers(inside)?)
-        }
-        None => (text, Numbers::All),
-    };
-    let name = Name::parse(word).ok_or_else(|| format!("`{word}` is none of {}", Name::WORDS))?;
-    if name == Name::Pos && places == Numbers::All {
-        return Err("`pos` needs positions, as in `pos[3-5]`".to_string());
-    }
-    Ok(Term { name, places })
-}
-
-fn parse_numbers(text: &str) -> Result<Numbers, String> {
-    let text = text.trim();
-    if text == "all" {
-        return Ok(Numbers::All);
-    }
-    let number = |t: &str| -> Result<usize, String> {
-        let t = t.trim();
-        let digits = !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
-        match t.parse::<u32>() {
-            Ok(n) if digits => Ok(n as usize),
-            _ => Err(format!("`{t}` is not a number")),
-        }
-    };
-    let range = |t: &str| match t.split_once('-') {
-        None => number(t).map(|n| (n, n)),
-        Some((a, b)) => match (number(a)?, number(b)?) {
-            (a, b) if a <= b => Ok((a, b)),
-            (a, b) => Err(format!("the range {a}-{b} runs backwards")),
-        },
-    };
-    text.split(',').map(range).collect::<Result<_, _>>().map(Numbers::Ranges)
-}
-
 impl fmt::Display for Knockout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {} @ {}", self.query, self.key, self.layers)?;
         match self.heads {
             Numbers::All => Ok(()),
-            Numbers::Ranges(_) => write!(f, " # {}", self.heads),
+            _ => write!(f, " # {}", self.heads),
         }
-    }
-}
-
-impl fmt::Display for Set {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, term) in self.0.iter().enumerate() {
-            let plus = if i == 0 { "" } else { " + " };
-            match &term.places {
-                Numbers::All => write!(f, "{plus}{}", term.name.word())?,
-                places => write!(f, "{plus}{}[{places}]", term.name.word())?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Numbers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Numbers::Ranges(ranges) = self else { return f.write_str("all") };
-        for (i, &(a, b)) in ranges.iter().enumerate() {
-            let comma = if i == 0 { "" } else { "," };
-            match a == b {
-                true => write!(f, "{comma}{a}")?,
-                false => write!(f, "{comma}{a}-{b}")?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -292,122 +138,30 @@ impl Cut {
     }
 }
 
-/// A set of positions of a sequence whose answer is still growing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Positions {
-    /// `[prompt]`: membership of each prompt position.
-    prompt: Vec<bool>,
-    /// Places among the generated positions, one entry a term.
-    answer: Vec<Numbers>,
-}
-
-impl Positions {
-    /// A set of prompt positions.
-    pub fn of_prompt(prompt: Vec<bool>) -> Self {
-        Positions { prompt, answer: Vec::new() }
-    }
-
-    /// Exactly these absolute positions, those past the prompt being generated ones.
-    pub fn listed(prompt_len: usize, positions: &[usize]) -> Self {
-        let mut prompt = vec![false; prompt_len];
-        let mut later = Vec::new();
-        for &pos in positions {
-            match prompt.get_mut(pos) {
-                Some(member) => *member = true,
-                None => later.push((pos - prompt_len, pos - prompt_len)),
-            }
-        }
-        Positions { prompt, answer: vec![Numbers::Ranges(later)] }
-    }
-
-    /// Whether absolute position `pos` is in the set.
-    pub fn contains(&self, pos: usize) -> bool {
-        match self.prompt.get(pos) {
-            Some(&member) => member,
-            None => self.answer.iter().any(|n| n.contains(pos - self.prompt.len())),
-        }
-    }
-}
-
-/// What a knockout is resolved against.
-#[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
-    /// `[prompt]`: the span of each prompt position.
-    pub spans: &'a [Span],
-    /// Generated positions there can be at most.
-    pub max_new: usize,
-    /// Decoder layers.
-    pub n_layers: usize,
-    /// Query heads a layer.
-    pub n_heads: usize,
-}
-
 impl Knockout {
-    /// Resolves the names and checks every number against the model and the prompt.
+    /// Checks every number against the model and the prompt.
     ///
     /// # Errors
-    /// [`KnockoutError::OutOfRange`], naming the part and its valid range.
+    /// [`KnockoutError::Set`], naming the part and its valid range.
     pub fn resolve(&self, scope: &Scope<'_>) -> Result<Cut, KnockoutError> {
-        self.layers.check("layer", scope.n_layers)?;
-        self.heads.check("head", scope.n_heads)?;
         Ok(Cut {
+            layers: self.layers.resolve("layer", scope.n_layers)?,
+            heads: self.heads.resolve("head", scope.n_heads)?,
             rows: self.query.resolve(scope, true)?,
             keys: self.key.resolve(scope, false)?,
-            layers: (0..scope.n_layers).map(|l| self.layers.contains(l)).collect(),
-            heads: (0..scope.n_heads).map(|h| self.heads.contains(h)).collect(),
         })
-    }
-}
-
-impl Set {
-    fn resolve(&self, scope: &Scope<'_>, as_rows: bool) -> Result<Positions, KnockoutError> {
-        let mut set = Positions::of_prompt(vec![false; scope.spans.len()]);
-        for term in &self.0 {
-            term.add_to(&mut set, scope, as_rows)?;
-        }
-        Ok(set)
-    }
-}
-
-impl Term {
-    /// Lists the positions that the name stands for, in order, then keeps the places asked for.
-    fn add_to(&self, set: &mut Positions, scope: &Scope<'_>, as_rows: bool) -> Result<(), KnockoutError> {
-        let prompt: Vec<usize> = (0..scope.spans.len())
-            .filter(|&pos| match self.name {
-                Name::Span(Span::Answer) => as_rows && scope.spans[pos] == Span::Last,
-                Name::Span(span) => scope.spans[pos] == span,
-                Name::Decode => false,
-                Name::All | Name::Pos => true,
-            })
-            .collect();
-        let generated = matches!(self.name, Name::Span(Span::Answer) | Name::Decode | Name::All | Name::Pos);
-        let len = prompt.len() + if generated { scope.max_new } else { 0 };
-        self.places.check(self.name.word(), len)?;
-        for (place, &pos) in prompt.iter().enumerate() {
-            set.prompt[pos] |= self.places.contains(place);
-        }
-        if generated {
-            set.answer.push(self.places.shifted_down(prompt.len()));
-        }
-        Ok(())
-    }
-}
-
-impl Numbers {
-    /// The numbers from `by` on, counted from there.
-    fn shifted_down(&self, by: usize) -> Numbers {
-        let Numbers::Ranges(ranges) = self else { return Numbers::All };
-        let kept = ranges.iter().filter(|&&(_, b)| b >= by).map(|&(a, b)| (a.saturating_sub(by), b - by));
-        Numbers::Ranges(kept.collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{sets::Patches, span::Span};
+
+    static NO_PATCHES: Patches = Patches { spots: Vec::new(), sets: std::collections::BTreeMap::new() };
 
     fn scope(spans: &[Span]) -> Scope<'_> {
-        Scope { spans, max_new: 4, n_layers: 8, n_heads: 4 }
+        Scope { spans, patches: &NO_PATCHES, max_new: 4, n_layers: 8, n_heads: 4 }
     }
 
     // bos system visual visual visual question last
@@ -469,7 +223,7 @@ mod tests {
             ("answer -> visual", "LAYERS"),
             ("answr -> visual @ 1", "answr"),
             ("answer -> visual[ @ 1", "closing"),
-            ("answer -> visual @ 1-", "not a number"),
+            ("answer -> visual @ -", "not a number"),
             ("answer -> visual @ 3-1", "backwards"),
             ("answer -> visual @ +1", "not a number"),
             ("answer -> visual @", "not a number"),
@@ -478,6 +232,10 @@ mod tests {
             ("answer -> visual @ 1 # 4", "head 4 does not exist: valid are 0 to 3"),
             ("answer -> visual[3] @ 1", "visual 3 does not exist: valid are 0 to 2"),
             ("answer -> markers[0] @ 1", "markers 0 does not exist: there are none"),
+            ("answer -> markers @ 1", "`markers` is empty: the prompt has bos 1, system 1, visual 3"),
+            ("answer -> object @ 1", "`object` names no visual token: it was not computed"),
+            ("answer -> visual~1 @ 1", "only visual tokens have a place"),
+            ("answer -> visual @ !0-", "`layers !0-` is empty"),
             ("answer -> pos[11] @ 1", "pos 11 does not exist: valid are 0 to 10"),
             ("answer -> visual @ 99999999999999999999", "not a number"),
         ] {

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[macro_use]
+mod print;
 mod cli;
 
 fn main() -> ExitCode {
@@ -15,7 +17,7 @@ fn main() -> ExitCode {
     match cli::run(args) {
         Ok(code) => code,
         Err(error) => {
-            cli::note(format_args!("error: {error}"));
+            eprintln!("error: {error}");
             ExitCode::from(2)
         }
     }

@@ -1,9 +1,9 @@
-//! From resolved knockouts to the boolean masks of one forward pass, and the count of what they cut.
+//! From resolved knockouts to what one forward pass blocks, and the count of what they cut.
 //!
-//! The one place where spans' positions meet the model's hooks. Masks are `[1 or heads, rows, keys]`,
-//! true where blocked; a pair that causality forbids anyway is not counted and not refused.
+//! The one place where spans' positions meet the model's hooks. A pair that causality forbids anyway
+//! is not counted and not refused.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use std::sync::Arc;
 
 use crate::{
     knockout::{Cut, KnockoutError},
@@ -46,47 +46,42 @@ pub fn check_something_left(
     Ok(())
 }
 
-/// The masks of one pass over rows `first..first + rows`, with keys `0..first + rows`.
-pub struct PassMasks {
-    /// Per layer, for [`crate::model::hooks::Hooks::blocked`]; tags are places in `cuts`.
-    pub blocked: Vec<Vec<Blocked>>,
-    /// Per cut: (query, key) pairs that causality allowed and the cut blocks, in one layer.
-    pub pairs: Vec<u64>,
-}
-
-/// Builds the masks; cuts that touch no pair of these rows leave none behind.
-pub fn for_pass(
-    cuts: &[Cut],
-    first: usize,
-    rows: usize,
-    n_layers: usize,
-    n_heads: usize,
-    device: &Device,
-) -> PassMasks {
-    let keys = first + rows;
-    let mut blocked: Vec<Vec<Blocked>> = vec![Vec::new(); n_layers];
-    let mut pairs = vec![0; cuts.len()];
+/// Per layer, for [`crate::model::hooks::Hooks::blocked`]: what the cuts block in a pass over rows
+/// `first..first + rows`, with keys `0..first + rows`. Tags are places in `cuts`; a cut that touches no
+/// pair of these rows leaves nothing behind.
+pub fn for_pass(cuts: &[Cut], first: usize, rows: usize, n_layers: usize) -> Vec<Vec<Arc<Blocked>>> {
+    let mut blocked = vec![Vec::new(); n_layers];
     for (tag, cut) in cuts.iter().enumerate() {
-        let is_key: Vec<bool> = (0..keys).map(|k| cut.keys.contains(k)).collect();
-        let mut plane = vec![false; rows * keys];
-        for row in (0..rows).filter(|&r| cut.rows.contains(first + r)) {
-            let seen = first + row + 1;
-            plane[row * keys..row * keys + seen].copy_from_slice(&is_key[..seen]);
-        }
-        pairs[tag] = plane.iter().filter(|&&b| b).count() as u64;
-        if pairs[tag] == 0 || !cut.heads.contains(&true) {
+        if pairs(cut, first..first + rows) == 0 || !cut.heads.contains(&true) {
             continue;
         }
-        let mask = if cut.every_head() {
-            TensorData::new(plane, [1, rows, keys])
-        } else {
-            let planes = cut.heads.iter().flat_map(|&head| plane.iter().map(move |&b| b && head));
-            TensorData::new(planes.collect::<Vec<bool>>(), [n_heads, rows, keys])
-        };
-        let mask: Tensor<3, burn::tensor::Bool> = Tensor::from_data(mask, device);
+        let here = Arc::new(Blocked {
+            tag,
+            rows: (first..first + rows).map(|r| cut.rows.contains(r)).collect(),
+            keys: (0..first + rows).map(|k| cut.keys.contains(k)).collect(),
+            heads: cut.heads.clone(),
+        });
         for layer in (0..n_layers).filter(|&l| cut.layers[l]) {
-            blocked[layer].push(Blocked { tag, mask: mask.clone() });
+            blocked[layer].push(here.clone());
         }
     }
-    PassMasks { blocked, pairs }
+    blocked
+}
+
+/// How many (query, key) pairs of these rows causality allows and the cut blocks, in one of its layers;
+/// a pair counts once however many heads are cut.
+pub fn pairs(cut: &Cut, rows: std::ops::Range<usize>) -> u64 {
+    let mut keys = (0..rows.start).filter(|&k| cut.keys.contains(k)).count() as u64;
+    let mut pairs = 0;
+    for row in rows {
+        keys += u64::from(cut.keys.contains(row));
+        pairs += if cut.rows.contains(row) { keys } else { 0 };
+    }
+    pairs
+}
+
+/// The first row of `0..n_rows` that loses a pair, if any does.
+pub fn first_row(cut: &Cut, n_rows: usize) -> Option<usize> {
+    let first_key = (0..n_rows).find(|&k| cut.keys.contains(k))?;
+    (first_key..n_rows).find(|&r| cut.rows.contains(r))
 }

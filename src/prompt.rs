@@ -633,6 +633,28 @@ impl PromptBuilder {
         guarded(|| self.tokenizer.decode(ids, false)).unwrap_or_default()
     }
 
+    /// The tokens of a word as it stands inside a sentence; empty where the tokenizer has none for it.
+    pub fn word_ids(&self, word: &str) -> Vec<u32> {
+        let encode = |text: &str| -> Vec<u32> {
+            guarded(|| self.tokenizer.encode(text, false)).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+        };
+        let word = word.trim();
+        // Byte-level vocabularies have a token for the word with its blank; others add the blank
+        // themselves, and would get a second one.
+        let (blank, bare) = (encode(&format!(" {word}")), encode(word));
+        let ids = if bare.len() < blank.len() { bare } else { blank };
+        if ids.iter().any(|&id| Some(id) == self.unknown_id) { Vec::new() } else { ids }
+    }
+
+    /// The tokens of a text, without special ones.
+    ///
+    /// # Errors
+    /// [`PromptError::Encode`].
+    pub fn text_ids(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        let encoding = guarded(|| self.tokenizer.encode(text, false));
+        Ok(encoding.map_err(|reason| PromptError::Encode { reason })?.get_ids().to_vec())
+    }
+
     /// What one token adds to a text, its leading space included. A token that holds only part of a
     /// character shows as U+FFFD.
     pub fn token_text(&self, id: u32) -> String {

@@ -1,72 +1,38 @@
-//! RunSpec in, Trace out: the one way in which the window, the command line and the analyses run the
-//! model.
+//! A loaded folder, and the one way in which the window, the command line and the analyses run it:
+//! RunSpec in, Trace out.
 //!
-//! An [`Engine`] is a loaded folder: model, image processor and prompt builder. It encodes an image
-//! once ([`Seen`]) and answers any number of [`RunSpec`]s about it. Knows spans and knockouts; does
-//! not know that a window exists, nor what files a trace ends up in.
+//! An [`Engine`] is model, image processor and prompt builder. It encodes an image once ([`Seen`]) and
+//! answers any number of [`RunSpec`]s about it; how an answer is collected is in `answer`, what an
+//! intervention means on a prompt in `intervention`, and how one starts from an earlier run in
+//! `resume`. Does not know that a window exists, nor what files a trace ends up in.
 
 use std::{
-    path::Path,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use ::image::RgbImage;
-use burn::tensor::{Tensor, TensorData};
+use ::image::{GrayImage, RgbImage};
+use burn::tensor::Tensor;
 
 use crate::{
-    decoding::{Decoding, DecodingError, Row, argmax, host, log_softmax, place_rows, top},
+    decoding::{DecodingError, host, place_rows},
     device::Compute,
-    knockout::{Cut, Knockout, KnockoutError, Scope},
+    knockout::KnockoutError,
     model::{
         Cancel, LoadError, Vlm,
         config::Family,
         image::{ImageError, ImageProcessor, Place, Processed},
         weights::{self, WeightDtype},
     },
+    patch_sets::covered,
     prompt::{ImageGrid, ImageLayout, ImageTokens, Prompt, PromptBuilder, PromptError, Turn},
+    sets::SetError,
     span::Span,
-    trace::{AnswerToken, Candidate, KnockoutReport, ModelInfo, PatternRow, Stop, Timing, Trace},
+    spec::{Memory, ObjectMask, RunSpec, gigabytes},
+    trace::{AnswerToken, ModelInfo, PatternRow, Trace},
 };
-
-/// What to run, as a value. The image is given beside it, already encoded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunSpec {
-    /// The user's text.
-    pub prompt: String,
-    /// Cuts in force; none for the baseline.
-    pub knockouts: Vec<Knockout>,
-    /// Input embeddings to overwrite.
-    pub replace: Vec<Replacement>,
-    /// Teacher forcing: these ids are the answer, and are scored.
-    pub forced_answer: Option<Vec<u32>>,
-    /// Longest answer, the end token included.
-    pub max_new: usize,
-    /// Candidates kept for every answer token.
-    pub top: usize,
-}
-
-impl RunSpec {
-    /// An uncut, free-running question.
-    pub fn ask(prompt: &str, max_new: usize) -> Self {
-        RunSpec {
-            prompt: prompt.to_string(),
-            knockouts: Vec::new(),
-            replace: Vec::new(),
-            forced_answer: None,
-            max_new,
-            top: 5,
-        }
-    }
-}
-
-/// One input embedding replaced before the first layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Replacement {
-    /// Absolute prompt position.
-    pub position: usize,
-    /// `[width]`.
-    pub embedding: Vec<f32>,
-}
 
 /// Why a folder cannot be opened as an engine.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +73,52 @@ pub enum RunError {
         /// What is wrong.
         source: KnockoutError,
     },
+    /// An ablation, with its text.
+    #[error("`{text}`: {why}")]
+    Ablation {
+        /// As written.
+        text: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// What is to be recorded, or looked at.
+    #[error("{what}: {source}")]
+    Choice {
+        /// As written.
+        what: String,
+        /// What is wrong.
+        source: SetError,
+    },
+    /// How the answer is drawn.
+    #[error("sampling: {0}")]
+    Sampling(String),
+    /// The object's mask.
+    #[error("{}: {why}", file.display())]
+    Mask {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// More would be kept than is allowed.
+    #[error(
+        "this run would keep {memory}; the limit is {}: record fewer layers, heads or rows, keep residuals of every few layers only, store in half precision, ask for a shorter answer, or raise the limit",
+        gigabytes(*limit)
+    )]
+    Memory {
+        /// The estimate.
+        memory: Memory,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A baseline that an analysis cannot start from.
+    #[error("{what} needs {needs}")]
+    Needs {
+        /// Which analysis.
+        what: &'static str,
+        /// What is missing.
+        needs: String,
+    },
     /// The decoder.
     #[error(transparent)]
     Decoding(#[from] DecodingError),
@@ -141,8 +153,16 @@ pub enum RunEvent<'a> {
     Prompt(&'a Prompt),
     /// The prompt went through the decoder.
     Prefilled(Duration),
-    /// One more answer token, its attention, and the same on the device: `[layers, heads, keys]`.
-    Token(&'a AnswerToken, &'a PatternRow, &'a Tensor<3>),
+    /// One more answer token.
+    Token {
+        /// The token.
+        token: &'a AnswerToken,
+        /// The attention that predicted it, of the kept layers and heads; `None` if the row is not kept.
+        row: Option<&'a PatternRow>,
+        /// The same numbers where the model left them, `[layers, heads, keys]`; `None` where parts come
+        /// from an earlier run.
+        resident: Option<&'a Tensor<3>>,
+    },
 }
 
 /// A loaded folder.
@@ -156,6 +176,8 @@ pub struct Engine {
     pub prompts: PromptBuilder,
     /// Tokens that end an answer.
     end_ids: Vec<u32>,
+    /// Visual embeddings that ablations took from other files, by their path: each is encoded once.
+    pub(crate) donors: Mutex<BTreeMap<PathBuf, Tensor<2>>>,
     /// What traces say of it.
     pub info: ModelInfo,
     /// Where it runs, in words.
@@ -173,6 +195,15 @@ pub struct Seen {
     pub embeds: Tensor<2>,
     /// How long encoder and projector took.
     pub encode_time: Duration,
+    /// `[visual tokens]`: whether a token's patch belongs to the object that the user marked.
+    pub object: Option<Vec<bool>>,
+}
+
+impl Seen {
+    /// Its grid of tiles.
+    pub fn grid(&self) -> ImageGrid {
+        ImageGrid { rows: self.processed.rows as usize, cols: self.processed.cols as usize }
+    }
 }
 
 impl Engine {
@@ -214,7 +245,8 @@ impl Engine {
             parameters: vlm.parameters(),
         };
         let device = compute.description.clone();
-        Ok(Engine { vlm, processor, prompts, end_ids, info, device, load_time: start.elapsed() })
+        let donors = Mutex::default();
+        Ok(Engine { vlm, processor, prompts, end_ids, donors, info, device, load_time: start.elapsed() })
     }
 
     /// An image's tiles, as the model's processor makes them.
@@ -253,7 +285,28 @@ impl Engine {
         }
         let embeds = Tensor::cat(embeds, 0);
         self.vlm.device.sync().map_err(|e| DecodingError::Device(e.to_string()))?;
-        Ok(Seen { processed, embeds, encode_time: start.elapsed() })
+        Ok(Seen { processed, embeds, encode_time: start.elapsed(), object: None })
+    }
+
+    /// The vision encoder's attention in one layer, for one tile's pixels: its shape, `[heads, tokens,
+    /// tokens]`, and the values after the softmax.
+    ///
+    /// # Errors
+    /// [`RunError::Choice`] for a layer that does not exist.
+    pub fn vision_attention(
+        &self,
+        pixels: &[f32],
+        layer: usize,
+        cancel: &Cancel,
+    ) -> Result<([usize; 3], Vec<f32>), RunError> {
+        let recorded = self.vlm.vision.forward(pixels, true, cancel).map_err(DecodingError::from)?.recorded;
+        let patterns = recorded.map(|r| r.pattern).unwrap_or_default();
+        let len = patterns.len();
+        let pattern = patterns.into_iter().nth(layer).ok_or_else(|| RunError::Choice {
+            what: "the vision encoder's attention".to_string(),
+            source: SetError::OutOfRange { what: "vision layer".to_string(), found: layer, len },
+        })?;
+        Ok((pattern.dims(), host(pattern)?))
     }
 
     /// For every visual token of an image, in prompt order: the part of the source image that it
@@ -279,11 +332,7 @@ impl Engine {
     /// # Errors
     /// [`RunError::Prompt`], or [`RunError::TooLong`].
     pub fn prompt(&self, text: &str, images: &[&Seen]) -> Result<Prompt, RunError> {
-        let grid = |seen: &&Seen| ImageGrid {
-            rows: seen.processed.rows as usize,
-            cols: seen.processed.cols as usize,
-        };
-        let grids: Vec<ImageGrid> = images.iter().map(grid).collect();
+        let grids: Vec<ImageGrid> = images.iter().map(|seen| seen.grid()).collect();
         let prompt = self.prompts.build(&[Turn::ask(images.len(), text)], &grids)?;
         let found = prompt.tokens.len();
         if found >= self.info.context {
@@ -293,7 +342,7 @@ impl Engine {
         Ok(prompt)
     }
 
-    /// Runs a spec. A cancelled run returns the trace of what there was.
+    /// Runs a spec from the start. A cancelled run returns the trace of what there was.
     ///
     /// # Errors
     /// [`RunError`]; nothing of the engine is changed by a failed run.
@@ -304,71 +353,7 @@ impl Engine {
         cancel: &Cancel,
         on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<Trace, RunError> {
-        let prompt = self.prompt(&spec.prompt, images)?;
-        let n_prompt = prompt.tokens.len();
-        on(RunEvent::Prompt(&prompt));
-        let wanted = spec.forced_answer.as_ref().map_or(spec.max_new, Vec::len);
-        if wanted == 0 {
-            return Err(RunError::Spec {
-                what: "the answer's length",
-                found: 0,
-                expected: "at least 1".into(),
-            });
-        }
-        let max_new = wanted.min(self.info.context - n_prompt);
-        let cuts = self.resolve(&spec.knockouts, &prompt, max_new)?;
-        let embeds = self.embeds(&prompt, images, &spec.replace)?;
-        // The last answer token is predicted, never looked from.
-        let mut decoding = Decoding::new(&self.vlm, &cuts, n_prompt + max_new - 1, cancel)
-            .map_err(|e| with_text(e, &spec.knockouts))?;
-        let mut trace = Trace {
-            model: self.info.clone(),
-            device: self.device.clone(),
-            dtype: self.vlm.dtype_text(),
-            prompt: prompt.tokens,
-            answer: Vec::new(),
-            pattern: Vec::new(),
-            knockouts: Vec::new(),
-            stop: Stop::MaxNew,
-            timing: Timing {
-                load: self.load_time,
-                encode: images.iter().map(|s| s.encode_time).sum(),
-                ..Timing::default()
-            },
-        };
-        let mut answer = Answer { engine: self, spec, trace: &mut trace, ids: Vec::new(), on };
-        let stop = match &spec.forced_answer {
-            Some(ids) => answer.score(&mut decoding, embeds, ids),
-            None => answer.generate(&mut decoding, embeds, max_new),
-        };
-        trace.stop = match stop {
-            Ok(Stop::MaxNew) if max_new < wanted => Stop::Context,
-            Ok(stop) => stop,
-            Err(DecodingError::Cancelled(_)) => Stop::Cancelled,
-            Err(e) => return Err(e.into()),
-        };
-        let report = |(knockout, (pairs, blocked_mass)): (&Knockout, (&[u64], f32))| KnockoutReport {
-            text: knockout.to_string(),
-            pairs: pairs.to_vec(),
-            blocked_mass,
-        };
-        trace.knockouts = spec.knockouts.iter().zip(decoding.proof()).map(report).collect();
-        Ok(trace)
-    }
-
-    pub(crate) fn resolve(
-        &self,
-        knockouts: &[Knockout],
-        prompt: &Prompt,
-        max_new: usize,
-    ) -> Result<Vec<Cut>, RunError> {
-        let spans: Vec<Span> = prompt.tokens.iter().map(|t| t.span).collect();
-        let (n_layers, n_heads) = (self.info.n_layers, self.info.n_heads);
-        let scope = Scope { spans: &spans, max_new, n_layers, n_heads };
-        let resolve = |k: &Knockout| {
-            k.resolve(&scope).map_err(|source| RunError::Knockout { text: k.to_string(), source })
-        };
-        knockouts.iter().map(resolve).collect()
+        Ok(self.answer(spec, images, false, cancel, on)?.trace)
     }
 
     /// Whether a token ends an answer.
@@ -376,147 +361,39 @@ impl Engine {
         self.end_ids.contains(&id)
     }
 
-    /// `[prompt, width]`: token embeddings, visual positions filled, replacements made.
-    pub(crate) fn embeds(
-        &self,
-        prompt: &Prompt,
-        images: &[&Seen],
-        replace: &[Replacement],
-    ) -> Result<Tensor<2>, RunError> {
-        let ids: Vec<u32> = prompt.tokens.iter().map(|t| t.id).collect();
-        let mut embeds = self.vlm.decoder.embed(&ids);
-        let visual: Vec<usize> =
-            prompt.tokens.iter().filter(|t| t.span == Span::Visual).map(|t| t.position).collect();
-        if !images.is_empty() {
-            let rows = Tensor::cat(images.iter().map(|s| s.embeds.clone()).collect(), 0);
-            embeds = place_rows(embeds, &visual, rows);
+    /// `[prompt, width]`: token embeddings, visual positions filled.
+    pub(crate) fn embeds(&self, prompt: &Prompt, images: &[&Seen]) -> Tensor<2> {
+        let embeds = self.vlm.decoder.embed(&prompt.ids());
+        if images.is_empty() {
+            return embeds;
         }
-        for r in replace {
-            let width = self.info.width;
-            if r.position >= ids.len() {
-                let expected = format!("below the prompt's {} positions", ids.len());
-                return Err(RunError::Spec { what: "a replaced position", found: r.position, expected });
-            }
-            if r.embedding.len() != width {
-                let found = r.embedding.len();
-                return Err(RunError::Spec {
-                    what: "a replacement's width",
-                    found,
-                    expected: width.to_string(),
-                });
-            }
-            let row = Tensor::from_data(TensorData::new(r.embedding.clone(), [1, width]), &self.vlm.device);
-            embeds = place_rows(embeds, &[r.position], row);
-        }
-        Ok(embeds)
-    }
-}
-
-fn with_text(error: DecodingError, knockouts: &[Knockout]) -> RunError {
-    match error {
-        DecodingError::Knockout(source) => {
-            let text = knockouts.iter().map(Knockout::to_string).collect::<Vec<_>>().join("; ");
-            RunError::Knockout { text, source }
-        }
-        other => other.into(),
-    }
-}
-
-/// An answer being collected.
-struct Answer<'a> {
-    engine: &'a Engine,
-    spec: &'a RunSpec,
-    trace: &'a mut Trace,
-    ids: Vec<u32>,
-    on: &'a mut dyn FnMut(RunEvent<'_>),
-}
-
-impl Answer<'_> {
-    fn generate(
-        &mut self,
-        decoding: &mut Decoding<'_>,
-        embeds: Tensor<2>,
-        max_new: usize,
-    ) -> Result<Stop, DecodingError> {
-        let mut next = embeds;
-        for step in 0..max_new {
-            let start = Instant::now();
-            let row = decoding.rows(next, 1)?.remove(0);
-            let id = argmax(&row.logits) as u32;
-            self.push(id, row)?;
-            self.clock(step, start);
-            if self.engine.end_ids.contains(&id) {
-                return Ok(Stop::End);
-            }
-            next = self.engine.vlm.decoder.embed(&[id]);
-        }
-        Ok(Stop::MaxNew)
+        let rows = Tensor::cat(images.iter().map(|s| s.embeds.clone()).collect(), 0);
+        place_rows(embeds, &crate::patch_sets::visual(&prompt.tokens), rows)
     }
 
-    /// Prompt and answer in one pass, every answer row scored.
-    fn score(
-        &mut self,
-        decoding: &mut Decoding<'_>,
-        embeds: Tensor<2>,
-        ids: &[u32],
-    ) -> Result<Stop, DecodingError> {
-        let start = Instant::now();
-        let given = &ids[..ids.len() - 1];
-        let all = match given {
-            [] => embeds,
-            _ => Tensor::cat(vec![embeds, self.engine.vlm.decoder.embed(given)], 0),
-        };
-        let rows = decoding.rows(all, ids.len())?;
-        self.clock(0, start);
-        for (&id, row) in ids.iter().zip(rows) {
-            self.push(id, row)?;
+    /// Marks the object that a mask of the upright source image shows.
+    ///
+    /// # Errors
+    /// [`RunError::Mask`] when the mask has another size, or touches no patch.
+    pub fn mark(&self, seen: &mut Seen, mask: &GrayImage, object: &ObjectMask) -> Result<(), RunError> {
+        let fail = |why: String| RunError::Mask { file: object.file.clone(), why };
+        let (found, expected) = (mask.dimensions(), seen.processed.source);
+        if found != expected {
+            let ((w, h), (ew, eh)) = (found, expected);
+            return Err(fail(format!("the mask is {w}x{h} pixels, expected {ew}x{eh} like the image")));
         }
-        Ok(Stop::Forced)
-    }
-
-    fn clock(&mut self, step: usize, start: Instant) {
-        let timing = &mut self.trace.timing;
-        if step == 0 {
-            timing.prefill = start.elapsed();
-            (self.on)(RunEvent::Prefilled(timing.prefill));
-        } else {
-            timing.decode += start.elapsed();
-            timing.decode_steps += 1;
+        let (patches, _) = self.patches(&seen.processed);
+        let member = |rect: &[f32; 4]| covered(mask, *rect, object.value) > object.share;
+        let members: Vec<bool> = patches.iter().map(member).collect();
+        if !members.contains(&true) {
+            let pixel = object.value.map_or("above 0".to_string(), |v| v.to_string());
+            let why = format!(
+                "no patch is covered by more than {} by pixels of value {pixel}: is it the right mask and value?",
+                object.share
+            );
+            return Err(fail(why));
         }
-    }
-
-    fn push(&mut self, id: u32, row: Row) -> Result<(), DecodingError> {
-        let prompts = &self.engine.prompts;
-        let logprobs = log_softmax(&row.logits);
-        let candidate = |(id, logprob): (usize, f32)| Candidate {
-            id: id as u32,
-            text: prompts.token_text(id as u32),
-            logprob,
-        };
-        let before = prompts.decode(&self.ids);
-        self.ids.push(id);
-        let after = prompts.decode(&self.ids);
-        let end = self.engine.end_ids.contains(&id);
-        // Byte-level tokens only become letters together: a token's text is what it adds.
-        let text = match after.strip_prefix(&before) {
-            Some(added) if !added.is_empty() => added.to_string(),
-            _ => prompts.token_text(id),
-        };
-        let token = AnswerToken {
-            position: self.trace.n_positions(),
-            id,
-            text,
-            span: Span::Answer,
-            logprob: logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
-            top: top(&logprobs, self.spec.top).into_iter().map(candidate).collect(),
-            end,
-        };
-        let [n_layers, n_heads, n_keys] = row.pattern.dims();
-        let data = host(row.pattern.clone())?.into();
-        let pattern = PatternRow { n_layers, n_heads, n_keys, data };
-        (self.on)(RunEvent::Token(&token, &pattern, &row.pattern));
-        self.trace.answer.push(token);
-        self.trace.pattern.push(pattern);
+        seen.object = Some(members);
         Ok(())
     }
 }

@@ -4,12 +4,13 @@
 //! Knows nothing of burn, of windows or of files: `run` makes it, `interp` reads it, `export`
 //! writes it, `ui` draws it.
 //!
-//! Layouts: a [`PatternRow`] is `[layers, heads, keys]`, layers slowest. Row `s` of an answer is the
+//! Layouts: a [`PatternRow`] is `[layers, heads, keys]`, layers slowest; of the kept layers and heads. Row `s` of an answer is the
 //! query row that *predicted* answer token `s`: the last prompt row for `s = 0`, the row of answer
 //! token `s - 1` after that.
 
 use std::{sync::Arc, time::Duration};
 
+use half::f16;
 use serde::Serialize;
 
 use crate::span::Span;
@@ -27,8 +28,10 @@ pub struct Trace {
     pub prompt: Vec<PromptToken>,
     /// Generated (or forced) tokens, in order, the end token included when it was reached.
     pub answer: Vec<AnswerToken>,
-    /// One row an answer token.
-    pub pattern: Vec<PatternRow>,
+    /// Which layers, heads and answer rows `pattern` holds.
+    pub kept: Kept,
+    /// One entry a kept row.
+    pub pattern: Vec<StoredRow>,
     /// One report a knockout, in the order given.
     pub knockouts: Vec<KnockoutReport>,
     /// Why the answer stopped.
@@ -42,6 +45,11 @@ impl Trace {
     pub fn answer_text(&self) -> String {
         let words: String = self.answer.iter().filter(|t| !t.end).map(|t| t.text.as_str()).collect();
         words.trim().to_string()
+    }
+
+    /// Attention of the kept answer rows: place in the answer, and row.
+    pub fn rows(&self) -> impl Iterator<Item = (usize, PatternRow)> + '_ {
+        self.kept.rows.iter().copied().zip(self.pattern.iter().map(StoredRow::row))
     }
 
     /// Prompt and answer positions together.
@@ -148,12 +156,61 @@ pub struct Candidate {
     pub logprob: f32,
 }
 
+/// Which attention a trace holds, by number, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// Decoder layers.
+    pub layers: Vec<usize>,
+    /// Query heads.
+    pub heads: Vec<usize>,
+    /// Answer rows.
+    pub rows: Vec<usize>,
+}
+
+/// A row at rest.
+#[derive(Clone, Debug)]
+pub enum StoredRow {
+    /// As it was.
+    Full(PatternRow),
+    /// Rounded to half precision.
+    Half {
+        /// `[layers, heads, keys]`.
+        shape: [usize; 3],
+        /// The values.
+        data: Arc<[f16]>,
+    },
+}
+
+impl StoredRow {
+    /// Stores a row.
+    pub fn new(row: PatternRow, half: bool) -> Self {
+        if !half {
+            return StoredRow::Full(row);
+        }
+        let data = row.data.iter().map(|&v| f16::from_f32(v)).collect();
+        StoredRow::Half { shape: [row.n_layers, row.n_heads, row.n_keys], data }
+    }
+
+    /// The row, widened if need be.
+    pub fn row(&self) -> PatternRow {
+        match self {
+            StoredRow::Full(row) => row.clone(),
+            StoredRow::Half { shape: [n_layers, n_heads, n_keys], data } => PatternRow {
+                n_layers: *n_layers,
+                n_heads: *n_heads,
+                n_keys: *n_keys,
+                data: data.iter().map(|v| v.to_f32()).collect(),
+            },
+        }
+    }
+}
+
 /// Attention of one answer row over everything it could see, after the softmax.
 #[derive(Clone, Debug)]
 pub struct PatternRow {
-    /// Layers.
+    /// Kept layers.
     pub n_layers: usize,
-    /// Query heads.
+    /// Kept query heads.
     pub n_heads: usize,
     /// Keys: prompt length plus answer tokens before this one.
     pub n_keys: usize,

@@ -18,13 +18,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     decoding::{Decoding, DecodingError, Row, argmax, host, log_softmax},
     device::Compute,
-    knockout::{Cut, Positions},
+    knockout::Cut,
     model::{
         Cancel, LoadError, Vlm,
         config::Family,
-        hooks::{Hooks, Rows},
+        hooks::{Hooks, Keep},
         weights::WeightDtype,
     },
+    sets::Positions,
 };
 
 /// Attention: absolute.
@@ -361,8 +362,10 @@ impl<'a> Case<'a> {
 
     fn baseline(&mut self, embeds: Tensor<2>) -> Result<Base, VerifyError> {
         let mut decoding = Decoding::new(self.vlm, &[], 0, self.cancel)?;
-        let forward = decoding.pass(embeds, Hooks { pattern: Rows::All, resid: true, ..Hooks::default() })?;
-        for (k, resid) in forward.recorded.resid_pre.iter().enumerate() {
+        let all = Keep::rows(0..embeds.dims()[0]);
+        let hooks = Hooks { pattern: all, resid_every: 1, ..Hooks::default() };
+        let forward = decoding.pass(embeds, hooks)?;
+        for (k, resid) in &forward.recorded.resid_pre {
             self.relative(&format!("hidden.{k}"), &host(resid.clone())?)?;
         }
         let n = forward.recorded.resid_pre.len();
@@ -374,7 +377,7 @@ impl<'a> Case<'a> {
         }
         let logits = host(self.vlm.decoder.unembed(forward.resid.clone()))?;
         self.relative("logits", &logits)?;
-        let later = forward.recorded.resid_pre.into_iter().skip(1);
+        let later = forward.recorded.resid_pre.into_iter().skip(1).map(|(_, resid)| resid);
         Ok(Base { resid_post: later.chain([forward.resid]).collect(), logits })
     }
 
@@ -456,9 +459,12 @@ impl<'a> Case<'a> {
     fn padded(&self, rows: &[Row]) -> Result<Vec<f32>, VerifyError> {
         let keys = self.len + rows.len() - 1;
         let mut out = Vec::new();
-        for row in rows {
-            let n = row.pattern.dims()[2];
-            for head in host(row.pattern.clone())?.chunks(n) {
+        for (s, row) in rows.iter().enumerate() {
+            let Some(pattern) = &row.pattern else {
+                return Err(self.unfit("gen.attn", format!("row {s} was not recorded")));
+            };
+            let n = pattern.dims()[2];
+            for head in host(pattern.clone())?.chunks(n) {
                 out.extend_from_slice(head);
                 out.extend(std::iter::repeat_n(0.0, keys - n));
             }
@@ -516,7 +522,8 @@ impl<'a> Case<'a> {
     ) -> Result<(), VerifyError> {
         let cuts = [cut.clone()];
         let mut decoding = Decoding::new(self.vlm, &cuts, self.len, self.cancel)?;
-        let forward = decoding.pass(embeds.clone(), Hooks { pattern: Rows::All, ..Hooks::default() })?;
+        let all = Keep::rows(0..embeds.dims()[0]);
+        let forward = decoding.pass(embeds.clone(), Hooks { pattern: all, ..Hooks::default() })?;
         for (k, pattern) in forward.recorded.pattern.into_iter().enumerate() {
             let cut = cut.layers[k].then_some(cut);
             self.pattern(&format!("ko.{name}.attn.{k}"), &host(pattern)?, cut)?;

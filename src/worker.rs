@@ -7,6 +7,9 @@
 //! A request supersedes what it makes pointless: a new run the older ones of its lane (baselines are
 //! one lane, cut runs the other), a new image or model every run. Superseded work that has not begun
 //! is dropped; work that runs is stopped between two layers.
+//!
+//! The uncut run about the current image and prompt is kept: a cut run starts from it, at its lowest
+//! layer, and answers with new numbers in a fraction of a run's time.
 
 use std::{
     collections::VecDeque,
@@ -22,6 +25,7 @@ use std::{
 use image::RgbImage;
 
 use crate::{
+    answer::Baseline,
     device::Compute,
     gpu::{self, ResidentRow},
     knockout::Knockout,
@@ -30,8 +34,9 @@ use crate::{
         image::{self as model_image, ImageError},
         weights::WeightDtype,
     },
-    run::{Engine, RunEvent, RunSpec, Seen},
-    trace::{AnswerToken, ModelInfo, PatternRow, PromptToken, Trace},
+    run::{Engine, RunEvent, Seen},
+    spec::{Intervention, RunSpec},
+    trace::{AnswerToken, ModelInfo, PatternRow, PromptToken, Stop, Trace},
 };
 
 /// Names a run, so that late events of a superseded one can be told apart. Grows.
@@ -213,6 +218,7 @@ impl Worker {
             engine: None,
             image: None,
             seen: None,
+            baseline: None,
             tell: Box::new(move |event| {
                 // The window may have closed in between; then nobody needs to know.
                 let _ = outbox.send(event);
@@ -258,6 +264,8 @@ struct Thread {
     image: Option<(String, Arc<RgbImage>)>,
     /// The current image as the current model sees it.
     seen: Option<Seen>,
+    /// The uncut run about `seen` that cut runs start from.
+    baseline: Option<Baseline>,
     tell: Box<dyn Fn(Event) + Send>,
 }
 
@@ -339,7 +347,7 @@ impl Thread {
         let info = engine.info.clone();
         let unused = engine.vlm.unused.clone();
         self.engine = Some(engine);
-        self.seen = None;
+        (self.seen, self.baseline) = (None, None);
         (self.tell)(Event::Model { info, device: self.compute.description.clone(), unused });
         if let Some((name, image)) = self.image.clone() {
             self.see(name, image, cancel)?;
@@ -368,7 +376,7 @@ impl Thread {
             global,
         }));
         self.image = Some((name, image));
-        self.seen = None;
+        (self.seen, self.baseline) = (None, None);
         let tell = &self.tell;
         let seen = engine.see(processed, cancel, &mut |done, total| {
             let what = format!("encoding image, tile {done} of {total}");
@@ -386,25 +394,43 @@ impl Thread {
         }
         let engine = self.engine.as_ref().ok_or("no model is loaded: open a model folder first")?;
         let seen = self.seen.as_ref().ok_or("no image is open: open one first")?;
-        let spec = RunSpec { knockouts: ask.knockouts.clone(), ..RunSpec::ask(&ask.prompt, ask.max_new) };
+        let spec = RunSpec::ask(&ask.prompt, ask.max_new);
         let tell = &self.tell;
-        tell(Event::Progress("reading the prompt".to_string(), None));
-        let trace = engine.run(&spec, &[seen], cancel, &mut |event| match event {
+        let mut on = |event: RunEvent<'_>| match event {
             RunEvent::Prompt(prompt) => tell(Event::Started {
                 id,
                 prompt: prompt.tokens.clone(),
                 unknown_words: engine.prompts.unknown_words(&ask.prompt),
             }),
             RunEvent::Prefilled(_) => tell(Event::Progress("answering".to_string(), None)),
-            RunEvent::Token(token, row, pattern) => tell(Event::Token {
-                id,
-                token: token.clone(),
-                row: row.clone(),
-                resident: gpu::resident(pattern),
-            }),
-        });
-        let trace = Box::new(trace.map_err(|e| e.to_string())?);
-        tell(Event::Done { id, trace });
+            RunEvent::Token { token, row, resident } => {
+                // The window's runs record everything.
+                if let Some(row) = row {
+                    let resident = resident.and_then(gpu::resident);
+                    tell(Event::Token { id, token: token.clone(), row: row.clone(), resident });
+                }
+            }
+        };
+        tell(Event::Progress("reading the prompt".to_string(), None));
+        let images = [seen];
+        if ask.knockouts.is_empty() {
+            let baseline = engine.keep(&spec, &images, cancel, &mut on).map_err(|e| e.to_string())?;
+            let trace = Box::new(baseline.trace.clone());
+            self.baseline = Some(baseline);
+            (self.tell)(Event::Done { id, trace });
+            return Ok(());
+        }
+        let fits = |b: &Baseline| b.spec == spec && b.trace.stop != Stop::Cancelled;
+        let held = self.baseline.take().filter(fits);
+        let baseline = match held {
+            Some(baseline) => baseline,
+            None => engine.keep(&spec, &images, cancel, &mut |_| {}).map_err(|e| e.to_string())?,
+        };
+        let intervention = Intervention { knockouts: ask.knockouts.clone(), ablations: Vec::new() };
+        let outcome = engine.intervene(&baseline, &intervention, &images, cancel, &mut on);
+        self.baseline = Some(baseline);
+        let trace = Box::new(outcome.map_err(|e| e.to_string())?.free);
+        (self.tell)(Event::Done { id, trace });
         Ok(())
     }
 }

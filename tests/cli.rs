@@ -15,58 +15,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod common;
-use common::{copy_of, fixture};
+use common::{
+    copy_of, fixture,
+    program::{Done, asset, json, sightline, text},
+};
 
 // ---------------------------------------------------------------------------------------- helpers
-
-/// What a finished program leaves.
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn sightline<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Done {
-    let output = Command::new(env!("CARGO_BIN_EXE_sightline"))
-        .args(args)
-        .env_remove("RUST_LOG")
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let done =
-        Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };
-    assert!(!done.err.contains("panicked"), "{}", done.err);
-    done
-}
-
-impl Done {
-    fn succeeds(self) -> Self {
-        assert_eq!(self.code, 0, "{}", self.err);
-        self
-    }
-
-    /// Unusable input: exit code 2, nothing on stdout, and a message with all of `parts` in it.
-    fn refuses(self, parts: &[&str]) {
-        assert_eq!(self.code, 2, "{}\n{}", self.out, self.err);
-        assert_eq!(self.out, "");
-        for part in parts {
-            assert!(self.err.contains(part), "`{part}` is not in:\n{}", self.err);
-        }
-    }
-}
-
-fn asset(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(path)
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// `sightline run` on the CPU with the first sample scene, and the arguments given.
 fn run(out: &Path, prompt: &str, more: &[&str]) -> Done {

@@ -5,14 +5,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 use sightline::{
     decoding::{Decoding, DecodingError, argmax, host, place_rows},
     device,
-    knockout::{Cut, Knockout, Scope},
+    knockout::{Cut, Knockout},
     model::{
         Cancel, Vlm,
         decoder::Step,
-        hooks::{Hooks, Rows},
+        hooks::{Hooks, Keep},
         kv_cache::KvCache,
         weights::WeightDtype,
     },
+    sets::{Patches, Scope},
     span::Span,
 };
 
@@ -39,7 +40,13 @@ fn model(device: &Device, dtype: WeightDtype) -> Vlm {
 
 fn cuts(vlm: &Vlm, texts: &[&str]) -> Vec<Cut> {
     let text = &vlm.config.text;
-    let scope = Scope { spans: &SPANS, max_new: NEW, n_layers: text.n_layers, n_heads: text.n_heads };
+    let scope = Scope {
+        spans: &SPANS,
+        patches: &Patches::default(),
+        max_new: NEW,
+        n_layers: text.n_layers,
+        n_heads: text.n_heads,
+    };
     texts.iter().map(|t| t.parse::<Knockout>().unwrap().resolve(&scope).unwrap()).collect()
 }
 
@@ -64,9 +71,9 @@ fn answer(vlm: &Vlm, texts: &[&str]) -> Result<Answer, DecodingError> {
         next = vlm.decoder.embed(&[token as u32]);
         out.tokens.push(token);
         out.logits.push(row.logits);
-        out.patterns.push(host(row.pattern)?);
+        out.patterns.push(host(row.pattern.unwrap())?);
     }
-    out.pairs = decoding.proof().map(|(pairs, _)| pairs.to_vec()).collect();
+    out.pairs = decoding.proof().map(|(pairs, _)| pairs).collect();
     out.mass = decoding.proof().map(|(_, mass)| mass).collect();
     Ok(out)
 }
@@ -158,9 +165,9 @@ fn prefill_and_decode_equal_one_forward() {
         let largest = logits.iter().map(|l| l.abs()).fold(0.0, f32::max);
         let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(far(&row.logits, logits) <= 1e-4 * largest);
-        assert!(far(&host(row.pattern).unwrap(), pattern) <= 1e-5);
+        assert!(far(&host(row.pattern.unwrap()).unwrap(), pattern) <= 1e-5);
     }
-    let proof: Vec<Vec<u64>> = decoding.proof().map(|(pairs, _)| pairs.to_vec()).collect();
+    let proof: Vec<Vec<u64>> = decoding.proof().map(|(pairs, _)| pairs).collect();
     assert_eq!(proof, stepwise.pairs);
 }
 
@@ -171,11 +178,11 @@ fn positions_are_what_the_caller_says() {
     let run = |shift: u32| {
         let positions: Vec<u32> = (0..4).map(|p| p + shift).collect();
         let embeds = vlm.decoder.embed(&[5, 6, 7, 8]);
-        let step = Step { embeds, positions: &positions, hidden: vlm.causal_mask(4, 4) };
+        let step = Step { resid: embeds, positions: &positions, layers: vlm.decoder.all_layers() };
         let mut cache = KvCache::default();
-        let hooks = Hooks { pattern: Rows::All, ..Hooks::default() };
+        let hooks = Hooks { pattern: Keep::rows(0..4), ..Hooks::default() };
         let out = vlm.decoder.forward(step, &mut cache, &hooks, &Cancel::default()).unwrap();
-        assert_eq!(cache.positions(), positions);
+        assert_eq!((cache.len(), cache.next_position()), (4, shift + 4));
         host(vlm.decoder.unembed(out.resid)).unwrap()
     };
     let (here, there) = (run(0), run(100));
@@ -206,7 +213,7 @@ fn embeddings_are_replaced_row_by_row() {
 fn gradients_reach_the_input_embeddings() {
     let vlm = model(&device::cpu().device.autodiff(), WeightDtype::F32);
     let embeds = vlm.decoder.embed(&[1, 20, 30, 31]).detach().require_grad();
-    let step = Step { embeds: embeds.clone(), positions: &[0, 1, 2, 3], hidden: vlm.causal_mask(4, 4) };
+    let step = Step { resid: embeds.clone(), positions: &[0, 1, 2, 3], layers: vlm.decoder.all_layers() };
     let mut cache = KvCache::default();
     let out = vlm.decoder.forward(step, &mut cache, &Hooks::default(), &Cancel::default()).unwrap();
     let logit = |resid: Tensor<2>| vlm.decoder.unembed(resid).slice([3..4, 7..8]).sum();
@@ -218,7 +225,7 @@ fn gradients_reach_the_input_embeddings() {
         let mut values = host(embeds.clone().inner()).unwrap();
         values[2 * 64 + 5] += delta;
         let embeds = Tensor::from_data(TensorData::new(values, [4, 64]), &vlm.device);
-        let step = Step { embeds, positions: &[0, 1, 2, 3], hidden: vlm.causal_mask(4, 4) };
+        let step = Step { resid: embeds, positions: &[0, 1, 2, 3], layers: vlm.decoder.all_layers() };
         let mut cache = KvCache::default();
         let out = vlm.decoder.forward(step, &mut cache, &Hooks::default(), &Cancel::default()).unwrap();
         host(logit(out.resid).reshape([1, 1])).unwrap()[0]

@@ -4,15 +4,17 @@
 use std::{fs, path::Path};
 
 use sightline::{
+    answer::Reply,
     bundled, device,
     eval::{
         EvalError, EvalOptions, Images,
-        answer::{Ask, Reply, ask_all},
+        answer::{Ask, ask_all},
         evaluate,
         folder::{Folder, FolderOptions, Item},
     },
     model::{Cancel, image, weights::WeightDtype},
-    run::{Engine, RunSpec, Seen},
+    run::{Engine, Seen},
+    spec::RunSpec,
 };
 
 fn engine() -> Engine {

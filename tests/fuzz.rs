@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use sightline::{
     bundled, device,
     eval::folder::{Folder, FolderOptions},
-    knockout::{Knockout, Scope},
+    knockout::Knockout,
     model::{
         Cancel, Vlm,
         config::VlmConfig,
@@ -32,8 +32,10 @@ use sightline::{
         weights::{WeightDtype, Weights},
     },
     prompt::{Content, ImageGrid, ImageLayout, ImageTokens, PromptBuilder, Role, Turn},
-    run::{Engine, RunSpec},
+    run::Engine,
+    sets::{Patches, Scope},
     span::Span,
+    spec::RunSpec,
     verify::verify,
 };
 
@@ -423,7 +425,7 @@ fn resolve_everywhere(knockout: &Knockout) {
     let tiles = [Bos, System, Markers, Visual, Visual, Visual, Visual, Markers, Question, System, Last];
     for spans in [&short[..], &tiles[..], &[Last], &[]] {
         for (max_new, n_layers, n_heads) in [(4, 4, 2), (0, 1, 1), (1, 0, 0), (1000, 32, 32)] {
-            let scope = Scope { spans, max_new, n_layers, n_heads };
+            let scope = Scope { spans, patches: &Patches::default(), max_new, n_layers, n_heads };
             let Some(cut) = outcome(knockout.resolve(&scope)) else { continue };
             assert_eq!((cut.layers.len(), cut.heads.len()), (n_layers, n_heads));
             let blocked = |row: usize| (0..spans.len() + 3).filter(|&key| cut.blocks(row, key)).count();
@@ -1245,10 +1247,8 @@ fn files_of_a_whole_model_folder() {
     let dir = copy_of_folder(&bundled::model());
     let picture = pixels::open(&bundled::sample_image()).unwrap();
     let cpu = device::cpu();
-    let spec = RunSpec {
-        knockouts: vec!["answer -> visual @ 0".parse().unwrap()],
-        ..RunSpec::ask("what is the background?", 2)
-    };
+    let mut spec = RunSpec::ask("what is the background?", 2);
+    spec.intervention.knockouts = vec!["answer -> visual @ 0".parse().unwrap()];
     let ask = || {
         let Some(engine) = outcome(Engine::load(dir.path(), &cpu, WeightDtype::F32)) else { return };
         let cancel = Cancel::default();

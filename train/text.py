@@ -35,7 +35,7 @@ SUFFIX = encode("assistant :")
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}USER: {% for c in m.content %}{% if c.type == 'image' %}<image>\n"
-    "{% else %}{{ c.text }}{% endif %}{% endfor %}{% else %} ASSISTANT: {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% else %}{{ c.text }}{% endif %}{% endfor %}{% else %} ASSISTANT: {% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}{{ c.text }}{% endfor %}{% endif %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
 

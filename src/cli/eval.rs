@@ -20,7 +20,7 @@ use sightline::{
     run::Engine,
 };
 
-use super::{ModelArgs, bar, note, print};
+use super::{ModelArgs, bar};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -82,7 +82,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         ..EvalOptions::default()
     };
     let compute = device::open(args.model.device)?;
-    note(format_args!("loading {} on {}", args.model.folder().display(), compute.description));
+    eprintln!("loading {} on {}", args.model.folder().display(), compute.description);
     let engine = Engine::load(&args.model.folder(), &compute, args.model.dtype)?;
     let descriptions = if options.describe.is_empty() { 0 } else { folder.items.len() };
     let bar = bar((folder.n_questions() + descriptions) as u64, "asking");
@@ -105,11 +105,11 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         if let Some(localisation) = &localisation {
             json["localisation"] = serde_json::to_value(localisation)?;
         }
-        print(serde_json::to_string_pretty(&json)?)?;
+        println!("{}", serde_json::to_string_pretty(&json)?);
     } else {
-        print(&report)?;
+        println!("{report}");
         if let Some(localisation) = &localisation {
-            print(format_args!("\n{localisation}"))?;
+            println!("\n{localisation}");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,18 +2,15 @@
 //! as text. Exit codes: 0 done, 1 a check failed, 2 unusable input.
 
 mod eval;
+mod lens;
+mod replay;
 mod run;
 mod scenes;
+mod subject;
 mod verify;
 mod window;
 
-use std::{
-    error::Error,
-    fmt::Display,
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,6 +33,10 @@ enum Command {
     Verify(verify::Args),
     /// Answer one prompt about one image without a window, and write the trace.
     Run(run::Args),
+    /// Read what every layer would say at chosen positions (logit lens).
+    Lens(lens::Args),
+    /// Run the experiments of a session file again, on their own image or on others.
+    Replay(replay::Args),
     /// Generate images whose truth is known: masks, descriptions, questions.
     Scenes(scenes::Args),
     /// Ask the questions of a scenes folder, or of any COCO-format folder, and score the answers.
@@ -68,23 +69,11 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         None => window::run(args.window),
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Run(args)) => run::run(args),
+        Some(Command::Lens(args)) => lens::run(args),
+        Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Scenes(args)) => scenes::run(args),
         Some(Command::Eval(args)) => eval::run(args),
     }
-}
-
-/// A line of the summary, on stdout. A reader that went away, as `head` does, has what it wanted: that
-/// is no error, and the exit code stays what it would be. (`println!` panics there.)
-fn print(line: impl Display) -> io::Result<()> {
-    match writeln!(io::stdout(), "{line}") {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
-}
-
-/// A line of progress, on stderr: nothing is lost if nobody reads it.
-pub fn note(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A bar on stderr; hidden where stderr is not a terminal.

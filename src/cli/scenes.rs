@@ -4,7 +4,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::scenes::{self, SceneOptions};
 
-use super::{bar, print};
+use super::bar;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -36,6 +36,6 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let bar = bar(args.count, "drawing scenes");
     scenes::write_folder(&args.out, args.seed, args.count, &options, &mut |done| bar.set_position(done))?;
     bar.finish_and_clear();
-    print(format_args!("written: {} scenes in {}", args.count, args.out.display()))?;
+    println!("written: {} scenes in {}", args.count, args.out.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -7,8 +7,6 @@ use sightline::{
     verify::verify,
 };
 
-use super::{note, print};
-
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder with config.json, weights, reference.safetensors and reference.json.
@@ -23,12 +21,12 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let compute = device::open(args.device)?;
-    note(format_args!("verifying {} on {}", args.dir.display(), compute.description));
+    eprintln!("verifying {} on {}", args.dir.display(), compute.description);
     let report = verify(&args.dir, &compute)?;
     if args.json {
-        print(serde_json::to_string_pretty(&report)?)?;
+        println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print(&report)?;
+        println!("{report}");
     }
     Ok(if report.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -2,9 +2,9 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use sightline::{app, bundled, run::RunSpec, worker::ImageSource};
+use sightline::{app, bundled, worker::ImageSource};
 
-use super::{ModelArgs, note, run::headless};
+use super::{ModelArgs, run as headless, subject::SubjectArgs};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -40,9 +40,9 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     match app::run(options) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(app::AppError::NoDisplay(why) | app::AppError::NoAdapter(why)) => {
-            note(format_args!("no window can be opened here ({why}): doing the same without one"));
-            let spec = RunSpec::ask(&args.prompt, args.max_new);
-            headless(&args.model, &image, &spec, true, OUT.as_ref())
+            eprintln!("no window can be opened here ({why}): doing the same without one");
+            let subject = SubjectArgs::plain(args.model, image, args.prompt, args.max_new);
+            headless::run(headless::Args::plain(subject, OUT.as_ref()))
         }
         Err(error) => Err(error.into()),
     }

@@ -6,14 +6,14 @@
 //! Greedy answers only, and nothing is recorded; `run` is for looking inside. Knows prompts and
 //! decoding, not right answers or scores.
 
-use burn::tensor::Tensor;
-
 use crate::{
-    decoding::{Decoding, argmax},
+    answer::Reply,
+    decoding::Decoding,
     knockout::Knockout,
     model::{Cancel, hooks::Hooks},
     prompt::Prompt,
     run::{Engine, RunError, Seen},
+    spec::Intervention,
 };
 
 /// What is asked, and how long the answer may be, its end token included.
@@ -23,15 +23,6 @@ pub struct Ask<'a> {
     pub text: &'a str,
     /// Longest answer in tokens.
     pub max_new: usize,
-}
-
-/// An answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// Its tokens, the end token included when it was reached.
-    pub ids: Vec<u32>,
-    /// Its text, without the end token.
-    pub text: String,
 }
 
 /// Answers questions about one image, in order; `on_reply` hears of every one done.
@@ -52,44 +43,23 @@ pub fn ask_all(
     let shared = if knockouts.is_empty() { shared_prefix(&prompts) } else { 0 };
     let mut stem = Decoding::new(&engine.vlm, &[], engine.info.context, cancel)?;
     if shared > 0 {
-        stem.pass(engine.embeds(first, &[seen], &[])?.narrow(0, 0, shared), Hooks::default())?;
+        stem.pass(engine.embeds(first, &[seen]).narrow(0, 0, shared), Hooks::default())?;
     }
+    let intervention = Intervention { knockouts: knockouts.to_vec(), ablations: Vec::new() };
     let mut replies = Vec::with_capacity(asks.len());
     for (ask, prompt) in asks.iter().zip(&prompts) {
-        let rest = engine.embeds(prompt, &[seen], &[])?.narrow(0, shared, prompt.len() - shared);
+        let rest = engine.embeds(prompt, &[seen]).narrow(0, shared, prompt.len() - shared);
         let max_new = ask.max_new.min(engine.info.context - prompt.len());
-        let cuts = engine.resolve(knockouts, prompt, max_new)?;
+        let cuts = engine.change(&intervention, prompt, &[seen], max_new, 0, None, cancel)?.cuts;
         let decoding = if cuts.is_empty() {
             stem.fork()
         } else {
             Decoding::new(&engine.vlm, &cuts, prompt.len() + max_new - 1, cancel)?
         };
-        replies.push(finish(engine, decoding, rest, max_new)?);
+        replies.push(engine.reply(decoding, rest, max_new)?);
         on_reply();
     }
     Ok(replies)
-}
-
-/// Runs what is left of a prompt and generates.
-fn finish(
-    engine: &Engine,
-    mut decoding: Decoding<'_>,
-    rest: Tensor<2>,
-    max_new: usize,
-) -> Result<Reply, RunError> {
-    let mut ids = Vec::new();
-    let mut next = rest;
-    while ids.len() < max_new {
-        let id = argmax(&decoding.logits(next)?) as u32;
-        ids.push(id);
-        if engine.is_end(id) {
-            break;
-        }
-        next = engine.vlm.decoder.embed(&[id]);
-    }
-    let said: Vec<u32> = ids.iter().copied().filter(|&id| !engine.is_end(id)).collect();
-    let text = engine.prompts.decode(&said).trim().to_string();
-    Ok(Reply { ids, text })
 }
 
 /// How many first tokens all prompts have in common; one less than the shortest at most, since the

@@ -13,7 +13,9 @@ use super::{EvalError, Images, folder::Folder, score::Rate, see};
 use crate::{
     interp::localisation::{Hit, hits},
     model::Cancel,
-    run::{Engine, RunSpec},
+    patch_sets::covered,
+    run::Engine,
+    spec::RunSpec,
 };
 
 /// Layer by layer.
@@ -54,14 +56,14 @@ pub fn localise(
         let spec = RunSpec::ask(describe, max_new);
         let at = |source| EvalError::Run { image: item.image.clone(), source };
         let trace = engine.run(&spec, &[&seen], cancel, &mut |_| {}).map_err(at)?;
-        for (token, row) in trace.answer.iter().zip(&trace.pattern) {
-            let word = token.text.trim();
+        for (s, row) in trace.rows() {
+            let word = trace.answer[s].text.trim();
             let mut named = item.objects.iter().enumerate().filter(|(_, class)| *class == word);
             if let (Some((object, _)), None) = (named.next(), named.next()) {
                 // Object 255 and later ones have no level of their own in a mask of 8 bits.
                 let Ok(value) = u8::try_from(object + 1) else { continue };
-                let covered: Vec<f32> = patches.iter().map(|p| share(&mask, *p, value)).collect();
-                let layers = hits(row, &trace.prompt, &covered);
+                let covered: Vec<f32> = patches.iter().map(|p| covered(&mask, *p, Some(value))).collect();
+                let layers = hits(&row, &trace.prompt, &covered);
                 if !layers.is_empty() {
                     found.push(layers);
                 }
@@ -85,18 +87,6 @@ fn mask(dir: &Path, image: &Path) -> Result<GrayImage, EvalError> {
         Ok(mask) => Ok(mask.into_luma8()),
         Err(e) => Err(EvalError::File { file, why: format!("the mask cannot be read ({e})") }),
     }
-}
-
-/// The share of a rectangle of mask pixels that has this value.
-fn share(mask: &GrayImage, [x0, y0, x1, y1]: [f32; 4], value: u8) -> f32 {
-    let (mut inside, mut all) = (0u32, 0u32);
-    for y in y0.round() as u32..(y1.round() as u32).min(mask.height()) {
-        for x in x0.round() as u32..(x1.round() as u32).min(mask.width()) {
-            all += 1;
-            inside += u32::from(mask.get_pixel(x, y).0[0] == value);
-        }
-    }
-    if all == 0 { 0.0 } else { inside as f32 / all as f32 }
 }
 
 impl fmt::Display for Localisation {

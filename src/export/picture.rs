@@ -65,7 +65,7 @@ pub const SPAN_COLOURS: [[u8; 3]; 7] =
 /// # Errors
 /// [`ExportError`], naming the file.
 pub fn save_flow_svg(trace: &Trace, file: &Path) -> Result<(), ExportError> {
-    let (layers, answer, spans) = (trace.model.n_layers, trace.pattern.len().max(1), Span::ALL.len());
+    let (layers, answer, spans) = (trace.kept.layers.len(), trace.pattern.len().max(1), Span::ALL.len());
     let flow = flow::of_trace(trace);
     let share = |layer: usize, span: usize| {
         let rows = flow.iter().skip(layer * answer * spans + span).step_by(spans).take(answer);
@@ -90,9 +90,10 @@ pub fn save_flow_svg(trace: &Trace, file: &Path) -> Result<(), ExportError> {
     for layer in 0..layers {
         let _ = writeln!(
             svg,
-            "<text x='{}' y='{}' text-anchor='middle'>{layer}</text>",
+            "<text x='{}' y='{}' text-anchor='middle'>{}</text>",
             x(layer),
-            top + height + 16.0
+            top + height + 16.0,
+            trace.kept.layers[layer]
         );
     }
     for (s, span) in Span::ALL.into_iter().enumerate() {

@@ -21,8 +21,8 @@ pub fn of_row(row: &PatternRow, span: impl Fn(usize) -> Span) -> Vec<[f32; 7]> {
         .collect()
 }
 
-/// `[layers, answer, spans]`, layers slowest.
+/// `[layers, answer, spans]`, layers slowest, of the kept layers, heads and answer rows.
 pub fn of_trace(trace: &Trace) -> Vec<f32> {
-    let rows: Vec<_> = trace.pattern.iter().map(|row| of_row(row, |key| trace.span(key))).collect();
-    (0..trace.model.n_layers).flat_map(|layer| rows.iter().flat_map(move |row| row[layer])).collect()
+    let rows: Vec<_> = trace.rows().map(|(_, row)| of_row(&row, |key| trace.span(key))).collect();
+    (0..trace.kept.layers.len()).flat_map(|layer| rows.iter().flat_map(move |row| row[layer])).collect()
 }

@@ -6,20 +6,26 @@
 //! are float32; products with weights and the cache run in the weights' format. Everything from
 //! embeddings to logits is differentiable.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::softmax};
 
 use super::{
     Cancel, Cancelled,
     config::{Family, TextConfig, VlmConfig},
-    hooks::{Hooks, Recorded},
+    cpu,
+    hooks::{Blocked, Hooks, Keep, Recorded},
     kv_cache::KvCache,
-    nn::{Linear, RmsNorm, activate, matmul_t},
+    nn::{Linear, RmsNorm, gated, matmul_t},
     weights::{WeightError, Weights},
 };
 
 /// Added to a blocked score in effect: the lowest finite float32. Its exponential is exactly 0 beside
 /// any real score, and WGSL, unlike IEEE arithmetic, makes no promise about infinities.
 const BLOCKED: f32 = f32::MIN;
+
+/// Rows whose scores exist at one time: attention's memory grows with the prompt, not its square.
+const CHUNK: usize = 128;
 
 /// A loaded decoder.
 #[derive(Clone, Debug)]
@@ -35,21 +41,22 @@ pub struct Decoder {
     device: Device,
 }
 
-/// The rows of one forward pass.
+/// The rows of one forward pass. They follow the keys that the cache holds: a row sees those, the rows
+/// before it, and itself.
 #[derive(Debug)]
 pub struct Step<'a> {
-    /// `[rows, width]`, float32.
-    pub embeds: Tensor<2>,
+    /// `[rows, width]`, float32: the input of the first of `layers`.
+    pub resid: Tensor<2>,
     /// Rotary position of each row.
     pub positions: &'a [u32],
-    /// `[1, rows, keys]`, true where a row may not look; keys are the cached ones, then the rows.
-    pub hidden: Tensor<3, Bool>,
+    /// Which blocks to run; all of them but for a resumed run.
+    pub layers: Range<usize>,
 }
 
 /// What a forward pass gives.
 #[derive(Debug)]
 pub struct Forward {
-    /// `[rows, width]`: output of the last block, before the final norm.
+    /// `[rows, width]`: output of the last block that ran, before the final norm.
     pub resid: Tensor<2>,
     /// What the hooks kept.
     pub recorded: Recorded,
@@ -100,7 +107,12 @@ impl Decoder {
         self.embedding.clone().select(0, index).cast(DType::F32)
     }
 
-    /// Runs the blocks on new rows, extending the cache.
+    /// Every block.
+    pub fn all_layers(&self) -> Range<usize> {
+        0..self.blocks.len()
+    }
+
+    /// Runs blocks on new rows, extending the cache of these blocks.
     ///
     /// # Errors
     /// [`Cancelled`] between layers; the cache is then unusable.
@@ -111,24 +123,39 @@ impl Decoder {
         hooks: &Hooks,
         cancel: &Cancel,
     ) -> Result<Forward, Cancelled> {
+        cpu::on_pool(&step.resid.clone(), || self.run(step, cache, hooks, cancel))
+    }
+
+    fn run(
+        &self,
+        step: Step<'_>,
+        cache: &mut KvCache,
+        hooks: &Hooks,
+        cancel: &Cancel,
+    ) -> Result<Forward, Cancelled> {
         let rotary = Rotary::new(step.positions, &self.config, &self.device);
         let mut recorded = Recorded::default();
-        let mut x = step.embeds;
-        for (n, block) in self.blocks.iter().enumerate() {
+        let mut x = step.resid;
+        let mut keys = 0;
+        for n in step.layers {
             cancel.check()?;
-            if hooks.resid {
-                recorded.resid_pre.push(x.clone());
+            let block = &self.blocks[n];
+            if hooks.resid_every > 0 && n % hooks.resid_every == 0 {
+                recorded.resid_pre.push((n, x.clone()));
             }
             let h = block.norm1.forward(x.clone());
             let (q, k, v) = self.project(block, h, &rotary);
-            let (k, v) = cache.append(n, k.cast(self.cache_dtype), v.cast(self.cache_dtype));
-            let attended = self.attend(n, [q, k, v], step.hidden.clone(), hooks, &mut recorded);
-            x = x + block.out.forward(attended);
+            let (k, v) = cache.append(n, k, v, self.cache_dtype);
+            keys = cache.layer_len(n);
+            let attended = self.attend(n, [q, k, v], hooks, &mut recorded);
+            x = block.out.forward_onto(x, attended);
             let h = block.norm2.forward(x.clone());
-            let gated = activate(self.config.act, block.gate.forward(h.clone())) * block.up.forward(h);
-            x = x + block.down.forward(gated);
+            let [gate, up] = Linear::forward_all([&block.gate, &block.up], h);
+            x = block.down.forward_onto(x, gated(self.config.act, gate, up));
         }
-        cache.advance(step.positions);
+        if let Some(last) = step.positions.last() {
+            cache.advance(keys, last + 1);
+        }
         Ok(Forward { resid: x, recorded })
     }
 
@@ -136,45 +163,113 @@ impl Decoder {
     fn project(&self, block: &Block, h: Tensor<2>, rotary: &Rotary) -> (Tensor<3>, Tensor<3>, Tensor<3>) {
         let c = &self.config;
         let rows = h.dims()[0];
-        let split = |t: Tensor<2>, heads: usize| t.reshape([rows, heads, c.head_dim]).swap_dims(0, 1);
-        let q = split(block.q.forward(h.clone()), c.n_heads);
-        let k = split(block.k.forward(h.clone()), c.n_kv_heads);
-        let v = split(block.v.forward(h), c.n_kv_heads);
-        (rotary.turn(q), rotary.turn(k), v)
+        let [q, k, v] = Linear::forward_all([&block.q, &block.k, &block.v], h);
+        let v = v.reshape([rows, c.n_kv_heads, c.head_dim]).swap_dims(0, 1);
+        (rotary.turn(q, c.n_heads), rotary.turn(k, c.n_kv_heads), v)
     }
 
-    /// `[rows, heads * head width]`; records the pattern and the proof of its cuts.
+    /// `[rows, heads * head width]`; records the pattern and the proof of its cuts, some rows at a time.
     fn attend(
         &self,
         layer: usize,
         [q, k, v]: [Tensor<3>; 3],
-        hidden: Tensor<3, Bool>,
         hooks: &Hooks,
         recorded: &mut Recorded,
     ) -> Tensor<2> {
+        let (rows, keys) = (q.dims()[1], k.dims()[1]);
+        let blocked = hooks.blocked.get(layer).map(Vec::as_slice).unwrap_or_default();
+        let how = cpu::Attend {
+            scale: self.scale() as f32,
+            causal: true,
+            blocked,
+            fill: BLOCKED,
+            rows: if hooks.pattern.layer(layer) { &hooks.pattern.rows } else { &[] },
+            heads: hooks.pattern.heads.as_deref(),
+        };
+        if let Some(done) = cpu::attention(&q, [&k, &v], &how) {
+            for (b, left) in blocked.iter().zip(done.left) {
+                recorded.blocked_mass.push((layer, b.tag, Tensor::from_data([left], &self.device)));
+            }
+            recorded.pattern.extend(done.pattern);
+            return done.mixed;
+        }
+        let (mut mixed, mut kept) = (Vec::new(), Vec::new());
+        for first in (0..rows).step_by(CHUNK) {
+            let here = first..rows.min(first + CHUNK);
+            let seen = keys - rows + here.end;
+            let q = q.clone().narrow(1, first, here.len());
+            let (k, v) = (k.clone().narrow(1, 0, seen), v.clone().narrow(1, 0, seen));
+            let (attended, pattern) = self.attend_rows(layer, here.clone(), [q, k, v], blocked, recorded);
+            mixed.push(attended);
+            kept.extend(kept_part(&pattern, here, keys, layer, &hooks.pattern));
+        }
+        if !kept.is_empty() {
+            recorded.pattern.push(Tensor::cat(kept, 1));
+        }
+        Tensor::cat(mixed, 0)
+    }
+
+    /// Factor of the scores.
+    fn scale(&self) -> f64 {
+        (self.config.head_dim as f64).powf(-0.5)
+    }
+
+    /// `[rows, heads * head width]` and the pattern, `[heads, rows, keys]`, of some rows of a pass, the
+    /// last of which stands at the last key.
+    fn attend_rows(
+        &self,
+        layer: usize,
+        here: Range<usize>,
+        [q, k, v]: [Tensor<3>; 3],
+        blocked: &[std::sync::Arc<Blocked>],
+        recorded: &mut Recorded,
+    ) -> (Tensor<2>, Tensor<3>) {
         let c = &self.config;
-        let [_, rows, _] = q.dims();
-        let keys = k.dims()[1];
+        let (rows, keys) = (here.len(), k.dims()[1]);
+        let all = [c.n_heads, rows, keys];
         let group = c.n_heads / c.n_kv_heads;
         // The query heads that share a key head stand under each other as more rows of it.
         let q = q.reshape([c.n_kv_heads, group * rows, c.head_dim]);
-        let scores = product(q, k.transpose()).reshape([c.n_heads, rows, keys]);
-        let scores = scores * (c.head_dim as f64).powf(-0.5);
-        let blocked = hooks.blocked.get(layer).map(Vec::as_slice).unwrap_or_default();
-        let hidden = blocked.iter().fold(hidden, |h, b| match (h.dims()[0], b.mask.dims()[0]) {
-            (1, heads) if heads > 1 => h.expand([heads, rows, keys]).bool_or(b.mask.clone()),
-            (heads, 1) if heads > 1 => h.bool_or(b.mask.clone().expand([heads, rows, keys])),
-            _ => h.bool_or(b.mask.clone()),
-        });
-        let pattern = softmax(scores.mask_fill(hidden.expand([c.n_heads, rows, keys]), BLOCKED), 2);
-        for b in blocked {
-            let mask = b.mask.clone().expand([c.n_heads, rows, keys]);
-            let left = pattern.clone().mask_fill(mask.bool_not(), 0.0).max();
-            recorded.blocked_mass.push((layer, b.tag, left));
+        let scores = product(q, k.transpose()).reshape(all);
+        let scores = scores * self.scale();
+        let mut hidden = self.later_keys(rows, keys);
+        let cuts: Vec<(usize, Tensor<3, Bool>)> =
+            blocked.iter().map(|b| (b.tag, self.pairs(b, here.clone(), keys))).collect();
+        for (_, cut) in &cuts {
+            hidden = match (hidden.dims()[0], cut.dims()[0]) {
+                (1, heads) if heads > 1 => hidden.expand(all).bool_or(cut.clone()),
+                (heads, 1) if heads > 1 => hidden.bool_or(cut.clone().expand(all)),
+                _ => hidden.bool_or(cut.clone()),
+            };
         }
-        recorded.pattern.extend(hooks.pattern.of(&pattern));
-        let mixed = product(pattern.reshape([c.n_kv_heads, group * rows, keys]), v);
-        mixed.reshape([c.n_heads, rows, c.head_dim]).swap_dims(0, 1).reshape([rows, c.n_heads * c.head_dim])
+        let pattern = softmax(scores.mask_fill(hidden.expand(all), BLOCKED), 2);
+        for (tag, cut) in cuts {
+            let left = pattern.clone().mask_fill(cut.expand(all).bool_not(), 0.0).max();
+            recorded.blocked_mass.push((layer, tag, left));
+        }
+        let mixed = product(pattern.clone().reshape([c.n_kv_heads, group * rows, keys]), v);
+        let mixed = mixed.reshape([c.n_heads, rows, c.head_dim]).swap_dims(0, 1);
+        (mixed.reshape([rows, c.n_heads * c.head_dim]), pattern)
+    }
+
+    /// `[1, rows, keys]`, true where a key comes after its row; row `i` stands at key `keys - rows + i`.
+    fn later_keys(&self, rows: usize, keys: usize) -> Tensor<3, Bool> {
+        let index = |from: usize, to: usize| Tensor::<1, Int>::arange(from as i64..to as i64, &self.device);
+        let row = index(keys - rows, keys).reshape([1, rows, 1]).expand([1, rows, keys]);
+        index(0, keys).reshape([1, 1, keys]).expand([1, rows, keys]).greater(row)
+    }
+
+    /// `[1 or heads, rows, keys]`: the pairs of a cut among some rows of its pass; 1 means every head.
+    fn pairs(&self, b: &Blocked, here: Range<usize>, keys: usize) -> Tensor<3, Bool> {
+        let flags = |flags: &[bool], shape: [usize; 3]| -> Tensor<3, Bool> {
+            Tensor::from_data(TensorData::new(flags.to_vec(), shape), &self.device)
+        };
+        let every_head = b.heads.iter().all(|&h| h);
+        let (heads, rows) = (if every_head { 1 } else { b.heads.len() }, here.len());
+        let all = [heads, rows, keys];
+        let of_rows = flags(&b.rows[here], [1, rows, 1]).expand(all);
+        let pairs = of_rows.bool_and(flags(&b.keys[..keys], [1, 1, keys]).expand(all));
+        if every_head { pairs } else { pairs.bool_and(flags(&b.heads, [heads, 1, 1]).expand(all)) }
     }
 
     /// Final norm and head: `[rows, width]` before the norm to `[rows, vocabulary]` logits.
@@ -194,6 +289,39 @@ impl Decoder {
         let block = self.blocks.first().map_or(0, |b| b.parameters() + 2 * c.width);
         table * if c.tied { 1 } else { 2 } + block * c.n_layers + c.width
     }
+}
+
+/// `[kept heads, kept rows, keys]`: what is kept of some rows' pattern; `None` where nothing is. Keys
+/// after the last that these rows see are 0.
+fn kept_part(
+    pattern: &Tensor<3>,
+    here: Range<usize>,
+    keys: usize,
+    layer: usize,
+    keep: &Keep,
+) -> Option<Tensor<3>> {
+    let rows: Vec<usize> = keep.rows.iter().filter(|r| here.contains(r)).map(|r| r - here.start).collect();
+    if rows.is_empty() || !keep.layer(layer) {
+        return None;
+    }
+    let device = pattern.device();
+    let pick = |from: Tensor<3>, dim: usize, index: &[usize]| {
+        if index.len() == from.dims()[dim] {
+            return from;
+        }
+        let index: Vec<i32> = index.iter().map(|&i| i as i32).collect();
+        let n = index.len();
+        from.select(dim, Tensor::<1, Int>::from_data(TensorData::new(index, [n]), &device))
+    };
+    let mut part = pick(pattern.clone(), 1, &rows);
+    if let Some(heads) = &keep.heads {
+        part = pick(part, 0, heads);
+    }
+    let [heads, rows, seen] = part.dims();
+    if seen < keys {
+        part = Tensor::cat(vec![part, Tensor::zeros([heads, rows, keys - seen], &device)], 2);
+    }
+    Some(part)
 }
 
 /// A product in the second factor's format, given as float32.
@@ -267,9 +395,14 @@ impl Rotary {
         Rotary { cos: table(f32::cos), sin: table(f32::sin) }
     }
 
-    /// Turns `[heads, rows, head width]`.
-    fn turn(&self, x: Tensor<3>) -> Tensor<3> {
-        let half = x.dims()[2] / 2;
+    /// Splits `[rows, heads * head width]` into heads and turns them: `[heads, rows, head width]`.
+    fn turn(&self, x: Tensor<2>, heads: usize) -> Tensor<3> {
+        if let Some(turned) = cpu::rotate(&x, heads, [&self.cos, &self.sin]) {
+            return turned;
+        }
+        let [rows, all] = x.dims();
+        let x = x.reshape([rows, heads, all / heads]).swap_dims(0, 1);
+        let half = all / heads / 2;
         let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
         let (cos, sin) = (self.cos.clone(), self.sin.clone());
         let first = a.clone() * cos.clone() - b.clone() * sin.clone();

@@ -1,62 +1,70 @@
 //! Where a forward pass can be watched and cut: one plain value, no callbacks.
 //!
 //! Names follow TransformerLens: the scores are what goes into the softmax, the pattern what comes
-//! out, `resid_pre` is a block's input and `resid_post` its output. Knows positions and masks; does
-//! not know what a span or a knockout is.
+//! out, `resid_pre` is a block's input and `resid_post` its output. Knows rows, keys and heads by
+//! number; does not know what a span or a knockout is. Cuts are outer products, so that nothing the
+//! size of the square of the prompt is ever stored.
 
-use burn::tensor::{Bool, Tensor};
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
 
 /// What to cut and what to keep in one forward pass.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
     /// Per layer; layers past the end are left alone.
-    pub blocked: Vec<Vec<Blocked>>,
-    /// Rows whose attention is kept.
-    pub pattern: Rows,
-    /// Whether `resid_pre` of every layer is kept.
-    pub resid: bool,
+    pub blocked: Vec<Vec<Arc<Blocked>>>,
+    /// Whose attention is kept.
+    pub pattern: Keep,
+    /// Keep `resid_pre` of every so-manyth layer, counted from layer 0; 0 keeps none.
+    pub resid_every: usize,
 }
 
-/// Pairs that lose their attention in one layer.
-#[derive(Clone, Debug)]
+/// Pairs that lose their attention in one layer: every marked row with every marked key that it could
+/// see, in every marked head.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
     /// The caller's name for it: the proof is reported under this number.
     pub tag: usize,
-    /// `[1 or heads, rows, keys]`, true where blocked; 1 means every head.
-    pub mask: Tensor<3, Bool>,
+    /// `[rows]` of the pass.
+    pub rows: Vec<bool>,
+    /// `[keys]`: cached ones, then the rows'.
+    pub keys: Vec<bool>,
+    /// `[heads]`.
+    pub heads: Vec<bool>,
 }
 
-/// A choice of rows of the current pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rows {
-    /// None.
-    #[default]
-    None,
-    /// The last so many rows.
-    Last(usize),
-    /// All rows.
-    All,
+/// Whose attention is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Rows of the pass, ascending; none by default.
+    pub rows: Vec<usize>,
+    /// `[layers]`; `None` means every layer.
+    pub layers: Option<Arc<[bool]>>,
+    /// Query heads, ascending; `None` means every head.
+    pub heads: Option<Arc<[usize]>>,
+}
+
+impl Keep {
+    /// These rows in every layer and head.
+    pub fn rows(rows: impl IntoIterator<Item = usize>) -> Self {
+        Keep { rows: rows.into_iter().collect(), ..Keep::default() }
+    }
+
+    /// Whether a layer's attention is kept at all.
+    pub(super) fn layer(&self, layer: usize) -> bool {
+        !self.rows.is_empty() && self.layers.as_ref().is_none_or(|l| l.get(layer) == Some(&true))
+    }
 }
 
 /// What the hooks kept.
 #[derive(Debug, Default)]
 pub struct Recorded {
-    /// Per layer: `[heads, rows kept, keys]`, after the softmax.
+    /// Per kept layer, in order: `[kept heads, kept rows, keys]`, after the softmax.
     pub pattern: Vec<Tensor<3>>,
-    /// Per layer: `[rows, width]`, the block's input.
-    pub resid_pre: Vec<Tensor<2>>,
-    /// The proof: per cut layer and tag, the largest value after the softmax on a blocked pair, `[1]`.
+    /// Layer, and `[rows, width]`: that block's input.
+    pub resid_pre: Vec<(usize, Tensor<2>)>,
+    /// The proof: layer, tag, and the largest value after the softmax on a blocked pair, `[1]`; several
+    /// entries a layer and tag when rows went through in chunks.
     pub blocked_mass: Vec<(usize, usize, Tensor<1>)>,
-}
-
-impl Rows {
-    /// The kept part of `[heads, rows, keys]`.
-    pub(super) fn of(self, pattern: &Tensor<3>) -> Option<Tensor<3>> {
-        let rows = pattern.dims()[1];
-        match self {
-            Rows::None => None,
-            Rows::Last(n) if n < rows => Some(pattern.clone().narrow(1, rows - n, n)),
-            Rows::Last(_) | Rows::All => Some(pattern.clone()),
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! one sequence at a time, without a batch dimension; each file's first lines say its layouts.
 
 pub mod config;
+mod cpu;
 pub mod decoder;
 pub mod hooks;
 pub mod image;
@@ -23,7 +24,7 @@ use std::{
     },
 };
 
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use config::{ConfigError, VlmConfig};
 use decoder::Decoder;
@@ -133,13 +134,5 @@ impl Vlm {
             "{} weights and KV cache; float32 norms, softmax, residual stream and logits",
             self.dtype.name()
         )
-    }
-
-    /// `[1, rows, keys]` causal mask, true where a row may not look: row `i` stands at key
-    /// `keys - rows + i`.
-    pub fn causal_mask(&self, rows: usize, keys: usize) -> Tensor<3, Bool> {
-        let first = keys - rows;
-        let hidden: Vec<bool> = (0..rows).flat_map(|r| (0..keys).map(move |k| k > first + r)).collect();
-        Tensor::from_data(TensorData::new(hidden, [1, rows, keys]), &self.device)
     }
 }

@@ -1,12 +1,14 @@
 //! The layers that vision tower, projector and decoder share.
 //!
 //! Activations are `[rows, width]`, float32; matrices are kept as stored, `[out, in]`, and
-//! transposed as a view when used. Knows nothing of attention or of files' key styles.
+//! transposed as a view when used. On the CPU, [`cpu`] does the work where it can. Knows nothing of
+//! attention or of files' key styles.
 
 use burn::tensor::{DType, Tensor, activation};
 
 use super::{
     config::Activation,
+    cpu,
     weights::{WeightError, Weights},
 };
 
@@ -31,13 +33,32 @@ impl Linear {
         })
     }
 
-    /// `[rows, in]` to `[rows, out]`, float32 in and out; the product runs in the weight's format.
+    /// `[rows, in]` to `[rows, out]`, float32 in and out.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = matmul_t(x, self.weight.clone());
+        let [y] = Self::forward_all([self], x);
+        y
+    }
+
+    /// Several layers over the same rows.
+    pub fn forward_all<const N: usize>(layers: [&Self; N], x: Tensor<2>) -> [Tensor<2>; N] {
+        cpu::linear(&x, layers.map(Self::parts)).unwrap_or_else(|| layers.map(|l| l.plain(x.clone())))
+    }
+
+    /// `base + forward(x)`.
+    pub fn forward_onto(&self, base: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        cpu::linear_onto(base, &x, self.parts()).unwrap_or_else(|base| base + self.plain(x))
+    }
+
+    fn plain(&self, x: Tensor<2>) -> Tensor<2> {
+        let y = product(x, self.weight.clone());
         match &self.bias {
             Some(b) => y + b.clone().unsqueeze(),
             None => y,
         }
+    }
+
+    fn parts(&self) -> cpu::Layer<'_> {
+        (&self.weight, self.bias.as_ref())
     }
 
     /// Number of weights.
@@ -49,6 +70,14 @@ impl Linear {
 
 /// `[rows, in]` times the transpose of `[out, in]`, as float32.
 pub fn matmul_t(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    match cpu::linear(&x, [(&weight, None)]) {
+        Some([y]) => y,
+        None => product(x, weight),
+    }
+}
+
+/// The product runs in the weight's format.
+fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     match weight.dtype() {
         DType::F32 => x.matmul(weight.transpose()),
         dtype => x.cast(dtype).matmul(weight.transpose()).cast(DType::F32),
@@ -70,11 +99,19 @@ impl LayerNorm {
     /// [`WeightError`], naming the key.
     pub fn load(w: &Weights, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
         let weight = w.vector(&format!("{key}.weight"), width)?;
-        Ok(LayerNorm { weight, bias: w.vector(&format!("{key}.bias"), width)?, eps })
+        Ok(Self::new(weight, w.vector(&format!("{key}.bias"), width)?, eps))
+    }
+
+    /// Of `[width]` weights and biases.
+    pub fn new(weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Self {
+        LayerNorm { weight, bias, eps }
     }
 
     /// `[rows, width]` to the same.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        if let Some(y) = cpu::layer_norm(&x, &self.weight, &self.bias, self.eps as f32) {
+            return y;
+        }
         let centred = x.clone() - x.mean_dim(1);
         let variance = centred.clone().square().mean_dim(1);
         let normed = centred / (variance + self.eps).sqrt();
@@ -95,11 +132,19 @@ impl RmsNorm {
     /// # Errors
     /// [`WeightError`], naming the key.
     pub fn load(w: &Weights, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
-        Ok(RmsNorm { weight: w.vector(&format!("{key}.weight"), width)?, eps })
+        Ok(Self::new(w.vector(&format!("{key}.weight"), width)?, eps))
+    }
+
+    /// Of `[width]` weights.
+    pub fn new(weight: Tensor<1>, eps: f64) -> Self {
+        RmsNorm { weight, eps }
     }
 
     /// `[rows, width]` to the same.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        if let Some(y) = cpu::rms_norm(&x, &self.weight, self.eps as f32) {
+            return y;
+        }
         let scale = (x.clone().square().mean_dim(1) + self.eps).sqrt();
         x / scale * self.weight.clone().unsqueeze()
     }
@@ -107,11 +152,16 @@ impl RmsNorm {
 
 /// Applies an activation.
 pub fn activate(act: Activation, x: Tensor<2>) -> Tensor<2> {
-    match act {
+    cpu::activate(act, x).unwrap_or_else(|x| match act {
         Activation::Silu => activation::silu(x),
         Activation::Gelu => activation::gelu(x),
         Activation::GeluTanh => activation::gelu_approximate(x),
         Activation::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
         Activation::Relu => activation::relu(x),
-    }
+    })
+}
+
+/// `activate(gate) * up`.
+pub fn gated(act: Activation, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    cpu::gated(act, gate, &up).unwrap_or_else(|gate| activate(act, gate) * up)
 }

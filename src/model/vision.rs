@@ -10,6 +10,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax, module:
 use super::{
     Cancel, Cancelled,
     config::{Family, VisionConfig, VlmConfig},
+    cpu,
     nn::{LayerNorm, Linear, activate},
     weights::{WeightError, Weights},
 };
@@ -133,7 +134,12 @@ impl VisionTower {
     /// # Panics
     /// If `pixels` has another length: the image processor guarantees it.
     pub fn forward(&self, pixels: &[f32], record: bool, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
-        let mut x = self.patch_embedding.forward(self.patches(pixels));
+        let patches = self.patches(pixels);
+        cpu::on_pool(&patches.clone(), || self.encode(patches, record, cancel))
+    }
+
+    fn encode(&self, patches: Tensor<2>, record: bool, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
+        let mut x = self.patch_embedding.forward(patches);
         if let Some(class) = &self.class_embedding {
             x = Tensor::cat(vec![class.clone().unsqueeze(), x], 0);
         }
@@ -142,18 +148,21 @@ impl VisionTower {
             x = norm.forward(x);
         }
         let mut recording = VisionRecording::default();
-        let mut hidden = vec![x.clone()];
+        // Whoever needs a layer's output again; the others' memory is written over.
+        let needed = |layer: usize| record || self.select.as_ref().is_some_and(|(l, _)| l.contains(&layer));
+        let keep = |layer: usize, x: &Tensor<2>| needed(layer).then(|| x.clone());
+        let mut hidden = vec![keep(0, &x)];
         let spare = if record { self.spare.as_slice() } else { &[] };
         for layer in self.layers.iter().chain(spare) {
             cancel.check()?;
             let (y, pattern) = layer.forward(x, &self.config, record);
             recording.pattern.extend(pattern);
-            hidden.push(y.clone());
+            hidden.push(keep(hidden.len(), &y));
             x = y;
         }
         let features = match &self.select {
             Some((layers, keep_class)) => {
-                let chosen = layers.iter().map(|&l| hidden[l].clone()).collect();
+                let chosen = layers.iter().filter_map(|&l| hidden[l].clone()).collect();
                 let features = Tensor::cat(chosen, 1);
                 let tokens = features.dims()[0];
                 if *keep_class { features } else { features.narrow(0, 1, tokens - 1) }
@@ -163,7 +172,7 @@ impl VisionTower {
                 None => x,
             },
         };
-        recording.hidden = hidden;
+        recording.hidden = hidden.into_iter().flatten().collect();
         Ok(VisionOutput { features, recorded: record.then_some(recording) })
     }
 
@@ -254,20 +263,11 @@ impl Layer {
         let h = self.norm1.forward(x.clone());
         let heads =
             |t: Tensor<2>| -> Tensor<3> { t.reshape([tokens, c.n_heads, c.head_dim()]).swap_dims(0, 1) };
-        let (q, k, v) =
-            (heads(self.q.forward(h.clone())), heads(self.k.forward(h.clone())), heads(self.v.forward(h)));
-        let (mixed, pattern) = if record {
-            let scores = q.matmul(k.transpose()) * (c.head_dim() as f64).powf(-0.5);
-            let pattern = softmax(scores, 2);
-            (pattern.clone().matmul(v), Some(pattern))
-        } else {
-            let batch = |t: Tensor<3>| -> Tensor<4> { t.unsqueeze() };
-            let mixed = attention(batch(q), batch(k), batch(v), None, None, Default::default());
-            (mixed.squeeze_dim(0), None)
-        };
-        let x = x + self.out.forward(mixed.swap_dims(0, 1).reshape([tokens, c.width]));
+        let [q, k, v] = Linear::forward_all([&self.q, &self.k, &self.v], h).map(heads);
+        let (mixed, pattern) = attend([q, k, v], c, record);
+        let x = self.out.forward_onto(x, mixed);
         let h = self.fc1.forward(self.norm2.forward(x.clone()));
-        (x + self.fc2.forward(activate(c.act, h)), pattern)
+        (self.fc2.forward_onto(x, activate(c.act, h)), pattern)
     }
 
     fn parameters(&self) -> usize {
@@ -275,6 +275,33 @@ impl Layer {
         let norms = 4 * self.q.weight.dims()[0];
         linears.iter().map(|l| l.parameters()).sum::<usize>() + norms
     }
+}
+
+/// Attention of every token over every token: `[tokens, width]`, and the pattern when asked for.
+fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<2>, Option<Tensor<3>>) {
+    let [_, tokens, width] = q.dims();
+    let scale = (width as f64).powf(-0.5);
+    let rows: Vec<usize> = if record { (0..tokens).collect() } else { Vec::new() };
+    let how = cpu::Attend {
+        scale: scale as f32,
+        causal: false,
+        blocked: &[],
+        fill: f32::MIN,
+        rows: &rows,
+        heads: None,
+    };
+    if let Some(done) = cpu::attention(&q, [&k, &v], &how) {
+        return (done.mixed, done.pattern);
+    }
+    let (mixed, pattern) = if record {
+        let pattern = softmax(q.matmul(k.transpose()) * scale, 2);
+        (pattern.clone().matmul(v), Some(pattern))
+    } else {
+        let batch = |t: Tensor<3>| -> Tensor<4> { t.unsqueeze() };
+        let mixed = attention(batch(q), batch(k), batch(v), None, None, Default::default());
+        (mixed.squeeze_dim(0), None)
+    };
+    (mixed.swap_dims(0, 1).reshape([tokens, c.width]), pattern)
 }
 
 #[cfg(test)]

@@ -5,20 +5,28 @@
 //! number formats; does not know what the weights are for.
 //!
 //! Weights keep the file's layout: a linear layer is `[out, in]`.
+//!
+//! Files are read piece by piece and converted on the way: nothing but the weights in their final
+//! format stays in memory, and no page of a file is mapped.
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors, tensor::Metadata};
+use half::{
+    bf16, f16,
+    slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _},
+};
+use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
+
+/// Numbers read at a time.
+const PIECE: usize = 1 << 18;
 
 /// Why weights cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -149,13 +157,13 @@ impl WeightDtype {
     }
 }
 
-/// One mapped file and its header.
+/// One open file and its header.
 struct Shard {
     file: PathBuf,
-    bytes: Mmap,
+    handle: File,
     metadata: Metadata,
     /// Where tensor data begins.
-    data: usize,
+    data: u64,
 }
 
 /// All weights of a folder.
@@ -171,7 +179,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Maps the folder's shards and reads their headers. Matrices will be made on `device` as
+    /// Opens the folder's shards and reads their headers. Matrices will be made on `device` as
     /// `dtype`.
     ///
     /// # Errors
@@ -234,23 +242,52 @@ impl Weights {
         shape: [usize; D],
         dtype: WeightDtype,
     ) -> Result<Tensor<D>, WeightError> {
-        let values = self.values(key, &shape)?;
-        self.taken.borrow_mut().insert(key.to_string());
+        let n = shape.iter().product();
         let data = match dtype {
-            WeightDtype::F32 => TensorData::new(values, shape),
+            WeightDtype::F32 => {
+                let mut values: Vec<f32> = Vec::with_capacity(n);
+                self.read(key, &shape, |piece| {
+                    values.extend_from_slice(piece);
+                    Ok(())
+                })?;
+                TensorData::new(values, shape)
+            }
             WeightDtype::F16 => {
-                let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
-                if let Some(i) = halves.iter().position(|h| !h.is_finite()) {
-                    return Err(WeightError::Range { key: key.to_string(), value: values[i] });
-                }
+                let mut halves: Vec<f16> = vec![f16::ZERO; n];
+                let mut done = 0;
+                self.read(key, &shape, |piece| {
+                    let part = &mut halves[done..done + piece.len()];
+                    part.convert_from_f32_slice(piece);
+                    done += piece.len();
+                    match part.iter().position(|h| !h.is_finite()) {
+                        Some(i) => Err(WeightError::Range { key: key.to_string(), value: piece[i] }),
+                        None => Ok(()),
+                    }
+                })?;
                 TensorData::new(halves, shape)
             }
         };
+        self.taken.borrow_mut().insert(key.to_string());
         Ok(Tensor::from_data(data, (&self.device, dtype.burn())))
     }
 
-    /// The stored numbers, widened to float32, row-major.
-    fn values(&self, key: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError> {
+    /// Hands over the stored numbers, widened to float32, row-major, piece by piece.
+    fn read(
+        &self,
+        key: &str,
+        shape: &[usize],
+        mut piece: impl FnMut(&[f32]) -> Result<(), WeightError>,
+    ) -> Result<(), WeightError> {
+        let mut stored = self.stored(key, shape)?;
+        let mut values = Vec::new();
+        while stored.next(&mut values)? {
+            piece(&values)?;
+        }
+        Ok(())
+    }
+
+    /// Where a weight lies, its shape and format checked.
+    fn stored(&self, key: &str, shape: &[usize]) -> Result<Stored<'_>, WeightError> {
         let missing =
             || WeightError::Missing { key: key.to_string(), expected: shape.to_vec(), dir: self.dir.clone() };
         let shard = &self.shards[*self.place.get(key).ok_or_else(missing)?];
@@ -263,20 +300,15 @@ impl Weights {
                 file: shard.file.clone(),
             });
         }
-        let bytes = &shard.bytes[shard.data + info.data_offsets.0..shard.data + info.data_offsets.1];
-        let pairs = bytes.as_chunks::<2>().0;
-        Ok(match info.dtype {
-            Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            Dtype::F16 => pairs.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::BF16 => pairs.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
-            other => {
-                return Err(WeightError::Format {
-                    key: key.to_string(),
-                    found: format!("{other:?}"),
-                    file: shard.file.clone(),
-                });
-            }
-        })
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(WeightError::Format {
+                key: key.to_string(),
+                found: format!("{:?}", info.dtype),
+                file: shard.file.clone(),
+            });
+        }
+        let at = shard.data + info.data_offsets.0 as u64;
+        Ok(Stored { shard, dtype: info.dtype, at, left: shape.iter().product(), bytes: Vec::new() })
     }
 
     /// Excuses a weight that belongs to the architecture but plays no part here, if it is there.
@@ -299,8 +331,13 @@ impl Weights {
     /// [`WeightError::Untied`] when it is not a copy.
     pub fn excuse_copy(&self, key: &str, original: &str, shape: [usize; 2]) -> Result<(), WeightError> {
         if self.has(key) && self.has(original) {
-            if self.values(key, &shape)? != self.values(original, &shape)? {
-                return Err(WeightError::Untied { key: key.to_string(), embedding: original.to_string() });
+            let (mut a, mut b) = (self.stored(key, &shape)?, self.stored(original, &shape)?);
+            let (mut here, mut there) = (Vec::new(), Vec::new());
+            while a.next(&mut here)? && b.next(&mut there)? {
+                if here != there {
+                    let embedding = original.to_string();
+                    return Err(WeightError::Untied { key: key.to_string(), embedding });
+                }
             }
             self.excuse(key);
         }
@@ -322,6 +359,44 @@ impl Weights {
         let mut unused = self.unused.into_inner();
         unused.sort();
         if surplus.is_empty() { Ok(unused) } else { Err(WeightError::Surplus { keys: surplus }) }
+    }
+}
+
+/// A weight in its file, being read.
+struct Stored<'a> {
+    shard: &'a Shard,
+    dtype: Dtype,
+    /// Place of the next number in the file.
+    at: u64,
+    /// Numbers left.
+    left: usize,
+    bytes: Vec<u8>,
+}
+
+impl Stored<'_> {
+    /// Replaces `values` by the next piece, widened; false at the end.
+    fn next(&mut self, values: &mut Vec<f32>) -> Result<bool, WeightError> {
+        let n = self.left.min(PIECE);
+        self.bytes.resize(n * if self.dtype == Dtype::F32 { 4 } else { 2 }, 0);
+        let mut file = &self.shard.handle;
+        file.seek(SeekFrom::Start(self.at))
+            .and_then(|_| file.read_exact(&mut self.bytes))
+            .map_err(|source| WeightError::Read { file: self.shard.file.clone(), source })?;
+        values.clear();
+        values.resize(n, 0.0);
+        let pairs = self.bytes.as_chunks::<2>().0;
+        let halves = || pairs.iter().map(|&b| u16::from_le_bytes(b)).collect::<Vec<u16>>();
+        match self.dtype {
+            Dtype::F16 => halves().reinterpret_cast::<f16>().convert_to_f32_slice(values),
+            Dtype::BF16 => halves().reinterpret_cast::<bf16>().convert_to_f32_slice(values),
+            _ => {
+                let quads = self.bytes.as_chunks::<4>().0;
+                values.iter_mut().zip(quads).for_each(|(v, &b)| *v = f32::from_le_bytes(b));
+            }
+        }
+        self.at += self.bytes.len() as u64;
+        self.left -= n;
+        Ok(n > 0)
     }
 }
 
@@ -374,23 +449,26 @@ fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     Ok(names.into_iter().map(|n| dir.join(n)).collect())
 }
 
-#[allow(unsafe_code)]
 fn open_shard(file: PathBuf) -> Result<Shard, WeightError> {
+    /// Longer headers are refused, as the format's own library does.
+    const LONGEST: u64 = 100_000_000;
     let read = |source| WeightError::Read { file: file.clone(), source };
-    let handle = File::open(&file).map_err(read)?;
-    // SAFETY: the mapping is only read, and its bytes are interpreted as numbers, for which any
-    // value is valid. A file cut short by someone else while it is open would end the program, as
-    // with every mapped file; models are tens of gigabytes and cannot be copied first.
-    let bytes = unsafe { Mmap::map(&handle) }.map_err(read)?;
     let corrupt = |why: String| WeightError::Corrupt { file: file.clone(), why };
-    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| corrupt(e.to_string()))?;
-    let data = header + size_of::<u64>();
-    let end = metadata.tensors().values().map(|t| t.data_offsets.1).max().unwrap_or(0);
-    if bytes.len() - data != end {
-        return Err(corrupt(format!(
-            "its header asks for {end} bytes of data, {} are there",
-            bytes.len() - data
-        )));
+    let mut handle = File::open(&file).map_err(read)?;
+    let size = handle.metadata().map_err(read)?.len();
+    let mut length = [0; 8];
+    handle.read_exact(&mut length).map_err(|_| corrupt(format!("it has only {size} bytes")))?;
+    let header = u64::from_le_bytes(length);
+    if header > LONGEST || 8 + header > size {
+        return Err(corrupt(format!("its header asks for {header} bytes, the file has {size}")));
     }
-    Ok(Shard { file, bytes, metadata, data })
+    let mut text = vec![0; header as usize];
+    handle.read_exact(&mut text).map_err(read)?;
+    let metadata: Metadata = serde_json::from_slice(&text).map_err(|e| corrupt(e.to_string()))?;
+    let data = 8 + header;
+    let end = metadata.tensors().values().map(|t| t.data_offsets.1 as u64).max().unwrap_or(0);
+    if size - data != end {
+        return Err(corrupt(format!("its header asks for {end} bytes of data, {} are there", size - data)));
+    }
+    Ok(Shard { file, handle, metadata, data })
 }

@@ -6,11 +6,12 @@
 use egui::{Label, Rect, RichText, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2};
 
 use crate::{
+    interp::diff,
     knockout::Knockout,
     span::Span,
     trace::{AnswerToken, Stop},
     ui::{
-        Action, Draft, State, diff,
+        Action, Draft, State,
         runs::{Row, View},
         section,
         selection::Which,

@@ -41,7 +41,8 @@ pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Act
             .desired_width(f32::INFINITY);
         let edit = ui.add(edit).on_hover_text(
             "QUERY -> KEY @ LAYERS [# HEADS], several with ; between them. Enter applies.\n\
-             Sets: bos, system, markers, visual, question, last, answer, decode, all, pos[3-5], joined by +",
+             Sets: bos, system, markers, visual, question, last, answer, decode, all, pos[3-5], joined by + or -;\n\
+             patches: visual[3:4] (row:column), lastrow, register, random[0-9], and ~1 for one ring more",
         );
         draft.place("typed cut", edit.rect);
         if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || draft.typed_cut.trim().is_empty())

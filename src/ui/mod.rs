@@ -11,7 +11,6 @@
 //! `heatmap` mirrors the shader of the same name.
 
 pub mod answer_panel;
-pub mod diff;
 pub mod flow_chart;
 pub mod heatmap;
 pub mod image_panel;

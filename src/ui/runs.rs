@@ -13,7 +13,7 @@ use crate::{
     interp,
     knockout::Knockout,
     span::Span,
-    trace::{AnswerToken, KnockoutReport, PatternRow, PromptToken, Stop, Timing, Trace},
+    trace::{AnswerToken, KnockoutReport, PatternRow, PromptToken, Stop, StoredRow, Timing, Trace},
     ui::selection::Which,
     worker::{Ask, Request, RunId},
 };
@@ -329,7 +329,7 @@ impl Runs {
             ..View::new(view.ask.clone())
         };
         let mut came = std::mem::take(&mut view.rows).into_iter();
-        for pattern in trace.pattern {
+        for pattern in trace.pattern.iter().map(StoredRow::row) {
             // Most often the very row that came with its token.
             let row = match came.next() {
                 Some(row) if Arc::ptr_eq(&row.pattern.data, &pattern.data) => row,

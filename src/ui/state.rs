@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use crate::{
     colormap::Colormap,
-    knockout::{Knockout, KnockoutError, Scope},
+    knockout::{Knockout, KnockoutError},
+    sets::{Patches, Scope},
     span::Span,
     trace::ModelInfo,
     ui::{
@@ -100,8 +101,9 @@ pub struct CutSettings {
 impl CutSettings {
     /// The knockout that the two handles stand for.
     pub fn range_knockout(&self) -> Knockout {
-        use crate::knockout::{Name, Numbers, Set, Term};
-        let whole = |span| Set(vec![Term { name: Name::Span(span), places: Numbers::All }]);
+        use crate::sets::{Name, Numbers, Places, Set, Term};
+        let term = |span| Term { minus: false, name: Name::Span(span), places: Places::All, rings: 0 };
+        let whole = |span| Set(vec![term(span)]);
         Knockout {
             query: whole(Span::Answer),
             key: whole(Span::Visual),
@@ -341,11 +343,14 @@ impl State {
             let spans: Vec<Span> = view.prompt.iter().map(|t| t.span).collect();
             let scope = Scope {
                 spans: &spans,
+                patches: &Patches::default(),
                 max_new: view.ask.max_new,
                 n_layers: model.info.n_layers,
                 n_heads: model.info.n_heads,
             };
-            all.iter().try_for_each(|k| k.resolve(&scope).map(|_| ()))?;
+            // Where patches lie is known on the worker: it checks those that need it.
+            let known = |k: &&Knockout| !k.query.needs_patches() && !k.key.needs_patches();
+            all.iter().filter(known).try_for_each(|k| k.resolve(&scope).map(|_| ()))?;
         }
         Ok(all)
     }

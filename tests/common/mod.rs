@@ -1,5 +1,7 @@
 //! What the integration tests share.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
+
+pub mod program;
 
 use std::{
     fs,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
 use sightline::{
-    knockout::{Cut, Scope},
+    knockout::Cut,
+    sets::{Patches, Scope},
     span::Span,
     trace::{
-        AnswerToken, Candidate, Cell, KnockoutReport, ModelInfo, PatternRow, PromptToken, Stop, Timing,
-        Trace, VisualRef,
+        AnswerToken, Candidate, Cell, Kept, KnockoutReport, ModelInfo, PatternRow, PromptToken, Stop,
+        StoredRow, Timing, Trace, VisualRef,
     },
     worker::{Ask, ImageView},
 };
@@ -100,7 +101,13 @@ pub fn words(cut_layers: usize) -> &'static [&'static str] {
 /// What a cut asks for, resolved.
 pub fn cuts(ask: &Ask, prompt: &[PromptToken]) -> Vec<Cut> {
     let spans: Vec<Span> = prompt.iter().map(|t| t.span).collect();
-    let scope = Scope { spans: &spans, max_new: ask.max_new, n_layers: LAYERS, n_heads: HEADS };
+    let scope = Scope {
+        spans: &spans,
+        patches: &Patches::default(),
+        max_new: ask.max_new,
+        n_layers: LAYERS,
+        n_heads: HEADS,
+    };
     ask.knockouts.iter().map(|k| k.resolve(&scope).expect("a valid knockout")).collect()
 }
 
@@ -196,7 +203,12 @@ pub fn trace(ask: &Ask) -> Trace {
             decode_steps: steps.len().saturating_sub(1),
         },
         answer: steps.iter().map(|(t, _)| t.clone()).collect(),
-        pattern: steps.into_iter().map(|(_, row)| row).collect(),
+        kept: Kept {
+            layers: (0..LAYERS).collect(),
+            heads: (0..HEADS).collect(),
+            rows: (0..steps.len()).collect(),
+        },
+        pattern: steps.into_iter().map(|(_, row)| StoredRow::Full(row)).collect(),
         prompt,
     }
 }

@@ -1,0 +1,304 @@
+//! Every kernel against plain loops in float64, across shapes that fill registers and that do not.
+#![allow(clippy::unwrap_used)]
+
+use burn::tensor::{Device, TensorData};
+
+use super::*;
+use crate::model::nn;
+
+/// Numbers between -1 and 1, always the same.
+fn noise(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+fn on<const D: usize>(device: &Device, values: &[f32], shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn made<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
+    on(&Device::flex(), values, shape)
+}
+
+fn read<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.try_into_vec_as().unwrap()
+}
+
+fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
+        assert!((f64::from(f) - e).abs() <= tolerance, "{what}: {f} at {i}, expected {e}");
+    }
+}
+
+/// The values that a format holds for these.
+fn rounded(values: &[f32], dtype: DType) -> Vec<f32> {
+    let half = |v: &f32| f16::from_f32(*v).to_f32();
+    if dtype == DType::F16 { values.iter().map(half).collect() } else { values.to_vec() }
+}
+
+#[test]
+fn products_of_few_and_many_rows() {
+    for dtype in [DType::F32, DType::F16] {
+        for rows in [1, 2, 3, 4, 5, 6, 13] {
+            for (k, n) in [(1, 1), (7, 3), (31, 4), (32, 5), (33, 67), (64, 130), (100, 9), (40, 1100)] {
+                let (x, w, b) = (noise(rows * k, 1), noise(n * k, 2), noise(n, 3));
+                let base = noise(rows * n, 4);
+                let held = rounded(&w, dtype);
+                let dot = |r: usize, o: usize| -> f64 {
+                    (0..k).map(|i| f64::from(x[r * k + i]) * f64::from(held[o * k + i])).sum()
+                };
+                let all = || (0..rows).flat_map(|r| (0..n).map(move |o| (r, o)));
+                let expected: Vec<f64> = all().map(|(r, o)| dot(r, o) + f64::from(b[o])).collect();
+                let what = format!("{rows} rows, {k} to {n}, {dtype:?}");
+                let (x, bias) = (made(&x, [rows, k]), made(&b, [n]));
+                let weight = made(&w, [n, k]).cast(dtype);
+                let [y, z] = linear(&x, [(&weight, Some(&bias)), (&weight, None)]).unwrap();
+                close(&read(y), &expected, 1e-5, &what);
+                let plain: Vec<f64> = all().map(|(r, o)| dot(r, o)).collect();
+                close(&read(z), &plain, 1e-5, &what);
+                let onto: Vec<f64> = expected.iter().zip(&base).map(|(e, b)| e + f64::from(*b)).collect();
+                let shared = made(&base, [rows, n]);
+                let y = linear_onto(shared.clone(), &x, (&weight, Some(&bias))).unwrap();
+                close(&read(y), &onto, 1e-5, &what);
+                assert_eq!(read(shared), base, "a base that someone else holds is left alone");
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_tensors_and_turned_ones_are_read_rightly() {
+    let (x, w) = (noise(8 * 12, 1), made(&noise(5 * 12, 2), [5, 12]));
+    let whole = read(nn::matmul_t(made(&x, [8, 12]), w.clone()));
+    let part = nn::matmul_t(made(&x, [8, 12]).narrow(0, 3, 2), w.clone());
+    close(&read(part), &whole[15..25].iter().map(|&v| v.into()).collect::<Vec<_>>(), 1e-6, "rows 3 and 4");
+    let turned: Vec<f32> =
+        (0..12).flat_map(|k| (0..8).map(move |r| (r, k))).map(|(r, k)| x[r * 12 + k]).collect();
+    let turned = nn::matmul_t(made(&turned, [12, 8]).transpose(), w);
+    close(&read(turned), &whole.iter().map(|&v| v.into()).collect::<Vec<_>>(), 1e-6, "transposed");
+}
+
+struct Case {
+    heads: usize,
+    kv_heads: usize,
+    rows: usize,
+    keys: usize,
+    width: usize,
+    causal: bool,
+    dtype: DType,
+}
+
+impl Case {
+    fn check(&self, cuts: &[Arc<Blocked>], kept_rows: &[usize], kept_heads: Option<&[usize]>) {
+        let &Case { heads, kv_heads, rows, keys, width, causal, dtype } = self;
+        let what = format!("{heads}/{kv_heads} heads, {rows} rows, {keys} keys, {width} wide, {dtype:?}");
+        let (q, k, v) = (
+            noise(heads * rows * width, 1).iter().map(|v| v * 3.0).collect::<Vec<_>>(),
+            noise(kv_heads * keys * width, 2),
+            noise(kv_heads * keys * width, 3),
+        );
+        let (held_k, held_v) = (rounded(&k, dtype), rounded(&v, dtype));
+        let scale = (width as f32).powf(-0.5);
+        let mut expected = vec![0.0; rows * heads * width];
+        let mut pattern = vec![0.0; heads * rows * keys];
+        for (h, r) in (0..heads).flat_map(|h| (0..rows).map(move |r| (h, r))) {
+            let kv = h / (heads / kv_heads);
+            let cut = |key| cuts.iter().any(|c| c.heads[h] && c.rows[r] && c.keys[key]);
+            let seen = if causal { keys - rows + r + 1 } else { keys };
+            let score = |key: usize| -> f64 {
+                let at = |i| {
+                    f64::from(q[(h * rows + r) * width + i])
+                        * f64::from(held_k[(kv * keys + key) * width + i])
+                };
+                f64::from(scale) * (0..width).map(at).sum::<f64>()
+            };
+            let open: Vec<usize> = (0..seen).filter(|&key| !cut(key)).collect();
+            let max = open.iter().map(|&key| score(key)).fold(f64::MIN, f64::max);
+            let total: f64 = open.iter().map(|&key| (score(key) - max).exp()).sum();
+            for &key in &open {
+                let p = (score(key) - max).exp() / total;
+                pattern[(h * rows + r) * keys + key] = p;
+                for i in 0..width {
+                    expected[(r * heads + h) * width + i] +=
+                        p * f64::from(held_v[(kv * keys + key) * width + i]);
+                }
+            }
+        }
+        // As the projections give them: a row's heads side by side.
+        let q: Vec<f32> = (0..rows)
+            .flat_map(|r| (0..heads).map(move |h| (h, r)))
+            .flat_map(|(h, r)| q[(h * rows + r) * width..][..width].to_vec())
+            .collect();
+        let q = made(&q, [rows, heads, width]).swap_dims(0, 1);
+        let cached = |x: &[f32]| made(x, [kv_heads, keys, width]).cast(dtype);
+        let attend =
+            Attend { scale, causal, blocked: cuts, fill: f32::MIN, rows: kept_rows, heads: kept_heads };
+        let done = attention(&q, [&cached(&k), &cached(&v)], &attend).unwrap();
+        close(&read(done.mixed), &expected, 2e-6, &what);
+        assert!(done.left.iter().all(|&left| left == 0.0), "{what}: {:?}", done.left);
+        let kept: Vec<f64> = (0..heads)
+            .filter(|h| kept_heads.is_none_or(|kept| kept.contains(h)))
+            .flat_map(|h| kept_rows.iter().map(move |r| (h, r)))
+            .flat_map(|(h, r)| pattern[(h * rows + r) * keys..][..keys].to_vec())
+            .collect();
+        let found = done.pattern.map(read).unwrap_or_default();
+        close(&found, &kept, 1e-6, &what);
+        assert!(found.iter().zip(&kept).all(|(f, k)| *k != 0.0 || *f == 0.0), "{what}: what is cut is 0");
+    }
+}
+
+#[test]
+fn attention_of_every_shape() {
+    for (heads, kv_heads) in [(1, 1), (4, 4), (9, 3), (4, 1), (6, 2)] {
+        for (rows, keys) in [(1, 1), (1, 3), (1, 70), (2, 9), (3, 3), (5, 40), (70, 70), (200, 230)] {
+            for width in [4, 16, 24, 64] {
+                for dtype in [DType::F32, DType::F16] {
+                    let case = Case { heads, kv_heads, rows, keys, width, causal: true, dtype };
+                    case.check(&[], &[rows - 1], None);
+                    Case { causal: false, ..case }.check(&[], &[], None);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn cut_pairs_get_exactly_nothing_and_are_measured() {
+    for (rows, keys) in [(1, 50), (4, 9), (60, 90), (120, 120)] {
+        let marked =
+            |n: usize, every: usize, from: usize| (0..n).map(|i| i >= from && i % every == 0).collect();
+        let cut = |tag, heads: Vec<bool>, keys_from| {
+            Arc::new(Blocked { tag, rows: marked(rows, 2, 0), keys: marked(keys, 3, keys_from), heads })
+        };
+        let cuts = [cut(0, vec![true; 6], 1), cut(1, vec![false, true, false, true, true, false], 2)];
+        for dtype in [DType::F32, DType::F16] {
+            let case = Case { heads: 6, kv_heads: 2, rows, keys, width: 16, causal: true, dtype };
+            case.check(&cuts, &(0..rows).collect::<Vec<_>>(), None);
+            case.check(&cuts, &[0, rows - 1][usize::from(rows == 1)..], Some(&[1, 5]));
+        }
+        // The measure is of what is there: with a fill that leaves something, it is seen.
+        let (q, k) =
+            (made(&noise(6 * rows * 16, 1), [6, rows, 16]), made(&noise(2 * keys * 16, 2), [2, keys, 16]));
+        let leaky = Attend { scale: 1.0, causal: true, blocked: &cuts, fill: 0.0, rows: &[], heads: None };
+        assert!(attention(&q, [&k, &k], &leaky).unwrap().left.iter().all(|&left| left > 0.0));
+    }
+}
+
+#[test]
+fn the_cache_grows_in_place_and_forks_apart() {
+    for dtype in [DType::F32, DType::F16] {
+        let row = |seed| noise(2 * 3, seed);
+        let mut whole: Vec<Vec<f32>> = Vec::new();
+        let mut held: Option<Tensor<3>> = None;
+        let mut places = Vec::new();
+        for n in 0..300 {
+            whole.push(row(n));
+            held = Some(append(held.take(), &made(&row(n), [2, 1, 3]), dtype).unwrap());
+            places.push(flex(held.as_ref().unwrap()).unwrap().bytes().as_ptr());
+        }
+        places.dedup();
+        assert!(places.len() < 6, "moved {} times", places.len());
+        let expected = |rows: &[Vec<f32>]| -> Vec<f32> {
+            let of = |head: usize| rows.iter().flat_map(move |r| rounded(&r[head * 3..][..3], dtype));
+            of(0).chain(of(1)).collect()
+        };
+        let held = held.unwrap();
+        assert_eq!(read(held.clone()), expected(&whole));
+        // A fork, shortened and continued, leaves the other alone.
+        let fork = append(Some(held.clone().narrow(1, 0, 10)), &made(&row(1000), [2, 1, 3]), dtype).unwrap();
+        assert_eq!(read(held), expected(&whole));
+        whole.truncate(10);
+        whole.push(row(1000));
+        assert_eq!(read(fork), expected(&whole));
+    }
+}
+
+#[test]
+fn rows_one_by_one_as_burn_has_them() {
+    let graph = Device::flex().autodiff();
+    for (rows, width) in [(1, 5), (3, 64), (100, 576)] {
+        let (x, w, b) = (noise(rows * width, 1), noise(width, 2), noise(width, 3));
+        let both = |f: &dyn Fn(&Device) -> Tensor<2>, what: &str| {
+            let plain: Vec<f64> = read(f(&graph)).into_iter().map(f64::from).collect();
+            close(&read(f(&Device::flex())), &plain, 1e-5, what);
+        };
+        let rms = |d: &Device| nn::RmsNorm::new(on(d, &w, [width]), 1e-5).forward(on(d, &x, [rows, width]));
+        both(&rms, "RMS norm");
+        let layer = |d: &Device| {
+            nn::LayerNorm::new(on(d, &w, [width]), on(d, &b, [width]), 1e-5).forward(on(d, &x, [rows, width]))
+        };
+        both(&layer, "layer norm");
+        for act in [
+            Activation::Silu,
+            Activation::QuickGelu,
+            Activation::GeluTanh,
+            Activation::Gelu,
+            Activation::Relu,
+        ] {
+            let wide: Vec<f32> = x.iter().map(|v| v * 20.0).collect();
+            let of = |d: &Device| nn::activate(act, on(d, &wide, [rows, width]));
+            both(&of, &format!("{act:?}"));
+            let of = |d: &Device| nn::gated(act, on(d, &x, [rows, width]), on(d, &wide, [rows, width]));
+            both(&of, &format!("{act:?}, gated"));
+        }
+    }
+}
+
+#[test]
+fn tensors_that_carry_gradients_are_declined() {
+    let graph = Device::flex().autodiff();
+    let (x, w) = (on(&graph, &noise(6, 1), [2, 3]), on(&graph, &noise(6, 2), [2, 3]));
+    assert!(!is_plain(&x));
+    assert!(linear(&x, [(&w, None)]).is_none());
+    assert!(linear_onto(x.clone(), &x, (&w, None)).is_err());
+    assert!(activate(Activation::Silu, x).is_err());
+}
+
+#[test]
+fn the_exponential_is_exact_enough_and_ends_at_zero() {
+    for i in 0..100_000 {
+        let x = -87.3 + i as f32 * 0.001_75;
+        let expected = f64::from(x).exp();
+        for found in
+            [exp::<false>(x), if cfg!(target_arch = "x86_64") { exp::<true>(x) } else { exp::<false>(x) }]
+        {
+            assert!((f64::from(found) / expected - 1.0).abs() < 4e-7, "exp({x}) = {found}");
+        }
+    }
+    assert_eq!(exp::<false>(f32::MIN), 0.0);
+    assert_eq!(exp::<false>(f32::MIN - 1e30), 0.0);
+    assert_eq!(exp::<false>(0.0), 1.0);
+    assert!(exp::<false>(f32::NAN).is_nan());
+}
+
+#[test]
+fn half_precision_is_widened_exactly() {
+    for bits in 0..=u16::MAX {
+        let half = f16::from_bits(bits);
+        let found = Number::widen(half);
+        assert!(found == half.to_f32() || half.is_nan() && found.is_nan(), "{bits:#x}: {found}");
+    }
+}
+
+#[test]
+fn both_compilations_agree() {
+    let (x, w) = (noise(70, 1), noise(5 * 70, 2));
+    let run = |wide: bool| {
+        let mut sums = vec![[0.0]; 5];
+        let few = Few { x: [&x[..]], w: &w, sums: &mut sums };
+        if wide {
+            widest(few)
+        } else {
+            few.run::<false>()
+        }
+        sums
+    };
+    for (a, b) in run(true).iter().zip(run(false)) {
+        assert!((a[0] - b[0]).abs() < 1e-5);
+    }
+}
