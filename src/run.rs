@@ -223,9 +223,9 @@ impl Engine {
         };
         let grid = (config.token_grid(), config.token_grid());
         let prompts = PromptBuilder::from_dir(dir, ImageTokens { id: config.image_token_id, grid, layout })?;
-        if prompts.vocabulary_size() > config.text.vocabulary {
-            let (tokenizer, model) = (prompts.vocabulary_size(), config.text.vocabulary);
-            let why = format!("tokenizer.json has {tokenizer} tokens, config.json's vocab_size is {model}");
+        let model = config.text.vocabulary;
+        if let Some(id) = prompts.largest_id().filter(|&id| id as usize >= model) {
+            let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {model}");
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
         let end_ids = match prompts.eos_ids() {

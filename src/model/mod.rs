@@ -32,6 +32,14 @@ use projector::Projector;
 use vision::VisionTower;
 use weights::{WeightDtype, WeightError, Weights};
 
+/// The beginning of a text, for error messages that repeat what a file holds.
+fn shorten(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
 /// Why a model folder cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -4,11 +4,8 @@
 //! norms around the stack, and a bias. Activations are `[tokens, width]`, a tile at a time; patches
 //! run row by row, CLIP's class token comes first. Does not know how pixels were made, nor where its
 //! output goes.
-//!
-//! Position ids are the patch indices. The reference computes Idefics3's by bucketing fractions in
-//! float32, which gives the same for every grid up to 18 a side and for 24, 27, 28, 32 and 64.
 
-use burn::tensor::{Device, Tensor, TensorData, activation::softmax, module::attention};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax, module::attention};
 
 use super::{
     Cancel, Cancelled,
@@ -103,6 +100,9 @@ impl VisionTower {
             w.excuse(&key("post_layernorm.bias"));
         }
         let norm = |name: &str| LayerNorm::load(w, &key(name), v.width, v.eps);
+        let positions = w
+            .matrix(&key("embeddings.position_embedding.weight"), [patches + usize::from(clip), v.width])?
+            .cast(burn::tensor::DType::F32);
         Ok(VisionTower {
             config: v.clone(),
             patch_embedding,
@@ -111,9 +111,12 @@ impl VisionTower {
             } else {
                 None
             },
-            position_embedding: w
-                .matrix(&key("embeddings.position_embedding.weight"), [patches + usize::from(clip), v.width])?
-                .cast(burn::tensor::DType::F32),
+            position_embedding: if clip {
+                positions
+            } else {
+                let ids = TensorData::new(position_ids(v.grid()), [patches]);
+                positions.select(0, Tensor::<1, Int>::from_data(ids, device))
+            },
             pre_norm: if clip { Some(norm("pre_layrnorm")?) } else { None },
             layers: (0..needed).map(layer).collect::<Result<_, _>>()?,
             spare,
@@ -202,6 +205,28 @@ impl VisionTower {
     }
 }
 
+/// `[side * side]`: the row of the position embedding that each patch of an Idefics3 tile takes.
+fn position_ids(side: usize) -> Vec<i32> {
+    let along = buckets(side);
+    along.iter().flat_map(|row| along.iter().map(move |col| (row * side + col) as i32)).collect()
+}
+
+/// Along one edge of `Idefics3VisionEmbeddings`: which of `side` buckets the fraction `i / side` falls
+/// into. In float32 that is not always `i` (19, 25, 29, .. a side), and the weights were trained so.
+fn buckets(side: usize) -> Vec<usize> {
+    let step = 1.0 / side as f64;
+    let count = ((1.0 - step) / step).ceil() as usize;
+    // torch.arange on a CPU, which rounds the first of every eight numbers before it counts on, as long
+    // as there are sixteen more to make.
+    let bound = |i: usize| {
+        let (start, lane) = if i < count / 16 * 16 { (i / 8 * 8, i % 8) } else { (i, 0) };
+        (f64::from((step + step * start as f64) as f32) + step * lane as f64) as f32
+    };
+    let bounds: Vec<f32> = (0..count).map(bound).collect();
+    let fraction = |i: usize| (i as f32 * (1.0 / side as f32)).min(1.0 - 1e-6);
+    (0..side).map(|i| bounds.partition_point(|&b| b <= fraction(i))).collect()
+}
+
 /// One pre-norm encoder layer.
 #[derive(Clone, Debug)]
 struct Layer {
@@ -277,4 +302,34 @@ fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<
         (mixed.squeeze_dim(0), None)
     };
     (mixed.swap_dims(0, 1).reshape([tokens, c.width]), pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `Idefics3VisionEmbeddings` of transformers 5.24 computes: the places along an edge that fall
+    /// into the bucket before their own.
+    #[test]
+    fn idefics3_positions_are_bucketed_as_the_reference_does() {
+        let earlier: [(usize, &[usize]); 7] = [
+            (19, &[12]),
+            (25, &[5, 9, 10, 11, 12, 13, 15, 18, 20, 23]),
+            (29, &[3, 6, 24]),
+            (31, &[17, 21, 25, 29]),
+            (38, &[12]),
+            (54, &[44, 45]),
+            (72, &[35, 51, 52, 53, 60, 61]),
+        ];
+        for (side, earlier) in earlier {
+            let expected: Vec<usize> = (0..side).map(|i| i - usize::from(earlier.contains(&i))).collect();
+            assert_eq!(buckets(side), expected, "{side} a side");
+        }
+        for side in (1..=18).chain([24, 26, 27, 28, 32, 37, 64, 128]) {
+            assert_eq!(buckets(side), (0..side).collect::<Vec<_>>(), "{side} a side");
+        }
+        let ids = position_ids(19);
+        assert_eq!(ids[11 * 19 + 11..][..3], [11 * 19 + 11, 11 * 19 + 11, 11 * 19 + 13]);
+        assert_eq!(ids[12 * 19], 11 * 19, "rows too");
+    }
 }

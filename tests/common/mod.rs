@@ -19,8 +19,13 @@ pub fn fixture(name: &str) -> PathBuf {
 
 /// A fixture's files in a folder that may be changed.
 pub fn copy_of(name: &str) -> TempDir {
+    copy_of_folder(&fixture(name))
+}
+
+/// A folder's files in a folder that may be changed.
+pub fn copy_of_folder(folder: &Path) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(fixture(name)).unwrap() {
+    for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }
