@@ -1479,6 +1479,9 @@ fn an_experiment_repeats_its_numbers_and_survives_being_stopped() {
     assert!(uncut.outcome.is_none() && uncut.control.is_none());
     assert_eq!(ids(uncut.trace()), ids(&report.baseline.trace));
 
+    let stopped = run(&Cancel::default(), true).unwrap();
+    assert_eq!((stopped.trace().stop, stopped.trace().answer.len()), (Stop::Cancelled, 1));
+    assert!(stopped.outcome.is_some() && stopped.control.is_none());
     // Stopped in the uncut run there is nothing to compare with.
     let cancel = Cancel::default();
     cancel.cancel();
