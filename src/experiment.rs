@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     answer::Baseline,
+    decoding::DecodingError,
     model::{Cancel, image as model_image},
     resume::{Control, Outcome},
     run::{Engine, RunError, RunEvent, Seen},
@@ -47,9 +48,9 @@ pub struct Experiment {
 pub struct Report {
     /// The uncut run.
     pub baseline: Baseline,
-    /// The intervention; `None` where there was none.
+    /// The intervention; `None` where there was none, or the uncut run was cancelled.
     pub outcome: Option<Outcome>,
-    /// The control, where one was asked for.
+    /// The control, where one was asked for and came to its end.
     pub control: Option<Control>,
 }
 
@@ -146,7 +147,8 @@ impl Engine {
         Ok((pixels, seen))
     }
 
-    /// Runs an experiment on an encoded image. `on` hears of the answer that was asked for.
+    /// Runs an experiment on an encoded image. `on` hears of the answer that was asked for. A cancelled one
+    /// returns what there was.
     ///
     /// # Errors
     /// [`RunError`].
@@ -171,7 +173,11 @@ impl Engine {
         let outcome = self.intervene(&baseline, intervention, &images, cancel, on)?;
         let control = match experiment.control {
             0 => None,
-            draws => Some(self.control(&baseline, intervention, &images, draws, cancel)?),
+            draws => match self.control(&baseline, intervention, &images, draws, cancel) {
+                // The rest is worth having without it.
+                Err(RunError::Decoding(DecodingError::Cancelled(_))) => None,
+                other => Some(other?),
+            },
         };
         Ok(Report { baseline, outcome: Some(outcome), control })
     }

@@ -29,7 +29,7 @@ use sightline::{
     sampling::choose,
     span::Span,
     spec::{Intervention, ObjectMask, Record, RunSpec, Sampling},
-    trace::{PatternRow, Stop, Trace},
+    trace::{AnswerToken, PatternRow, Stop, Trace},
 };
 use tempfile::TempDir;
 
@@ -38,8 +38,10 @@ use common::{fixture, tiled_model};
 
 /// Log probabilities of two ways to the same row agree within this, in nats.
 const NATS: f32 = 2e-4;
-/// Attention does within this: the bundled model's scores reach hundreds, whose rounding alone is 1e-5.
+/// Attention does within this: the bundled model's scores are large, and their rounding alone is 1e-5.
 const ATTENTION: f32 = 5e-5;
+/// And never more than this, even where two ways from scratch are farther apart than [`ATTENTION`].
+const ATTENTION_AT_MOST: f32 = 1e-3;
 /// A question with a short answer.
 const SHORT: &str = "what is the background?";
 /// One whose answer must be looked up in the image.
@@ -137,35 +139,62 @@ struct Largest {
 impl Largest {
     /// Two traces of which the first `tokens` tokens agree.
     fn compare(&mut self, resumed: &Trace, scratch: &Trace, tokens: usize, what: &str) {
+        self.compare_within(resumed, scratch, tokens, what, || ATTENTION);
+    }
+
+    /// The same, where more may be allowed once [`ATTENTION`] is not enough.
+    fn compare_within(
+        &mut self,
+        resumed: &Trace,
+        scratch: &Trace,
+        tokens: usize,
+        what: &str,
+        limit: impl FnOnce() -> f32,
+    ) {
+        let found = Largest::between(resumed, scratch, tokens, what);
+        assert!(found.nats <= NATS, "{what}: {} nats", found.nats);
+        if found.attention > ATTENTION {
+            let limit = limit().min(ATTENTION_AT_MOST);
+            assert!(found.attention <= limit, "{what}: attention {} above {limit}", found.attention);
+        }
+        self.nats = self.nats.max(found.nats);
+        self.attention = self.attention.max(found.attention);
+        for report in resumed.knockouts.iter().chain(&scratch.knockouts) {
+            assert_eq!(report.blocked_mass, 0.0, "{what}");
+        }
+    }
+
+    /// The differences between two traces of which the first `tokens` tokens agree.
+    fn between(resumed: &Trace, scratch: &Trace, tokens: usize, what: &str) -> Self {
+        let mut found = Largest::default();
         for (a, b) in resumed.answer.iter().zip(&scratch.answer).take(tokens) {
             assert_eq!((a.id, &a.text, a.position, a.end), (b.id, &b.text, b.position, b.end), "{what}");
-            let candidates = |t: &sightline::trace::AnswerToken| -> Vec<f32> {
+            let candidates = |t: &AnswerToken| -> Vec<f32> {
                 t.top.iter().map(|c| c.logprob).chain([t.logprob]).collect()
             };
             let (a, b) = (candidates(a), candidates(b));
             assert_eq!(a.len(), b.len(), "{what}");
-            let far = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(far <= NATS, "{what}: {far} nats");
-            self.nats = self.nats.max(far);
+            found.nats = found.nats.max(far(&a, &b));
         }
         let rows: BTreeMap<usize, PatternRow> = resumed.rows().collect();
         for (s, row) in scratch.rows().filter(|(s, _)| *s < tokens) {
             let other = &rows[&s];
             let shape = |r: &PatternRow| (r.n_layers, r.n_heads, r.n_keys, r.data.len());
             assert_eq!(shape(&row), shape(other), "{what}");
-            let far = row.data.iter().zip(&*other.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(far <= ATTENTION, "{what}: attention {far}");
-            self.attention = self.attention.max(far);
+            found.attention = found.attention.max(far(&row.data, &other.data));
         }
-        for report in resumed.knockouts.iter().chain(&scratch.knockouts) {
-            assert_eq!(report.blocked_mass, 0.0, "{what}");
-        }
+        found
     }
 
     /// Everything that two whole traces must share.
     fn compare_whole(&mut self, resumed: &Trace, scratch: &Trace, what: &str) {
-        assert_eq!(ids(resumed), ids(scratch), "{what}");
         self.compare(resumed, scratch, usize::MAX, what);
+        Largest::same_frame(resumed, scratch, what);
+    }
+
+    /// What needs no tolerance.
+    fn same_frame(resumed: &Trace, scratch: &Trace, what: &str) {
+        assert_eq!(ids(resumed), ids(scratch), "{what}");
         assert_eq!(resumed.stop, scratch.stop, "{what}");
         assert_eq!(resumed.kept, scratch.kept, "{what}");
         assert_eq!(resumed.prompt, scratch.prompt, "{what}");
@@ -174,6 +203,12 @@ impl Largest {
         };
         assert_eq!(proof(resumed), proof(scratch), "{what}");
     }
+}
+
+/// The largest difference; infinite where one is no number.
+fn far(a: &[f32], b: &[f32]) -> f32 {
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |most, d| if d.is_nan() { f32::INFINITY } else { most.max(d) })
 }
 
 /// Whether logits within the tolerance of these give `other`: then two ways to them may differ there.
@@ -353,14 +388,25 @@ impl<'a> Trials<'a> {
         self.counts[0] += 1;
         self.counts[1] += usize::from(resumed.start.is_none());
 
+        // Decode steps and one pass use other kernels. Where their rounding shows, it must show as much
+        // between two runs from scratch.
+        let own = || {
+            let forced = RunSpec { forced_answer: Some(ids(&scratch.trace)), ..spec.clone() };
+            let own = run(engine, seen, &forced);
+            own.map_or(ATTENTION, |own| {
+                2.0 * Largest::between(&scratch.trace, &own, usize::MAX, "").attention
+            })
+        };
         let (old, new) = (ids(&resumed.free), ids(&scratch.trace));
-        match old.iter().zip(&new).position(|(a, b)| a != b) {
+        let other = old.iter().zip(&new).position(|(a, b)| a != b);
+        let tokens = other.unwrap_or(usize::MAX);
+        self.largest.compare_within(&resumed.free, &scratch.trace, tokens, &written, own);
+        match other {
             Some(s) => {
                 assert!(is_a_tie(&scratch.logits[s], &spec, s, old[s]), "{written}: token {s} is another");
                 self.counts[3] += 1;
-                self.largest.compare(&resumed.free, &scratch.trace, s, &written);
             }
-            None => self.largest.compare_whole(&resumed.free, &scratch.trace, &written),
+            None => Largest::same_frame(&resumed.free, &scratch.trace, &written),
         }
 
         let forced = RunSpec { forced_answer: Some(baseline.ids()), ..spec };
@@ -373,7 +419,9 @@ impl<'a> Trials<'a> {
         self.largest.compare(&resumed.forced, &forced, usize::MAX, &written);
         assert_eq!(resumed.forced.answer.len(), forced.answer.len(), "{written}");
         if ids(&forced) == new {
-            self.scratch.compare(&scratch.trace, &forced, usize::MAX, &written);
+            let own = Largest::between(&scratch.trace, &forced, usize::MAX, &written);
+            self.scratch.nats = self.scratch.nats.max(own.nats);
+            self.scratch.attention = self.scratch.attention.max(own.attention);
         }
         let pairs = |t: &Trace| t.knockouts.iter().map(|k| k.pairs.clone()).collect::<Vec<_>>();
         assert_eq!(pairs(&resumed.forced), pairs(&forced), "{written}");
@@ -939,7 +987,8 @@ fn attributions_add_up_and_the_largest_are_the_gradient_set() {
     let sum: f32 = parts.iter().sum();
     println!("attributions sum to {sum} nats, the ends of the path differ by {}", end - start);
     assert!((end - start).abs() > 0.5, "the mean image says it too");
-    assert!((sum - (end - start)).abs() <= 0.05 * (end - start).abs(), "{sum} {}", end - start);
+    // 1 % with these steps; ends instead of midpoints would make it 1.7 %.
+    assert!((sum - (end - start)).abs() <= 0.015 * (end - start).abs(), "{sum} {}", end - start);
 
     let mut order: Vec<usize> = (0..parts.len()).collect();
     order.sort_by(|&a, &b| parts[b].abs().total_cmp(&parts[a].abs()));
@@ -1431,6 +1480,9 @@ fn an_experiment_repeats_its_numbers_and_survives_being_stopped() {
     assert!(uncut.outcome.is_none() && uncut.control.is_none());
     assert_eq!(ids(uncut.trace()), ids(&report.baseline.trace));
 
+    let stopped = run(&Cancel::default(), true).unwrap();
+    assert_eq!((stopped.trace().stop, stopped.trace().answer.len()), (Stop::Cancelled, 1));
+    assert!(stopped.outcome.is_some() && stopped.control.is_none());
     // Stopped in the uncut run there is nothing to compare with.
     let cancel = Cancel::default();
     cancel.cancel();
