@@ -487,7 +487,7 @@ fn attention_over<T: Number>(
     attend: &Attend<'_>,
 ) -> Option<Attended> {
     /// Rows whose scores exist at one time, on each thread.
-    const ROWS: usize = 96;
+    const ROWS: usize = 128;
     /// Pairs of numbers below which waking another thread costs more than it saves.
     const WORTH: usize = 1 << 17;
     let (heads, rows, width) = (q.heads, q.first.rows, q.first.width);
@@ -747,8 +747,8 @@ impl Kernel for Norm<'_> {
         let Norm { out, x, weight, bias, eps } = self;
         let width = weight.len();
         for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-            let mean = if bias.is_some() { sum::<WIDE>(x, |v| v) / width as f32 } else { 0.0 };
-            let variance = sum::<WIDE>(x, |v| (v - mean) * (v - mean)) / width as f32;
+            let mean = if bias.is_some() { sum(x, |v| v) / width as f32 } else { 0.0 };
+            let variance = sum(x, |v| (v - mean) * (v - mean)) / width as f32;
             let scale = 1.0 / (variance + eps).sqrt();
             for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
                 *out = (x - mean) * scale * weight;
@@ -953,17 +953,34 @@ fn across(v: [f32; LANES]) -> f32 {
     ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
 }
 
+/// Registers that a row is taken up by at a time, so that no step waits for the one before.
+const STEP: usize = 4;
+
 /// The sum of `f` over a row.
 #[inline(always)]
-fn sum<const WIDE: bool>(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let (eights, rest) = x.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for v in eights {
-        for i in 0..LANES {
+fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (steps, rest) = x.as_chunks::<{ STEP * LANES }>();
+    let mut sums = [0.0; STEP * LANES];
+    for v in steps {
+        for i in 0..STEP * LANES {
             sums[i] += f(v[i]);
         }
     }
+    let [a, b, c, d] = *sums.as_chunks::<LANES>().0.as_array().expect("STEP registers");
+    let sums = std::array::from_fn(|i| (a[i] + b[i]) + (c[i] + d[i]));
     rest.iter().fold(across(sums), |sum, &v| sum + f(v))
+}
+
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let (steps, rest) = x.as_chunks::<{ STEP * LANES }>();
+    let mut max = [f32::MIN; STEP * LANES];
+    for v in steps {
+        for i in 0..STEP * LANES {
+            max[i] = if v[i] > max[i] { v[i] } else { max[i] };
+        }
+    }
+    max.iter().chain(rest).copied().fold(f32::MIN, f32::max)
 }
 
 /// `[r][c]`: row `r` of `x` times row `c` of `w`.
@@ -972,20 +989,21 @@ fn dot<const WIDE: bool, T: Number, const R: usize, const C: usize>(
     x: [&[f32]; R],
     w: [&[T]; C],
 ) -> [[f32; C]; R] {
-    /// Registers of a row at a time.
-    const STEP: usize = 4;
     let k = x[0].len();
     let steps = k / (STEP * LANES);
-    let x_steps: [&[[[f32; LANES]; STEP]]; R] = x.map(|x| x[..k].as_chunks().0.as_chunks().0);
-    let w_steps: [&[[[T; LANES]; STEP]]; C] = w.map(|w| w[..k].as_chunks().0.as_chunks().0);
+    let x_steps: [&[[[f32; LANES]; STEP]]; R] = x.map(|x| &x[..k].as_chunks().0.as_chunks().0[..steps]);
+    let w_steps: [&[[[T; LANES]; STEP]]; C] = w.map(|w| &w[..k].as_chunks().0.as_chunks().0[..steps]);
     let mut sums = [[[0.0; LANES]; C]; R];
+    // Plain loops: what is in a closure may end up outside the function that has the instructions.
     for i in 0..steps {
-        let (x, w) = (x_steps.map(|x| &x[i]), w_steps.map(|w| &w[i]));
         for s in 0..STEP {
-            let w = w.map(|w| T::widen8::<WIDE>(&w[s]));
+            let mut wide = [[0.0; LANES]; C];
+            for c in 0..C {
+                wide[c] = T::widen8::<WIDE>(&w_steps[c][i][s]);
+            }
             for r in 0..R {
                 for c in 0..C {
-                    fma8::<WIDE>(x[r][s], w[c], &mut sums[r][c]);
+                    fma8::<WIDE>(x_steps[r][i][s], wide[c], &mut sums[r][c]);
                 }
             }
         }
@@ -1023,16 +1041,9 @@ fn exp<const WIDE: bool>(x: f32) -> f32 {
 
 #[inline(always)]
 fn softmax<const WIDE: bool>(row: &mut [f32]) {
-    let (eights, rest) = row.as_chunks::<LANES>();
-    let mut max = [f32::MIN; LANES];
-    for v in eights {
-        for i in 0..LANES {
-            max[i] = if v[i] > max[i] { v[i] } else { max[i] };
-        }
-    }
-    let max = max.iter().chain(rest).copied().fold(f32::MIN, f32::max);
+    let max = largest(row);
     row.iter_mut().for_each(|v| *v = exp::<WIDE>(*v - max));
-    let scale = 1.0 / sum::<WIDE>(row, |v| v);
+    let scale = 1.0 / sum(row, |v| v);
     row.iter_mut().for_each(|v| *v *= scale);
 }
 
