@@ -81,6 +81,7 @@ impl Engine {
             kv_heads: text.n_kv_heads,
             head_dim: text.head_dim,
             width: text.width,
+            vocabulary: text.vocabulary,
             weight_bytes: self.vlm.dtype.burn().size(),
             prompt: n_prompt,
             answer,

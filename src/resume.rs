@@ -202,7 +202,7 @@ impl Engine {
             other => other?,
         };
         let effects = resumed.effects(&forced);
-        let forced_trace = resumed.forced_trace(&forced, images);
+        let forced_trace = resumed.forced_trace(&forced, images)?;
         let free = resumed.free(forced, images, cancel, on)?;
         let ids = |trace: &Trace| trace.answer.iter().map(|t| t.id).collect::<Vec<u32>>();
         let common = common(&baseline.ids(), &ids(&free));
@@ -225,7 +225,7 @@ impl Engine {
         let spec = RunSpec { intervention: intervention.clone(), ..baseline.spec.clone() };
         let mut resumed = Resumed::new(self, baseline, &spec, &change, cancel)?;
         let forced = resumed.score()?;
-        let (trace, effects) = (resumed.forced_trace(&forced, images), resumed.effects(&forced));
+        let (trace, effects) = (resumed.forced_trace(&forced, images)?, resumed.effects(&forced));
         Ok(Scored { start: resumed.start, trace, effects })
     }
 
@@ -464,32 +464,38 @@ impl<'a> Resumed<'a> {
     }
 
     /// The baseline's tokens with their new scores.
-    fn forced_trace(&self, forced: &Forced, images: &[&Seen]) -> Trace {
+    fn forced_trace(&self, forced: &Forced, images: &[&Seen]) -> Result<Trace, RunError> {
         let baseline = self.baseline;
         if self.start.is_none() {
             let mut trace = baseline.trace.clone();
             self.report(&mut trace);
-            return trace;
+            return Ok(trace);
         }
         let mut trace = self.engine.blank(&baseline.prompt, baseline.trace.kept.clone(), images);
         let mut quiet = |_: RunEvent<'_>| {};
         let mut answer = Answer::begin(self.engine, self.spec, &mut trace, &mut quiet);
         for (s, id) in baseline.ids().into_iter().enumerate() {
-            self.again(&mut answer, forced, s, id);
+            self.again(&mut answer, forced, s, id)?;
         }
         trace.stop = Stop::Forced;
         trace.timing.prefill = self.begun.elapsed();
         self.report(&mut trace);
-        trace
+        Ok(trace)
     }
 
     /// Takes up token `id` at place `s`, from the scored pass where it ran and the baseline elsewhere.
-    fn again(&self, answer: &mut Answer<'_, '_>, forced: &Forced, s: usize, id: u32) {
+    fn again(
+        &self,
+        answer: &mut Answer<'_, '_>,
+        forced: &Forced,
+        s: usize,
+        id: u32,
+    ) -> Result<(), DecodingError> {
         let at = forced.at(s);
         let logprobs = at.map_or(&self.baseline.logprobs[s], |at| &forced.logprobs[at]);
-        // Reading back what the pass has computed fails with the device only; the row is then left out.
-        let pattern = self.pattern(s, at.map(|at| &forced.rows[at])).ok().flatten();
+        let pattern = self.pattern(s, at.map(|at| &forced.rows[at]))?;
         answer.take(id, logprobs, pattern, None);
+        Ok(())
     }
 
     /// The new answer.
@@ -520,7 +526,7 @@ impl<'a> Resumed<'a> {
                 None => old,
                 Some(_) => choose(logits, spec.sampling, seed, s) as u32,
             };
-            self.again(&mut answer, &forced, s, new);
+            self.again(&mut answer, &forced, s, new)?;
             let ends = self.start.is_some() && self.engine.is_end(new);
             if new == old && !ends {
                 continue;

@@ -25,6 +25,7 @@ use crate::{
         Cancel, LoadError, Vlm,
         config::Family,
         image::{ImageError, ImageProcessor, Place, Processed},
+        vision::Watch,
         weights::{self, WeightDtype},
     },
     patch_sets::covered,
@@ -300,10 +301,10 @@ impl Engine {
         layer: usize,
         cancel: &Cancel,
     ) -> Result<([usize; 3], Vec<f32>), RunError> {
-        let recorded = self.vlm.vision.forward(pixels, true, cancel).map_err(DecodingError::from)?.recorded;
-        let patterns = recorded.map(|r| r.pattern).unwrap_or_default();
-        let len = patterns.len();
-        let pattern = patterns.into_iter().nth(layer).ok_or_else(|| RunError::Choice {
+        let tower = &self.vlm.vision;
+        let out = tower.forward(pixels, Watch::Layer(layer), cancel).map_err(DecodingError::from)?;
+        let (pattern, len) = (out.recorded.and_then(|r| r.pattern.into_iter().next()), tower.n_stored());
+        let pattern = pattern.ok_or_else(|| RunError::Choice {
             what: "the vision encoder's attention".to_string(),
             source: SetError::OutOfRange { what: "vision layer".to_string(), found: layer, len },
         })?;

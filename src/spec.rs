@@ -150,6 +150,8 @@ pub struct Extent {
     pub head_dim: usize,
     /// Width of the residual stream.
     pub width: usize,
+    /// Entries of the vocabulary.
+    pub vocabulary: usize,
     /// Bytes of a number in the KV cache.
     pub weight_bytes: usize,
     /// Prompt positions.
@@ -161,7 +163,8 @@ pub struct Extent {
 impl Record {
     /// What is kept at most; `baseline`: residuals too, as for later interventions.
     pub fn memory(&self, extent: &Extent, baseline: bool) -> Memory {
-        let Extent { layers, heads, kv_heads, head_dim, width, weight_bytes, prompt, answer } = *extent;
+        let Extent { layers, heads, kv_heads, head_dim, width, vocabulary, weight_bytes, prompt, answer } =
+            *extent;
         let positions = (prompt + answer) as u64;
         let kept = self.pattern.resolve(layers, heads, answer).unwrap_or_default();
         let stored = if self.half { 2 } else { 4 };
@@ -173,6 +176,11 @@ impl Record {
             pattern: (kept.layers.len() * kept.heads.len() * kept.rows.len()) as u64 * positions * stored,
             residuals: residuals * positions * width as u64 * stored,
             kv_cache: 2 * (layers * kv_heads * head_dim * weight_bytes) as u64 * positions,
+            // Logits and log probabilities, float32, and the last block's output.
+            outputs: match baseline {
+                true => (2 * 4 * answer * vocabulary) as u64 + positions * width as u64 * stored,
+                false => 0,
+            },
         }
     }
 }
@@ -293,20 +301,26 @@ pub struct Memory {
     pub residuals: u64,
     /// Keys and values, `[2, layers, kv heads, positions, head width]`.
     pub kv_cache: u64,
+    /// What the last block and the head gave, `[positions, width]` and twice `[answer, vocabulary]`: what
+    /// interventions are compared with.
+    pub outputs: u64,
 }
 
 impl Memory {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.pattern.saturating_add(self.residuals).saturating_add(self.kv_cache)
+        [self.pattern, self.residuals, self.kv_cache, self.outputs].into_iter().fold(0, u64::saturating_add)
     }
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [pattern, residuals, kv, total] =
-            [self.pattern, self.residuals, self.kv_cache, self.total()].map(gigabytes);
-        write!(f, "attention {pattern}, residuals {residuals}, KV cache {kv}: {total} in all")
+        let [pattern, residuals, kv, outputs, total] =
+            [self.pattern, self.residuals, self.kv_cache, self.outputs, self.total()].map(gigabytes);
+        write!(
+            f,
+            "attention {pattern}, residuals {residuals}, KV cache {kv}, outputs {outputs}: {total} in all"
+        )
     }
 }
 
@@ -349,15 +363,16 @@ mod tests {
             kv_heads: 32,
             head_dim: 128,
             width: 4096,
+            vocabulary: 32064,
             weight_bytes: 4,
             prompt: 624,
             answer: 300,
         };
         let memory = Record::default().memory(&extent, true);
-        let text = "attention 1.14 GB, residuals 0.48 GB, KV cache 0.97 GB: 2.59 GB in all";
+        let text = "attention 1.14 GB, residuals 0.48 GB, KV cache 0.97 GB, outputs 92.09 MB: 2.68 GB in all";
         assert_eq!(memory.to_string(), text);
         assert_eq!(memory.residuals, 32 * 924 * 4096 * 4);
-        assert_eq!(memory.total(), memory.pattern + memory.residuals + memory.kv_cache);
+        assert_eq!(memory.total(), memory.pattern + memory.residuals + memory.kv_cache + memory.outputs);
         // Grouped keys in half precision; residuals of layers 0, 5, 10, ...; one layer's attention.
         let record = Record {
             pattern: "answer[0-9] @ 3 # 0,2".parse().unwrap(),

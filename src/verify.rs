@@ -23,6 +23,7 @@ use crate::{
         Cancel, LoadError, Vlm,
         config::Family,
         hooks::{Hooks, Keep},
+        vision::Watch,
         weights::WeightDtype,
     },
     sets::Positions,
@@ -324,10 +325,11 @@ impl<'a> Case<'a> {
         }
         let tiles: Vec<Vec<f32>> =
             pixels.values.chunks(3 * side * side).map(|t| t.iter().map(|&v| v as f32).collect()).collect();
-        let record = self.find("vision.hidden.0").is_some();
+        let recorded = self.find("vision.hidden.0").is_some();
+        let watch = if recorded { Watch::Everything } else { Watch::Nothing };
         let (mut features, mut embeds) = (Vec::new(), Vec::new());
         for (n, tile) in tiles.iter().enumerate() {
-            let out = self.vlm.vision.forward(tile, record, self.cancel).map_err(DecodingError::from)?;
+            let out = self.vlm.vision.forward(tile, watch, self.cancel).map_err(DecodingError::from)?;
             if let (Some(recording), 0) = (out.recorded, n) {
                 for (k, hidden) in recording.hidden.into_iter().enumerate() {
                     self.relative(&format!("vision.hidden.{k}"), &host(hidden)?)?;

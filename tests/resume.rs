@@ -845,7 +845,7 @@ fn an_object_is_the_patches_that_its_mask_touches() {
 
     let mut seen = see(engine, &scene(0));
     let none = members(engine, &seen, "object", 0).unwrap_err();
-    assert!(none.contains("`object` is not known here: no mask"), "{none}");
+    assert!(none.contains("`object` names no visual token: no mask"), "{none}");
     let small = engine.mark(&mut seen, &GrayImage::new(10, 12), &mask(0, 3));
     assert!(refused(small).contains("the mask is 10x12 pixels, expected 192x192"));
     let absent = engine.mark(&mut seen, &pixels, &mask(0, 200));
@@ -897,7 +897,7 @@ fn registers_are_the_unusually_long_embeddings() {
         match by_hand(&seen) {
             none if none.is_empty() => {
                 let error = members(engine, &seen, "register", 0).unwrap_err();
-                assert!(error.contains("`register` is empty"), "{error}");
+                assert!(error.contains("`register` names no visual token: no embedding's norm"), "{error}");
             }
             some => {
                 with_some += 1;
@@ -1427,7 +1427,10 @@ fn questions_without_an_image_are_resumed_too() {
     ] {
         let change = intervention(&cuts, &ablations);
         let error = refused(engine.intervene(&baseline, &change, &[], &cancel, &mut |_| {}));
-        assert!(["is empty", "there are none", "no mask"].iter().any(|p| error.contains(p)), "{error}");
+        assert!(
+            ["is empty", "there are none", "names no visual token"].iter().any(|p| error.contains(p)),
+            "{error}"
+        );
     }
 }
 

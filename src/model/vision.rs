@@ -36,6 +36,24 @@ pub struct VisionTower {
     device: Device,
 }
 
+/// What to record of a tile's way through the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Nothing: the fast way.
+    Nothing,
+    /// Hidden states and patterns of every stored layer.
+    Everything,
+    /// The pattern of one layer.
+    Layer(usize),
+}
+
+impl Watch {
+    /// Whether a layer's pattern is recorded.
+    fn pattern(self, layer: usize) -> bool {
+        self == Watch::Everything || self == Watch::Layer(layer)
+    }
+}
+
 /// What one tile becomes.
 #[derive(Debug)]
 pub struct VisionOutput {
@@ -49,9 +67,10 @@ pub struct VisionOutput {
 /// The inside of the encoder for one tile.
 #[derive(Debug, Default)]
 pub struct VisionRecording {
-    /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output.
+    /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output. Only where
+    /// everything was watched.
     pub hidden: Vec<Tensor<2>>,
-    /// `L` times `[heads, tokens, tokens]`, after the softmax.
+    /// `[heads, tokens, tokens]` of every watched layer, after the softmax.
     pub pattern: Vec<Tensor<3>>,
 }
 
@@ -133,12 +152,12 @@ impl VisionTower {
     ///
     /// # Panics
     /// If `pixels` has another length: the image processor guarantees it.
-    pub fn forward(&self, pixels: &[f32], record: bool, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
+    pub fn forward(&self, pixels: &[f32], watch: Watch, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
         let patches = self.patches(pixels);
-        cpu::on_pool(&patches.clone(), || self.encode(patches, record, cancel))
+        cpu::on_pool(&patches.clone(), || self.encode(patches, watch, cancel))
     }
 
-    fn encode(&self, patches: Tensor<2>, record: bool, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
+    fn encode(&self, patches: Tensor<2>, watch: Watch, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
         let mut x = self.patch_embedding.forward(patches);
         if let Some(class) = &self.class_embedding {
             x = Tensor::cat(vec![class.clone().unsqueeze(), x], 0);
@@ -149,13 +168,15 @@ impl VisionTower {
         }
         let mut recording = VisionRecording::default();
         // Whoever needs a layer's output again; the others' memory is written over.
-        let needed = |layer: usize| record || self.select.as_ref().is_some_and(|(l, _)| l.contains(&layer));
+        let everything = watch == Watch::Everything;
+        let needed =
+            |layer: usize| everything || self.select.as_ref().is_some_and(|(l, _)| l.contains(&layer));
         let keep = |layer: usize, x: &Tensor<2>| needed(layer).then(|| x.clone());
         let mut hidden = vec![keep(0, &x)];
-        let spare = if record { self.spare.as_slice() } else { &[] };
-        for layer in self.layers.iter().chain(spare) {
+        let spare = if watch == Watch::Nothing { &[] } else { self.spare.as_slice() };
+        for (n, layer) in self.layers.iter().chain(spare).enumerate() {
             cancel.check()?;
-            let (y, pattern) = layer.forward(x, &self.config, record);
+            let (y, pattern) = layer.forward(x, &self.config, watch.pattern(n));
             recording.pattern.extend(pattern);
             hidden.push(keep(hidden.len(), &y));
             x = y;
@@ -172,8 +193,10 @@ impl VisionTower {
                 None => x,
             },
         };
-        recording.hidden = hidden.into_iter().flatten().collect();
-        Ok(VisionOutput { features, recorded: record.then_some(recording) })
+        if everything {
+            recording.hidden = hidden.into_iter().flatten().collect();
+        }
+        Ok(VisionOutput { features, recorded: (watch != Watch::Nothing).then_some(recording) })
     }
 
     /// `[patches, 3 * patch * patch]`: each patch's pixels in the order of the filter's weights.
@@ -192,6 +215,11 @@ impl VisionTower {
             }
         }
         Tensor::from_data(TensorData::new(out, [grid * grid, 3 * p * p]), &self.device)
+    }
+
+    /// Layers whose weights are at hand, used or not.
+    pub fn n_stored(&self) -> usize {
+        self.layers.len() + self.spare.len()
     }
 
     /// Number of weights, the unused ones left out.
