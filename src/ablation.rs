@@ -31,7 +31,7 @@ pub struct Ablation {
 }
 
 /// What an ablated token becomes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fill {
     /// The mean visual embedding of this prompt.
     Mean,

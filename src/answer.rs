@@ -14,7 +14,7 @@ use crate::{
     intervention::Change,
     knockout::Knockout,
     model::{
-        Cancel,
+        Cancel, Cancelled,
         hooks::{Hooks, Keep},
         kv_cache::KvCache,
     },
@@ -23,7 +23,7 @@ use crate::{
     run::{Engine, RunError, RunEvent, Seen},
     sampling::choose,
     span::Span,
-    spec::{Memory, RunSpec},
+    spec::{Extent, Memory, RunSpec},
     trace::{AnswerToken, Candidate, Kept, KnockoutReport, PatternRow, Stop, StoredRow, Timing, Trace},
 };
 
@@ -74,21 +74,19 @@ impl Engine {
     /// interventions start from, or just its trace.
     pub fn memory(&self, spec: &RunSpec, n_prompt: usize, baseline: bool) -> Memory {
         let text = &self.vlm.config.text;
-        let answer = spec.forced_answer.as_ref().map_or(spec.max_new, Vec::len);
-        let answer = answer.min(self.info.context.saturating_sub(n_prompt)).max(1);
-        let positions = (n_prompt + answer) as u64;
-        let kept = spec.record.pattern.resolve(text.n_layers, text.n_heads, answer).unwrap_or_default();
-        let stored = if spec.record.half { 2 } else { 4 };
-        let weights = self.vlm.dtype.burn().size() as u64;
-        let residuals = match spec.record.residuals_every {
-            every if baseline && every > 0 => text.n_layers.div_ceil(every) as u64,
-            _ => 0,
+        let answer = spec.length().min(self.info.context.saturating_sub(n_prompt)).max(1);
+        let extent = Extent {
+            layers: text.n_layers,
+            heads: text.n_heads,
+            kv_heads: text.n_kv_heads,
+            head_dim: text.head_dim,
+            width: text.width,
+            vocabulary: text.vocabulary,
+            weight_bytes: self.vlm.dtype.burn().size(),
+            prompt: n_prompt,
+            answer,
         };
-        Memory {
-            pattern: (kept.layers.len() * kept.heads.len() * kept.rows.len()) as u64 * positions * stored,
-            residuals: residuals * positions * text.width as u64 * stored,
-            kv_cache: 2 * (text.n_layers * text.n_kv_heads * text.head_dim) as u64 * positions * weights,
-        }
+        spec.record.memory(&extent, baseline)
     }
 
     /// Runs a spec and keeps residuals and KV cache.
@@ -132,7 +130,7 @@ impl Engine {
 
     /// The longest answer that a spec and the context allow.
     pub(crate) fn max_new(&self, spec: &RunSpec, n_prompt: usize) -> Result<usize, RunError> {
-        let wanted = spec.forced_answer.as_ref().map_or(spec.max_new, Vec::len);
+        let wanted = spec.length();
         if wanted == 0 {
             let expected = "at least 1".to_string();
             return Err(RunError::Spec { what: "the answer's length", found: 0, expected });
@@ -194,10 +192,16 @@ impl Engine {
         if memory.total() > spec.record.limit {
             return Err(RunError::Memory { memory, limit: spec.record.limit });
         }
-        let uncut = self.uncut_for(spec, images, cancel)?;
         let intervention = &spec.intervention;
-        let change =
-            self.change(intervention, &prompt, images, max_new, spec.seed, uncut.as_ref(), cancel)?;
+        let uncut = self.uncut_for(spec, images, cancel);
+        let change = uncut.and_then(|uncut| {
+            self.change(intervention, &prompt, images, max_new, spec.seed, uncut.as_ref(), cancel)
+        });
+        let change = match change {
+            // Stopped before it is known what is to change: the flag stops the run below as well.
+            Err(RunError::Decoding(DecodingError::Cancelled(_))) => Change::default(),
+            other => other?,
+        };
         let visual = patch_sets::visual(&prompt.tokens);
         let embeds = change.overwrite(self.embeds(&prompt, images), 0, &visual);
         // The last answer token is predicted, never looked from.
@@ -212,9 +216,8 @@ impl Engine {
             None => answer.generate(&mut decoding, embeds, max_new),
         };
         let keeping = answer.keeping.take().unwrap_or_default();
-        let wanted = spec.forced_answer.as_ref().map_or(spec.max_new, Vec::len);
         trace.stop = match stop {
-            Ok(Stop::MaxNew | Stop::Forced) if max_new < wanted => Stop::Context,
+            Ok(Stop::MaxNew | Stop::Forced) if max_new < spec.length() => Stop::Context,
             Ok(stop) => stop,
             Err(DecodingError::Cancelled(_)) => Stop::Cancelled,
             Err(e) => return Err(e.into()),
@@ -256,7 +259,11 @@ impl Engine {
             record: crate::spec::Record { limit: spec.record.limit, ..Default::default() },
             ..spec.clone()
         };
-        self.run(&uncut, images, cancel, &mut |_| {}).map(Some)
+        let uncut = self.run(&uncut, images, cancel, &mut |_| {})?;
+        if uncut.stop == Stop::Cancelled {
+            return Err(DecodingError::from(Cancelled).into());
+        }
+        Ok(Some(uncut))
     }
 }
 

@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     answer::Baseline,
+    decoding::DecodingError,
     model::{Cancel, image as model_image},
     resume::{Control, Outcome},
     run::{Engine, RunError, RunEvent, Seen},
     spec::{ObjectMask, RunSpec},
-    trace::Trace,
+    trace::{Stop, Trace},
 };
 
 /// The name that session files of this layout carry.
@@ -47,9 +48,9 @@ pub struct Experiment {
 pub struct Report {
     /// The uncut run.
     pub baseline: Baseline,
-    /// The intervention; `None` where there was none.
+    /// The intervention; `None` where there was none, or the uncut run was cancelled.
     pub outcome: Option<Outcome>,
-    /// The control, where one was asked for.
+    /// The control, where one was asked for and came to its end.
     pub control: Option<Control>,
 }
 
@@ -146,7 +147,8 @@ impl Engine {
         Ok((pixels, seen))
     }
 
-    /// Runs an experiment on an encoded image. `on` hears of the answer that was asked for.
+    /// Runs an experiment on an encoded image. `on` hears of the answer that was asked for. A cancelled one
+    /// returns what there was.
     ///
     /// # Errors
     /// [`RunError`].
@@ -165,10 +167,17 @@ impl Engine {
         }
         let uncut = RunSpec { intervention: Default::default(), ..experiment.spec.clone() };
         let baseline = self.keep(&uncut, &images, cancel, &mut |_| {})?;
+        if baseline.trace.stop == Stop::Cancelled {
+            return Ok(Report { baseline, outcome: None, control: None });
+        }
         let outcome = self.intervene(&baseline, intervention, &images, cancel, on)?;
         let control = match experiment.control {
             0 => None,
-            draws => Some(self.control(&baseline, intervention, &images, draws, cancel)?),
+            draws => match self.control(&baseline, intervention, &images, draws, cancel) {
+                // The rest is worth having without it.
+                Err(RunError::Decoding(DecodingError::Cancelled(_))) => None,
+                other => Some(other?),
+            },
         };
         Ok(Report { baseline, outcome: Some(outcome), control })
     }

@@ -140,14 +140,23 @@ impl Engine {
         let (n_layers, n_heads) = (self.info.n_layers, self.info.n_heads);
         let scope = Scope { spans: &spans, patches: &patches, max_new, n_layers, n_heads };
         let mut change = Change::default();
-        for (n, k) in intervention.knockouts.iter().enumerate() {
+        for k in &intervention.knockouts {
             let at = |source: KnockoutError| RunError::Knockout { text: k.to_string(), source };
             let cut = k.resolve(&scope).map_err(at)?;
-            if let Some(same) = change.cuts.iter().position(|c| *c == cut) {
+            // However they are written: what counts is what they cut here.
+            let positions = 0..spans.len() + max_new;
+            let alike = |a: &Positions, b: &Positions| {
+                positions.clone().all(|position| a.contains(position) == b.contains(position))
+            };
+            let same = |c: &Cut| {
+                (&c.layers, &c.heads) == (&cut.layers, &cut.heads)
+                    && alike(&c.rows, &cut.rows)
+                    && alike(&c.keys, &cut.keys)
+            };
+            if let Some(same) = change.cuts.iter().position(same) {
                 let other: &Knockout = &intervention.knockouts[same];
                 return Err(at(KnockoutError::Twice { other: other.to_string() }));
             }
-            debug_assert_eq!(change.cuts.len(), n);
             change.cuts.push(cut);
         }
         for a in &intervention.ablations {
@@ -228,9 +237,11 @@ impl Engine {
         let source = match &ablation.fill {
             Fill::Mean => Source::Same(all.mean_dim(0)),
             Fill::Zero => Source::Same(Tensor::zeros([1, width], &self.vlm.device)),
-            Fill::MeanOf(dir) => Source::Same(self.donor(dir, cancel, |path| self.mean_of(path, cancel))?),
+            Fill::MeanOf(dir) => {
+                Source::Same(self.donor(&ablation.fill, cancel, || self.mean_of(dir, cancel))?)
+            }
             Fill::Image(file) => {
-                let rows = self.donor(file, cancel, |path| self.encode_file(path, cancel))?;
+                let rows = self.donor(&ablation.fill, cancel, || self.encode_file(file, cancel))?;
                 let (found, expected) = (rows.dims()[0], all.dims()[0]);
                 if found != expected {
                     return Err(fail(format!(
@@ -244,20 +255,20 @@ impl Engine {
         Ok(Overwritten { positions: set.in_prompt().collect(), source })
     }
 
-    /// What `make` gives for a path, made once.
+    /// The embeddings that a fill takes from elsewhere, made once.
     fn donor(
         &self,
-        path: &Path,
+        fill: &Fill,
         cancel: &Cancel,
-        make: impl FnOnce(&Path) -> Result<Tensor<2>, RunError>,
+        make: impl FnOnce() -> Result<Tensor<2>, RunError>,
     ) -> Result<Tensor<2>, RunError> {
         cancel.check().map_err(crate::decoding::DecodingError::from)?;
         let lock = || self.donors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = lock().get(path) {
+        if let Some(held) = lock().get(fill) {
             return Ok(held.clone());
         }
-        let made = make(path)?;
-        lock().insert(path.to_path_buf(), made.clone());
+        let made = make()?;
+        lock().insert(fill.clone(), made.clone());
         Ok(made)
     }
 

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[macro_use]
+mod print;
 mod cli;
 
 fn main() -> ExitCode {

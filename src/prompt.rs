@@ -337,13 +337,16 @@ impl PromptBuilder {
         let file = dir.join("tokenizer.json");
         let bytes =
             std::fs::read(&file).map_err(|source| PromptError::Read { path: file.clone(), source })?;
-        let mut tokenizer = Tokenizer::from_bytes(bytes)
-            .map_err(|e| PromptError::File { path: file.clone(), reason: e.to_string() })?;
+        refuse_charsmap(&bytes).map_err(|reason| PromptError::File { path: file.clone(), reason })?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes))
+            .map_err(|reason| PromptError::File { path: file.clone(), reason })?;
         // Limits of batches that someone once tokenized have no place here.
         tokenizer
             .with_padding(None)
             .with_truncation(None)
-            .map_err(|e| PromptError::File { path: file, reason: e.to_string() })?;
+            .map_err(|e| PromptError::File { path: file.clone(), reason: e.to_string() })?;
+        // What the post-processor adds to every text should not fail only once there is a question.
+        guarded(|| tokenizer.encode("", true)).map_err(|reason| PromptError::File { path: file, reason })?;
 
         let settings = read_json(&dir.join("tokenizer_config.json"))?;
         let processor_file = dir.join("processor_config.json");
@@ -370,7 +373,7 @@ impl PromptBuilder {
             tokenizer.id_to_token(images.id).ok_or(PromptError::NoImageToken { id: images.id })?;
         let eos_ids = eos_ids(dir, eos_token.and_then(with_id).map(|(_, id)| id))?;
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
-        let anchor = tokenizer.encode("a", false).ok().and_then(|e| e.get_ids().last().copied());
+        let anchor = guarded(|| tokenizer.encode("a", false)).ok().and_then(|e| e.get_ids().last().copied());
         Ok(PromptBuilder { tokenizer, template, images, image_token, bos, eos_ids, unknown_id, anchor })
     }
 
@@ -475,7 +478,8 @@ impl PromptBuilder {
     /// again with the typed text as mere text.
     fn encode(&self, expanded: &Expanded, add_special: bool) -> Result<Encoding, PromptError> {
         let text = expanded.text.as_str();
-        let encoding = self.tokenizer.encode(text, add_special).map_err(encode_error)?;
+        let failed = |reason| PromptError::Encode { reason };
+        let encoding = guarded(|| self.tokenizer.encode(text, add_special)).map_err(failed)?;
         let typed = expanded.runs(true);
         let hit = encoding.get_ids().iter().zip(encoding.get_offsets()).any(|(&id, &(start, end))| {
             typed.iter().any(|run| start < run.end && run.start < end)
@@ -483,7 +487,10 @@ impl PromptBuilder {
                     typed.iter().any(|run| found.start < run.end && run.start < found.end)
                 })
         });
-        if hit { self.encode_typed_as_text(expanded, add_special) } else { Ok(encoding) }
+        if !hit {
+            return Ok(encoding);
+        }
+        guarded(|| self.encode_typed_as_text(expanded, add_special)).map_err(failed)
     }
 
     /// The bytes of the special token `id`, if that is what made the token at `range`: a model may give
@@ -500,11 +507,11 @@ impl PromptBuilder {
 
     /// What `Tokenizer::encode` does, but that special tokens are only looked for outside the typed
     /// text.
-    fn encode_typed_as_text(&self, expanded: &Expanded, add_special: bool) -> Result<Encoding, PromptError> {
+    fn encode_typed_as_text(&self, expanded: &Expanded, add_special: bool) -> tokenizers::Result<Encoding> {
         let text = expanded.text.as_str();
         let mut special: Vec<(Range<usize>, u32)> = Vec::new();
         for run in expanded.runs(false) {
-            let alone = self.tokenizer.encode(&text[run.clone()], false).map_err(encode_error)?;
+            let alone = self.tokenizer.encode(&text[run.clone()], false)?;
             for (&id, &(start, end)) in alone.get_ids().iter().zip(alone.get_offsets()) {
                 if self.special_at(id, &text[run.clone()], start..end).is_some() {
                     special.push((run.start + start..run.start + end, id));
@@ -512,31 +519,29 @@ impl PromptBuilder {
             }
         }
         let mut pieces = PreTokenizedString::from(text);
-        pieces
-            .split(|_, whole| {
-                let slice = |range: Range<usize>| whole.slice(StringRange::Original(range));
-                let mut out = Vec::new();
-                let mut at = 0;
-                for (range, id) in &special {
-                    out.extend(slice(at..range.start).map(|s| (s, None)));
-                    let token = Token::new(*id, text[range.clone()].to_owned(), (0, range.len()));
-                    out.extend(slice(range.clone()).map(|s| (s, Some(vec![token]))));
-                    at = range.end;
-                }
-                out.extend(slice(at..text.len()).map(|s| (s, None)));
-                Ok(out)
-            })
-            .map_err(encode_error)?;
+        pieces.split(|_, whole| {
+            let slice = |range: Range<usize>| whole.slice(StringRange::Original(range));
+            let mut out = Vec::new();
+            let mut at = 0;
+            for (range, id) in &special {
+                out.extend(slice(at..range.start).map(|s| (s, None)));
+                let token = Token::new(*id, text[range.clone()].to_owned(), (0, range.len()));
+                out.extend(slice(range.clone()).map(|s| (s, Some(vec![token]))));
+                at = range.end;
+            }
+            out.extend(slice(at..text.len()).map(|s| (s, None)));
+            Ok(out)
+        })?;
         if let Some(normalizer) = self.tokenizer.get_normalizer() {
-            pieces.normalize(|piece| normalizer.normalize(piece)).map_err(encode_error)?;
+            pieces.normalize(|piece| normalizer.normalize(piece))?;
         }
         if let Some(splitter) = self.tokenizer.get_pre_tokenizer() {
-            splitter.pre_tokenize(&mut pieces).map_err(encode_error)?;
+            splitter.pre_tokenize(&mut pieces)?;
         }
         let model = self.tokenizer.get_model();
-        pieces.tokenize(|piece| model.tokenize(piece.get())).map_err(encode_error)?;
-        let encoding = pieces.into_encoding(None, 0, OffsetType::Byte).map_err(encode_error)?;
-        self.tokenizer.post_process(encoding, None, add_special).map_err(encode_error)
+        pieces.tokenize(|piece| model.tokenize(piece.get()))?;
+        let encoding = pieces.into_encoding(None, 0, OffsetType::Byte)?;
+        self.tokenizer.post_process(encoding, None, add_special)
     }
 
     fn with_spans(&self, expanded: &Expanded, encoding: &Encoding) -> Result<Vec<PromptToken>, PromptError> {
@@ -610,25 +615,28 @@ impl PromptBuilder {
         &self.eos_ids
     }
 
-    /// The tokenizer's number of ids, added tokens included.
-    pub fn vocabulary_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+    /// The largest id that the tokenizer makes: of its vocabulary, its added tokens, and what its
+    /// post-processor puts around every text, which need be neither.
+    pub fn largest_id(&self) -> Option<u32> {
+        let around = guarded(|| self.tokenizer.encode("", true)).ok();
+        let around = around.iter().flat_map(|e| e.get_ids().iter().copied());
+        self.tokenizer.get_vocab(true).into_values().chain(around).max()
     }
 
     /// An answer as text, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> String {
-        self.tokenizer.decode(ids, true).unwrap_or_default()
+        guarded(|| self.tokenizer.decode(ids, true)).unwrap_or_default()
     }
 
     /// Ids as text, special tokens by name.
     pub fn decode_with_special(&self, ids: &[u32]) -> String {
-        self.tokenizer.decode(ids, false).unwrap_or_default()
+        guarded(|| self.tokenizer.decode(ids, false)).unwrap_or_default()
     }
 
     /// The tokens of a word as it stands inside a sentence; empty where the tokenizer has none for it.
     pub fn word_ids(&self, word: &str) -> Vec<u32> {
         let encode = |text: &str| -> Vec<u32> {
-            self.tokenizer.encode(text, false).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+            guarded(|| self.tokenizer.encode(text, false)).map(|e| e.get_ids().to_vec()).unwrap_or_default()
         };
         let word = word.trim();
         // Byte-level vocabularies have a token for the word with its blank; others add the blank
@@ -643,7 +651,8 @@ impl PromptBuilder {
     /// # Errors
     /// [`PromptError::Encode`].
     pub fn text_ids(&self, text: &str) -> Result<Vec<u32>, PromptError> {
-        Ok(self.tokenizer.encode(text, false).map_err(encode_error)?.get_ids().to_vec())
+        let encoding = guarded(|| self.tokenizer.encode(text, false));
+        Ok(encoding.map_err(|reason| PromptError::Encode { reason })?.get_ids().to_vec())
     }
 
     /// What one token adds to a text, its leading space included. A token that holds only part of a
@@ -678,11 +687,39 @@ impl PromptBuilder {
     }
 }
 
-fn encode_error(error: tokenizers::Error) -> PromptError {
-    PromptError::Encode { reason: error.to_string() }
+/// The tokenizers crate panics over some broken files where it could return an error.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(_) => Err("tokenizer.json is not whole: download it again".to_owned()),
+    }
 }
 
 // ------------------------------------------------------------------------------------ the folder
+
+/// Refuses SentencePiece's compiled normalizer, which no supported model has: the tokenizers crate
+/// follows its table without looking, out of bounds if it is broken.
+fn refuse_charsmap(tokenizer: &[u8]) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(default)]
+        normalizer: Value,
+    }
+    fn holds(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.contains_key("precompiled_charsmap") || map.values().any(holds),
+            Value::Array(list) => list.iter().any(holds),
+            _ => value == "Precompiled",
+        }
+    }
+    match serde_json::from_slice::<Part>(tokenizer) {
+        Ok(part) if !holds(&part.normalizer) => Ok(()),
+        Ok(_) => {
+            Err("the normalizer `Precompiled` is not supported, expected Llama's or GPT-2's kind".to_owned())
+        }
+        Err(e) => Err(format!("not a tokenizer: {e}")),
+    }
+}
 
 /// A JSON file; `null` if there is no such file.
 fn read_json(path: &Path) -> Result<Value, PromptError> {

@@ -142,6 +142,16 @@ pub fn totals(effects: &[Effect]) -> (f32, f32) {
     (effects.iter().map(|e| e.delta).sum(), kl / effects.len().max(1) as f32)
 }
 
+impl Outcome {
+    /// Nothing but the fact that it was stopped.
+    fn cancelled(engine: &Engine, baseline: &Baseline, images: &[&Seen]) -> Self {
+        let mut trace = engine.blank(&baseline.prompt, Kept::default(), images);
+        trace.stop = Stop::Cancelled;
+        let common = (vec![false; baseline.trace.answer.len()], Vec::new());
+        Outcome { start: None, forced: trace.clone(), effects: Vec::new(), free: trace, common }
+    }
+}
+
 impl Baseline {
     /// Answer token ids.
     pub fn ids(&self) -> Vec<u32> {
@@ -177,16 +187,23 @@ impl Engine {
         on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<Outcome, RunError> {
         on(RunEvent::Prompt(&baseline.prompt));
-        let change = self.change_of(baseline, intervention, images, cancel)?;
+        let change = match self.change_of(baseline, intervention, images, cancel) {
+            Err(RunError::Decoding(DecodingError::Cancelled(_))) => {
+                return Ok(Outcome::cancelled(self, baseline, images));
+            }
+            other => other?,
+        };
         let spec = RunSpec { intervention: intervention.clone(), ..baseline.spec.clone() };
         let mut resumed = Resumed::new(self, baseline, &spec, &change, cancel)?;
         let forced = match resumed.score() {
-            Err(RunError::Decoding(DecodingError::Cancelled(_))) => return Ok(resumed.cancelled(images)),
+            Err(RunError::Decoding(DecodingError::Cancelled(_))) => {
+                return Ok(Outcome::cancelled(self, baseline, images));
+            }
             other => other?,
         };
         let effects = resumed.effects(&forced);
-        let forced_trace = resumed.forced_trace(&forced, images);
-        let free = resumed.free(forced, images, on)?;
+        let forced_trace = resumed.forced_trace(&forced, images)?;
+        let free = resumed.free(forced, images, cancel, on)?;
         let ids = |trace: &Trace| trace.answer.iter().map(|t| t.id).collect::<Vec<u32>>();
         let common = common(&baseline.ids(), &ids(&free));
         Ok(Outcome { start: resumed.start, forced: forced_trace, effects, free, common })
@@ -208,7 +225,7 @@ impl Engine {
         let spec = RunSpec { intervention: intervention.clone(), ..baseline.spec.clone() };
         let mut resumed = Resumed::new(self, baseline, &spec, &change, cancel)?;
         let forced = resumed.score()?;
-        let (trace, effects) = (resumed.forced_trace(&forced, images), resumed.effects(&forced));
+        let (trace, effects) = (resumed.forced_trace(&forced, images)?, resumed.effects(&forced));
         Ok(Scored { start: resumed.start, trace, effects })
     }
 
@@ -226,17 +243,20 @@ impl Engine {
     ) -> Result<Control, RunError> {
         let change = self.change_of(baseline, intervention, images, cancel)?;
         let visual = patch_sets::visual(&baseline.prompt.tokens);
+        let random = |draw: u64| {
+            let needs = || "an intervention on visual tokens".to_string();
+            let random = change.at_random(&visual, baseline.spec.seed, draw);
+            random.ok_or_else(|| RunError::Needs { what: "a control on random patches", needs: needs() })
+        };
+        random(0)?;
         let (mut deltas, mut kls) = (Vec::new(), Vec::new());
-        for draw in 0..draws as u64 {
-            let Some(random) = change.at_random(&visual, baseline.spec.seed, draw + 1) else {
-                let needs = "an intervention on visual tokens".to_string();
-                return Err(RunError::Needs { what: "a control on random patches", needs });
-            };
-            let (delta, kl) = totals(&self.score_change(baseline, &random, cancel)?);
+        for draw in 1..=draws as u64 {
+            let random = random(draw)?;
+            let (delta, kl) = totals(&self.score_change(baseline, intervention, &random, cancel)?);
             deltas.push(delta);
             kls.push(kl);
         }
-        let (delta, kl) = totals(&self.score_change(baseline, &change, cancel)?);
+        let (delta, kl) = totals(&self.score_change(baseline, intervention, &change, cancel)?);
         Ok(Control { delta: Spread::new(delta, deltas), kl: Spread::new(kl, kls) })
     }
 
@@ -251,6 +271,11 @@ impl Engine {
             let needs = "an uncut run to start from".to_string();
             return Err(RunError::Needs { what: "an intervention", needs });
         }
+        cancel.check().map_err(DecodingError::from)?;
+        if baseline.trace.stop == Stop::Cancelled {
+            let needs = "a run that came to its end: this one was cancelled".to_string();
+            return Err(RunError::Needs { what: "an intervention", needs });
+        }
         let (prompt, uncut) = (&baseline.prompt, Some(&baseline.trace));
         self.change(intervention, prompt, images, baseline.max_new, baseline.spec.seed, uncut, cancel)
     }
@@ -258,11 +283,12 @@ impl Engine {
     fn score_change(
         &self,
         baseline: &Baseline,
+        intervention: &Intervention,
         change: &Change,
         cancel: &Cancel,
     ) -> Result<Vec<Effect>, RunError> {
         // Nothing is recorded: only the scores are asked for.
-        let mut spec = baseline.spec.clone();
+        let mut spec = RunSpec { intervention: intervention.clone(), ..baseline.spec.clone() };
         spec.record.pattern.none = true;
         let mut resumed = Resumed::new(self, baseline, &spec, change, cancel)?;
         let forced = resumed.score()?;
@@ -438,32 +464,38 @@ impl<'a> Resumed<'a> {
     }
 
     /// The baseline's tokens with their new scores.
-    fn forced_trace(&self, forced: &Forced, images: &[&Seen]) -> Trace {
+    fn forced_trace(&self, forced: &Forced, images: &[&Seen]) -> Result<Trace, RunError> {
         let baseline = self.baseline;
         if self.start.is_none() {
             let mut trace = baseline.trace.clone();
             self.report(&mut trace);
-            return trace;
+            return Ok(trace);
         }
         let mut trace = self.engine.blank(&baseline.prompt, baseline.trace.kept.clone(), images);
         let mut quiet = |_: RunEvent<'_>| {};
         let mut answer = Answer::begin(self.engine, self.spec, &mut trace, &mut quiet);
         for (s, id) in baseline.ids().into_iter().enumerate() {
-            self.again(&mut answer, forced, s, id);
+            self.again(&mut answer, forced, s, id)?;
         }
         trace.stop = Stop::Forced;
         trace.timing.prefill = self.begun.elapsed();
         self.report(&mut trace);
-        trace
+        Ok(trace)
     }
 
     /// Takes up token `id` at place `s`, from the scored pass where it ran and the baseline elsewhere.
-    fn again(&self, answer: &mut Answer<'_, '_>, forced: &Forced, s: usize, id: u32) {
+    fn again(
+        &self,
+        answer: &mut Answer<'_, '_>,
+        forced: &Forced,
+        s: usize,
+        id: u32,
+    ) -> Result<(), DecodingError> {
         let at = forced.at(s);
         let logprobs = at.map_or(&self.baseline.logprobs[s], |at| &forced.logprobs[at]);
-        // Reading back what the pass has computed fails with the device only; the row is then left out.
-        let pattern = self.pattern(s, at.map(|at| &forced.rows[at])).ok().flatten();
+        let pattern = self.pattern(s, at.map(|at| &forced.rows[at]))?;
         answer.take(id, logprobs, pattern, None);
+        Ok(())
     }
 
     /// The new answer.
@@ -471,6 +503,7 @@ impl<'a> Resumed<'a> {
         &mut self,
         forced: Forced,
         images: &[&Seen],
+        cancel: &Cancel,
         on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<Trace, RunError> {
         let baseline = self.baseline;
@@ -481,27 +514,32 @@ impl<'a> Resumed<'a> {
         let mut answer = Answer::begin(self.engine, spec, &mut trace, on);
         let mut stop = baseline.trace.stop;
         for (s, old) in baseline.ids().into_iter().enumerate() {
+            if cancel.is_cancelled() {
+                // What follows was not said; what the scored pass ran of it does not count.
+                self.decoding.truncate(baseline.prompt.len() + s.saturating_sub(1));
+                stop = Stop::Cancelled;
+                break;
+            }
             let logits = forced.at(s).map_or(&baseline.logits[s], |at| &forced.rows[at].logits);
             // An untouched baseline is returned as it is; a forced one need not be what the model says.
             let new = match self.start {
                 None => old,
                 Some(_) => choose(logits, spec.sampling, seed, s) as u32,
             };
-            self.again(&mut answer, &forced, s, new);
-            if new == old {
+            self.again(&mut answer, &forced, s, new)?;
+            let ends = self.start.is_some() && self.engine.is_end(new);
+            if new == old && !ends {
                 continue;
             }
-            if self.engine.is_end(new) {
+            // The rows of the baseline's further tokens are no part of this answer.
+            self.decoding.truncate(baseline.prompt.len() + s);
+            if ends {
                 stop = Stop::End;
                 break;
             }
-            if s + 1 == baseline.max_new {
-                stop = Stop::MaxNew;
-                break;
-            }
-            self.decoding.truncate(baseline.prompt.len() + s);
             let next = self.engine.vlm.decoder.embed(&[new]);
             stop = match answer.go_on(&mut self.decoding, next, baseline.max_new, s + 1) {
+                Ok(Stop::MaxNew) if baseline.max_new < baseline.spec.length() => Stop::Context,
                 Err(DecodingError::Cancelled(_)) => Stop::Cancelled,
                 other => other?,
             };
@@ -514,13 +552,5 @@ impl<'a> Resumed<'a> {
 
     fn report(&self, trace: &mut Trace) {
         trace.finish(&self.spec.intervention.knockouts, &self.decoding);
-    }
-
-    /// Nothing but the fact that it was stopped.
-    fn cancelled(&self, images: &[&Seen]) -> Outcome {
-        let mut trace = self.engine.blank(&self.baseline.prompt, Default::default(), images);
-        trace.stop = Stop::Cancelled;
-        let common = (vec![false; self.baseline.trace.answer.len()], Vec::new());
-        Outcome { start: None, forced: trace.clone(), effects: Vec::new(), free: trace, common }
     }
 }

@@ -17,6 +17,7 @@ use ::image::{GrayImage, RgbImage};
 use burn::tensor::Tensor;
 
 use crate::{
+    ablation::Fill,
     decoding::{DecodingError, host, place_rows},
     device::Compute,
     knockout::KnockoutError,
@@ -24,6 +25,7 @@ use crate::{
         Cancel, LoadError, Vlm,
         config::Family,
         image::{ImageError, ImageProcessor, Place, Processed},
+        vision::Watch,
         weights::{self, WeightDtype},
     },
     patch_sets::covered,
@@ -176,8 +178,8 @@ pub struct Engine {
     pub prompts: PromptBuilder,
     /// Tokens that end an answer.
     end_ids: Vec<u32>,
-    /// Visual embeddings that ablations took from other files, by their path: each is encoded once.
-    pub(crate) donors: Mutex<BTreeMap<PathBuf, Tensor<2>>>,
+    /// Visual embeddings that ablations took from other files: each is encoded once.
+    pub(crate) donors: Mutex<BTreeMap<Fill, Tensor<2>>>,
     /// What traces say of it.
     pub info: ModelInfo,
     /// Where it runs, in words.
@@ -222,9 +224,9 @@ impl Engine {
         };
         let grid = (config.token_grid(), config.token_grid());
         let prompts = PromptBuilder::from_dir(dir, ImageTokens { id: config.image_token_id, grid, layout })?;
-        if prompts.vocabulary_size() > config.text.vocabulary {
-            let (tokenizer, model) = (prompts.vocabulary_size(), config.text.vocabulary);
-            let why = format!("tokenizer.json has {tokenizer} tokens, config.json's vocab_size is {model}");
+        let model = config.text.vocabulary;
+        if let Some(id) = prompts.largest_id().filter(|&id| id as usize >= model) {
+            let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {model}");
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
         let end_ids = match prompts.eos_ids() {
@@ -299,10 +301,10 @@ impl Engine {
         layer: usize,
         cancel: &Cancel,
     ) -> Result<([usize; 3], Vec<f32>), RunError> {
-        let recorded = self.vlm.vision.forward(pixels, true, cancel).map_err(DecodingError::from)?.recorded;
-        let patterns = recorded.map(|r| r.pattern).unwrap_or_default();
-        let len = patterns.len();
-        let pattern = patterns.into_iter().nth(layer).ok_or_else(|| RunError::Choice {
+        let tower = &self.vlm.vision;
+        let out = tower.forward(pixels, Watch::Layer(layer), cancel).map_err(DecodingError::from)?;
+        let (pattern, len) = (out.recorded.and_then(|r| r.pattern.into_iter().next()), tower.n_stored());
+        let pattern = pattern.ok_or_else(|| RunError::Choice {
             what: "the vision encoder's attention".to_string(),
             source: SetError::OutOfRange { what: "vision layer".to_string(), found: layer, len },
         })?;

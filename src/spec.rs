@@ -55,6 +55,11 @@ impl RunSpec {
         }
     }
 
+    /// The answer's length that is asked for: of a forced one, or the longest.
+    pub fn length(&self) -> usize {
+        self.forced_answer.as_ref().map_or(self.max_new, Vec::len)
+    }
+
     /// The same with these knockouts in force.
     pub fn with_knockouts(mut self, knockouts: Vec<Knockout>) -> Self {
         self.intervention.knockouts = knockouts;
@@ -129,6 +134,54 @@ pub struct Record {
 impl Default for Record {
     fn default() -> Self {
         Record { pattern: Pattern::default(), residuals_every: 1, half: false, limit: 8 << 30 }
+    }
+}
+
+/// The sizes of a model and a run that decide how much the run keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads a layer.
+    pub heads: usize,
+    /// Key and value heads a layer.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Entries of the vocabulary.
+    pub vocabulary: usize,
+    /// Bytes of a number in the KV cache.
+    pub weight_bytes: usize,
+    /// Prompt positions.
+    pub prompt: usize,
+    /// Answer tokens at most.
+    pub answer: usize,
+}
+
+impl Record {
+    /// What is kept at most; `baseline`: residuals too, as for later interventions.
+    pub fn memory(&self, extent: &Extent, baseline: bool) -> Memory {
+        let Extent { layers, heads, kv_heads, head_dim, width, vocabulary, weight_bytes, prompt, answer } =
+            *extent;
+        let positions = (prompt + answer) as u64;
+        let kept = self.pattern.resolve(layers, heads, answer).unwrap_or_default();
+        let stored = if self.half { 2 } else { 4 };
+        let residuals = match self.residuals_every {
+            every if baseline && every > 0 => layers.div_ceil(every) as u64,
+            _ => 0,
+        };
+        Memory {
+            pattern: (kept.layers.len() * kept.heads.len() * kept.rows.len()) as u64 * positions * stored,
+            residuals: residuals * positions * width as u64 * stored,
+            kv_cache: 2 * (layers * kv_heads * head_dim * weight_bytes) as u64 * positions,
+            // Logits and log probabilities, float32, and the last block's output.
+            outputs: match baseline {
+                true => (2 * 4 * answer * vocabulary) as u64 + positions * width as u64 * stored,
+                false => 0,
+            },
+        }
     }
 }
 
@@ -248,20 +301,26 @@ pub struct Memory {
     pub residuals: u64,
     /// Keys and values, `[2, layers, kv heads, positions, head width]`.
     pub kv_cache: u64,
+    /// What the last block and the head gave, `[positions, width]` and twice `[answer, vocabulary]`: what
+    /// interventions are compared with.
+    pub outputs: u64,
 }
 
 impl Memory {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.pattern.saturating_add(self.residuals).saturating_add(self.kv_cache)
+        [self.pattern, self.residuals, self.kv_cache, self.outputs].into_iter().fold(0, u64::saturating_add)
     }
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [pattern, residuals, kv, total] =
-            [self.pattern, self.residuals, self.kv_cache, self.total()].map(gigabytes);
-        write!(f, "attention {pattern}, residuals {residuals}, KV cache {kv}: {total} in all")
+        let [pattern, residuals, kv, outputs, total] =
+            [self.pattern, self.residuals, self.kv_cache, self.outputs, self.total()].map(gigabytes);
+        write!(
+            f,
+            "attention {pattern}, residuals {residuals}, KV cache {kv}, outputs {outputs}: {total} in all"
+        )
     }
 }
 
@@ -293,6 +352,40 @@ mod tests {
         assert_eq!((kept.rows, kept.layers, kept.heads), (vec![0, 1], vec![1, 2], vec![3]));
         let error = "answer @ 3".parse::<Pattern>().unwrap().resolve(3, 4, 2).unwrap_err();
         assert_eq!(error.to_string(), "layer 3 does not exist: valid are 0 to 2");
+    }
+
+    #[test]
+    fn memory_follows_the_sizes_alone() {
+        // LLaVA-1.5-7B: a prompt of 624 positions, 300 answer tokens, float32.
+        let extent = Extent {
+            layers: 32,
+            heads: 32,
+            kv_heads: 32,
+            head_dim: 128,
+            width: 4096,
+            vocabulary: 32064,
+            weight_bytes: 4,
+            prompt: 624,
+            answer: 300,
+        };
+        let memory = Record::default().memory(&extent, true);
+        let text = "attention 1.14 GB, residuals 0.48 GB, KV cache 0.97 GB, outputs 92.09 MB: 2.68 GB in all";
+        assert_eq!(memory.to_string(), text);
+        assert_eq!(memory.residuals, 32 * 924 * 4096 * 4);
+        assert_eq!(memory.total(), memory.pattern + memory.residuals + memory.kv_cache + memory.outputs);
+        // Grouped keys in half precision; residuals of layers 0, 5, 10, ...; one layer's attention.
+        let record = Record {
+            pattern: "answer[0-9] @ 3 # 0,2".parse().unwrap(),
+            residuals_every: 5,
+            half: true,
+            ..Record::default()
+        };
+        let memory = record.memory(&Extent { kv_heads: 8, weight_bytes: 2, ..extent }, true);
+        assert_eq!(memory.pattern, 10 * 2 * 924 * 2);
+        assert_eq!(memory.residuals, 7 * 924 * 4096 * 2);
+        assert_eq!(memory.kv_cache, 2 * 32 * 8 * 128 * 924 * 2);
+        assert_eq!(record.memory(&extent, false).residuals, 0);
+        assert_eq!(Record { residuals_every: 0, ..record }.memory(&extent, true).residuals, 0);
     }
 
     #[test]

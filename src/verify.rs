@@ -23,6 +23,7 @@ use crate::{
         Cancel, LoadError, Vlm,
         config::Family,
         hooks::{Hooks, Keep},
+        vision::Watch,
         weights::WeightDtype,
     },
     sets::Positions,
@@ -140,6 +141,7 @@ pub fn verify(dir: &Path, compute: &Compute) -> Result<Report, VerifyError> {
             reference: &reference,
             name,
             facts,
+            len: 0,
             cancel: &cancel,
             checks: &mut checks,
             known: &mut known,
@@ -257,6 +259,8 @@ struct Case<'a> {
     reference: &'a Reference,
     name: &'a str,
     facts: &'a CaseFacts,
+    /// Positions of the prompt, by its ids: `T` of reference.json is compared with it, not trusted.
+    len: usize,
     cancel: &'a Cancel,
     checks: &'a mut Vec<Check>,
     known: &'a mut Vec<String>,
@@ -265,6 +269,8 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn run(&mut self) -> Result<(), VerifyError> {
         let ids = self.ids("input_ids")?;
+        self.len = ids.len();
+        self.fits("input_ids", ids.len())?;
         self.check_facts(&ids);
         let images = self.vision()?;
         let embeds = self.merged(&ids, images.clone())?;
@@ -312,17 +318,18 @@ impl<'a> Case<'a> {
         let side = self.vlm.config.vision.image_size;
         let pixels = self.get("pixel_values")?;
         let shape = pixels.shape.clone();
-        if shape.len() < 4 || shape[shape.len() - 3..] != [3, side, side] {
+        if shape.len() < 4 || shape[shape.len() - 3..] != [3, side, side] || pixels.values.is_empty() {
             return Err(
                 self.unfit("pixel_values", format!("has shape {shape:?}, expected [.., 3, {side}, {side}]"))
             );
         }
         let tiles: Vec<Vec<f32>> =
             pixels.values.chunks(3 * side * side).map(|t| t.iter().map(|&v| v as f32).collect()).collect();
-        let record = self.find("vision.hidden.0").is_some();
+        let recorded = self.find("vision.hidden.0").is_some();
+        let watch = if recorded { Watch::Everything } else { Watch::Nothing };
         let (mut features, mut embeds) = (Vec::new(), Vec::new());
         for (n, tile) in tiles.iter().enumerate() {
-            let out = self.vlm.vision.forward(tile, record, self.cancel).map_err(DecodingError::from)?;
+            let out = self.vlm.vision.forward(tile, watch, self.cancel).map_err(DecodingError::from)?;
             if let (Some(recording), 0) = (out.recorded, n) {
                 for (k, hidden) in recording.hidden.into_iter().enumerate() {
                     self.relative(&format!("vision.hidden.{k}"), &host(hidden)?)?;
@@ -351,9 +358,6 @@ impl<'a> Case<'a> {
         if visual.len() != given || visual.iter().any(|&p| p >= ids.len()) {
             let why = format!("has {} places, the tiles give {given} visual tokens", visual.len());
             return Err(self.unfit("visual_positions", why));
-        }
-        if ids.iter().any(|&id| id as usize >= self.vlm.config.text.vocabulary) {
-            return Err(self.unfit("input_ids", "holds an id beyond the vocabulary".to_string()));
         }
         Ok(crate::decoding::place_rows(self.vlm.decoder.embed(ids), visual, images))
     }
@@ -384,8 +388,8 @@ impl<'a> Case<'a> {
         let Some(ids) = self.find("lens.top_ids") else { return Ok(()) };
         let want = self.get("lens.top_logits")?;
         let (vocabulary, k) = (self.vlm.config.text.vocabulary, ids.shape.last().copied().unwrap_or(0));
-        let places = resid_post.len() * self.facts.prompt_len;
-        if k == 0 || ids.values.len() != places * k || want.values.len() != places * k {
+        let values = (resid_post.len() * self.len).checked_mul(k);
+        if k == 0 || Some(ids.values.len()) != values || Some(want.values.len()) != values {
             return Err(self.unfit("lens.top_ids", format!("has shape {:?}", ids.shape)));
         }
         let tolerance = RELATIVE * magnitude(&want.values);
@@ -393,7 +397,7 @@ impl<'a> Case<'a> {
         for (layer, resid) in resid_post.iter().enumerate() {
             let logits = host(self.vlm.decoder.unembed(resid.clone()))?;
             for (row, logits) in logits.chunks(vocabulary).enumerate() {
-                let at = (layer * self.facts.prompt_len + row) * k;
+                let at = (layer * self.len + row) * k;
                 let best = crate::decoding::top(logits, k + 1);
                 let stored = want.values[at..at + k].iter().zip(&ids.values[at..at + k]);
                 for ((want, id), (_, ours)) in stored.zip(&best) {
@@ -419,9 +423,11 @@ impl<'a> Case<'a> {
         embeds: &Tensor<2>,
         cut: Option<&Cut>,
     ) -> Result<Generated, VerifyError> {
-        let steps = self.get(&format!("{prefix}.tokens"))?.values.len();
+        let tokens = format!("{prefix}.tokens");
+        let steps = self.get(&tokens)?.values.len();
         let cuts: Vec<Cut> = cut.cloned().into_iter().collect();
-        let rows = self.facts.prompt_len + steps;
+        let rows = self.len + steps;
+        self.fits(&tokens, if steps == 0 { 0 } else { rows })?;
         let mut decoding = Decoding::new(self.vlm, &cuts, rows, self.cancel)?;
         let mut generated = Generated::default();
         let mut next = embeds.clone();
@@ -435,16 +441,16 @@ impl<'a> Case<'a> {
             generated.rows.push(row);
         }
         let left = decoding.proof().map(|(_, mass)| mass).fold(0.0, f32::max);
-        let want = self.get(&format!("{prefix}.tokens"))?;
+        let want = self.get(&tokens)?;
         let differing =
             want.values.iter().zip(&generated.tokens).filter(|(a, b)| **a != f64::from(**b)).count();
-        self.push(&format!("{prefix}.tokens"), differing as f64, 0.0, String::new());
+        self.push(&tokens, differing as f64, 0.0, String::new());
         self.relative(&format!("{prefix}.logits"), &generated.logits)?;
         if self.find(&format!("{prefix}.logprob")).is_some() {
             self.absolute(&format!("{prefix}.logprob"), &generated.logprob.clone(), NATS)?;
         }
         let patterns = self.padded(&generated.rows)?;
-        self.generated_pattern(&format!("{prefix}.attn"), &patterns, cut)?;
+        self.generated_pattern(&format!("{prefix}.attn"), &patterns, steps, cut)?;
         if cut.is_some() {
             self.push(&format!("{prefix}.blocked_mass"), f64::from(left), 0.0, String::new());
         }
@@ -453,7 +459,7 @@ impl<'a> Case<'a> {
 
     // [S, L, H, T + S - 1] with zeros past each row's keys.
     fn padded(&self, rows: &[Row]) -> Result<Vec<f32>, VerifyError> {
-        let keys = self.facts.prompt_len + rows.len() - 1;
+        let keys = self.len + rows.len() - 1;
         let mut out = Vec::new();
         for (s, row) in rows.iter().enumerate() {
             let Some(pattern) = &row.pattern else {
@@ -488,7 +494,7 @@ impl<'a> Case<'a> {
         if !given.is_empty() {
             all.push(self.vlm.decoder.embed(given));
         }
-        let mut decoding = Decoding::new(self.vlm, cuts, self.facts.prompt_len + given.len(), self.cancel)?;
+        let mut decoding = Decoding::new(self.vlm, cuts, self.len + given.len(), self.cancel)?;
         let rows = decoding.rows(Tensor::cat(all, 0), tokens.len())?;
         Ok(rows.into_iter().flat_map(|r| r.logits).collect())
     }
@@ -501,8 +507,8 @@ impl<'a> Case<'a> {
             return Err(self.unfit(name, "names a layer or head that the model does not have".to_string()));
         }
         Ok(Cut {
-            rows: Positions::listed(self.facts.prompt_len, &facts.rows),
-            keys: Positions::listed(self.facts.prompt_len, &facts.keys),
+            rows: Positions::listed(self.len, &facts.rows),
+            keys: Positions::listed(self.len, &facts.keys),
             layers: (0..text.n_layers).map(|l| facts.layers.contains(&l)).collect(),
             heads: (0..text.n_heads).map(|h| heads.contains(&h)).collect(),
         })
@@ -517,7 +523,7 @@ impl<'a> Case<'a> {
         base: &[f32],
     ) -> Result<(), VerifyError> {
         let cuts = [cut.clone()];
-        let mut decoding = Decoding::new(self.vlm, &cuts, self.facts.prompt_len, self.cancel)?;
+        let mut decoding = Decoding::new(self.vlm, &cuts, self.len, self.cancel)?;
         let all = Keep::rows(0..embeds.dims()[0]);
         let forward = decoding.pass(embeds.clone(), Hooks { pattern: all, ..Hooks::default() })?;
         for (k, pattern) in forward.recorded.pattern.into_iter().enumerate() {
@@ -566,8 +572,9 @@ impl<'a> Case<'a> {
 
     fn ablation(&mut self, embeds: &Tensor<2>, images: Tensor<2>, base: &[f32]) -> Result<(), VerifyError> {
         let Some(facts) = &self.facts.ablate else { return Ok(()) };
-        if facts.positions.iter().any(|&p| p >= self.facts.prompt_len) {
-            return Err(self.unfit("ablate.positions", "lies outside the prompt".to_string()));
+        if facts.positions.is_empty() || facts.positions.iter().any(|&p| p >= self.len) {
+            let why = format!("must name positions below the prompt's {}", self.len);
+            return Err(self.unfit("ablate.positions", why));
         }
         let mean = images.mean_dim(0);
         self.relative("ablate.mean", &host(mean.clone())?)?;
@@ -608,7 +615,7 @@ impl<'a> Case<'a> {
 
     // [1, H, T, T]; pairs that causality or the cut forbids must be exactly 0 on both sides.
     fn pattern(&mut self, name: &str, ours: &[f32], cut: Option<&Cut>) -> Result<(), VerifyError> {
-        let t = self.facts.prompt_len;
+        let t = self.len;
         let forbidden = |i: usize| {
             let (head, row, key) = (i / (t * t), i / t % t, i % t);
             key > row || cut.is_some_and(|c| c.heads.get(head) == Some(&true) && c.blocks(row, key))
@@ -617,10 +624,15 @@ impl<'a> Case<'a> {
     }
 
     // [S, L, H, keys], likewise.
-    fn generated_pattern(&mut self, name: &str, ours: &[f32], cut: Option<&Cut>) -> Result<(), VerifyError> {
+    fn generated_pattern(
+        &mut self,
+        name: &str,
+        ours: &[f32],
+        steps: usize,
+        cut: Option<&Cut>,
+    ) -> Result<(), VerifyError> {
         let text = &self.vlm.config.text;
-        let (t, layers, heads) = (self.facts.prompt_len, text.n_layers, text.n_heads);
-        let steps = self.get(name)?.shape.first().copied().unwrap_or(1);
+        let (t, layers, heads) = (self.len, text.n_layers, text.n_heads);
         let keys = t + steps - 1;
         let forbidden = |i: usize| {
             let (step, layer, head, key) =
@@ -684,7 +696,21 @@ impl<'a> Case<'a> {
     }
 
     fn ids(&mut self, name: &str) -> Result<Vec<u32>, VerifyError> {
-        Ok(self.get(name)?.values.iter().map(|&v| v as u32).collect())
+        let vocabulary = self.vlm.config.text.vocabulary as f64;
+        let values = &self.get(name)?.values;
+        match values.iter().find(|v| !(v.fract() == 0.0 && (0.0..vocabulary).contains(*v))) {
+            None => Ok(values.iter().map(|&v| v as u32).collect()),
+            Some(id) => Err(self.unfit(name, format!("holds {id}, expected ids below {vocabulary}"))),
+        }
+    }
+
+    // A sequence must have a row, and room in the model's context.
+    fn fits(&self, name: &str, rows: usize) -> Result<(), VerifyError> {
+        let context = self.vlm.config.text.context;
+        match (1..=context).contains(&rows) {
+            true => Ok(()),
+            false => Err(self.unfit(name, format!("makes {rows} positions, expected 1 to {context}"))),
+        }
     }
 
     fn unfit(&self, name: &str, why: String) -> VerifyError {

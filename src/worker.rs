@@ -426,6 +426,12 @@ impl Thread {
             Some(baseline) => baseline,
             None => engine.keep(&spec, &images, cancel, &mut |_| {}).map_err(|e| e.to_string())?,
         };
+        if baseline.trace.stop == Stop::Cancelled {
+            // Stopped before the cut's own answer began.
+            let trace = Trace { answer: Vec::new(), pattern: Vec::new(), ..baseline.trace };
+            (self.tell)(Event::Done { id, trace: Box::new(trace) });
+            return Ok(());
+        }
         let intervention = Intervention { knockouts: ask.knockouts.clone(), ablations: Vec::new() };
         let outcome = engine.intervene(&baseline, &intervention, &images, cancel, &mut on);
         self.baseline = Some(baseline);

@@ -7,7 +7,7 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use safetensors::SafeTensors;
@@ -166,6 +166,57 @@ fn verify_refuses_what_it_cannot_compare() {
         let dir = copy_of("tiny-llava");
         fs::write(dir.path().join(file), "{ not json").unwrap();
         sightline([OsStr::new("verify"), dir.path().as_os_str()]).refuses(&[file]);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (dir, out) = (fixture("tiny-llava"), tempfile::tempdir().unwrap());
+    let image = asset("scenes/images/000000.png");
+    let failing = copy_of("tiny-llava");
+    let file = failing.path().join("reference.json");
+    let facts = fs::read_to_string(&file).unwrap().replacen("\"last_row\": ", "\"last_row\": 9", 1);
+    fs::write(&file, facts).unwrap();
+    let jobs: [(&[&str], i32); 4] = [
+        (&["verify", text(&dir)], 0),
+        (&["verify", text(failing.path())], 1),
+        (&["eval", "--limit", "1", "--device", "cpu"], 0),
+        (
+            &[
+                "run",
+                "--device",
+                "cpu",
+                "--image",
+                text(&image),
+                "--prompt",
+                "is there a book?",
+                "--out",
+                text(out.path()),
+            ],
+            0,
+        ),
+    ];
+    for (args, code) in jobs {
+        // Both ends of `sightline .. 2>&1 | head -0`: nobody reads either stream.
+        for close in [[true, false], [false, true], [true, true]] {
+            let mut child = Command::new(env!("CARGO_BIN_EXE_sightline"))
+                .args(args)
+                .env_remove("RUST_LOG")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            if close[0] {
+                drop(child.stdout.take());
+            }
+            if close[1] {
+                drop(child.stderr.take());
+            }
+            let output = child.wait_with_output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(!error.contains("panicked"), "{args:?}: {error}");
+            assert_eq!(output.status.code(), Some(code), "{args:?}, closed {close:?}: {error}");
+        }
     }
 }
 

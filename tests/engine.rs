@@ -1,6 +1,9 @@
 //! Runs on the bundled model, through the same door as the window.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
+use serde_json::{Value, json};
 use sightline::{
     bundled, device,
     interp::flow,
@@ -10,6 +13,9 @@ use sightline::{
     spec::RunSpec,
     trace::{Stop, Trace},
 };
+
+mod common;
+use common::copy_of_folder;
 
 const QUESTION: &str = "what is the background?";
 
@@ -119,6 +125,23 @@ fn what_cannot_run_is_refused_with_its_reason_and_the_engine_lives_on() {
     assert!(error(&cut(&spec, &["answer -> visual[500] @ 0"])).contains("visual 500"));
     assert!(error(&cut(&spec, &["last -> all @ 0"])).contains("nothing to look at"));
     assert!(run(&engine, &seen, &spec).is_ok());
+}
+
+#[test]
+fn a_token_beyond_the_models_vocabulary_is_refused() {
+    let dir = copy_of_folder(&bundled::model());
+    let file = dir.path().join("tokenizer.json");
+    let whole: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    // As few tokens as before: it is the id that counts.
+    let mut vocabulary = whole.clone();
+    vocabulary["model"]["vocab"]["zebra"] = json!(5000);
+    let mut added = whole.clone();
+    added["post_processor"] = json!({ "type": "BertProcessing", "sep": ["</s>", 5000], "cls": ["<s>", 1] });
+    for tokenizer in [vocabulary, added] {
+        fs::write(&file, tokenizer.to_string()).unwrap();
+        let error = Engine::load(dir.path(), &device::cpu(), WeightDtype::F32).unwrap_err().to_string();
+        assert!(error.contains("a token 5000, config.json's vocab_size is 102"), "{error}");
+    }
 }
 
 #[test]

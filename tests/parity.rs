@@ -1,9 +1,10 @@
 //! The tiny reference models: parity on every device, and that a difference is noticed.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use safetensors::{SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
 use sightline::{
     device::{self, Compute, DeviceChoice},
     verify::{Report, verify},
@@ -70,6 +71,57 @@ fn one_changed_number_fails() {
         let report = check(dir.path(), &device::cpu());
         let failed: Vec<_> = report.checks.iter().filter(|c| !c.pass).map(|c| c.tensor.as_str()).collect();
         assert!(!report.pass && failed.contains(&&tensor["one/".len()..]), "{tensor}: {failed:?}");
+    }
+}
+
+/// Gives one reference tensor another shape and other bytes.
+fn replace(dir: &Path, tensor: &str, dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) {
+    let file = dir.join("reference.safetensors");
+    let whole = fs::read(&file).unwrap();
+    let stored = SafeTensors::deserialize(&whole).unwrap();
+    let mut views: BTreeMap<String, TensorView<'_>> = stored.tensors().into_iter().collect();
+    assert!(views.insert(tensor.to_string(), TensorView::new(dtype, shape, bytes).unwrap()).is_some());
+    safetensors::serialize_to_file(views, None, &file).unwrap();
+}
+
+#[test]
+fn references_that_fit_no_model_are_refused_by_name() {
+    let ids = |ids: &[i64]| ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>();
+    let cases: [(&str, Dtype, Vec<usize>, Vec<u8>, &str); 6] = [
+        ("one/input_ids", Dtype::I64, vec![0], vec![], "makes 0 positions, expected 1 to 512"),
+        ("one/input_ids", Dtype::I64, vec![600], ids(&[1; 600]), "makes 600 positions"),
+        ("one/input_ids", Dtype::I64, vec![2], ids(&[1, -1]), "holds -1, expected ids below"),
+        ("one/gen.tokens", Dtype::I64, vec![0], vec![], "makes 0 positions"),
+        ("one/pixel_values", Dtype::F32, vec![0, 3, 56, 56], vec![], "has shape [0, 3, 56, 56]"),
+        ("one/lens.top_ids", Dtype::I64, vec![0, usize::MAX / 2], vec![], "has shape [0, "),
+    ];
+    for (tensor, dtype, shape, bytes, part) in cases {
+        let dir = copy_of("tiny-llava");
+        replace(dir.path(), tensor, dtype, shape, &bytes);
+        let error = verify(dir.path(), &device::cpu()).unwrap_err().to_string();
+        assert!(error.contains(tensor) && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn facts_are_compared_and_not_trusted() {
+    let dir = copy_of("tiny-llava");
+    let file = dir.path().join("reference.json");
+    let whole: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    for length in [json!(0), json!(1), json!(34), json!(1u64 << 50), json!(u64::MAX)] {
+        let mut facts = whole.clone();
+        facts["cases"]["one"]["T"] = length;
+        fs::write(&file, facts.to_string()).unwrap();
+        let report = check(dir.path(), &device::cpu());
+        let failed: Vec<_> = report.checks.iter().filter(|c| !c.pass).collect();
+        assert!(failed.len() == 1 && failed[0].note == "wrong: T", "{report}");
+    }
+    for positions in [json!([]), json!([33])] {
+        let mut facts = whole.clone();
+        facts["cases"]["one"]["ablate"]["positions"] = positions;
+        fs::write(&file, facts.to_string()).unwrap();
+        let error = verify(dir.path(), &device::cpu()).unwrap_err().to_string();
+        assert!(error.contains("ablate.positions") && error.contains("below the prompt's 33"), "{error}");
     }
 }
 

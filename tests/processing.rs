@@ -356,6 +356,11 @@ fn bad_images_and_settings_are_refused() {
         let error = refused(&bomb);
         assert!(error.contains(&format!("{width} x {height}")) && error.contains("65535"), "{error}");
     }
+    // A WebP whose last chunk, its EXIF block, claims 4 GB.
+    let mut webp = std::fs::read(fixtures().join("processing/formats/orientation_8.webp")).unwrap();
+    let exif = webp.windows(4).position(|w| w == b"EXIF").unwrap();
+    webp[exif + 4..exif + 8].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
+    assert!(refused(&webp).contains("it ends before one of its chunks does"));
     assert!(pixels::open(Path::new("/nowhere.png")).unwrap_err().to_string().contains("/nowhere.png"));
 
     let refused = |settings: Value| {
@@ -380,7 +385,13 @@ fn bad_images_and_settings_are_refused() {
     assert!(clip("crop_size", json!(0)).contains("`crop_size` is 0"));
     assert!(clip("crop_size", json!(60_000)).contains("60000 x 60000"));
     assert!(clip("image_std", json!([0.5, 0.0, 0.5])).contains("image_std"));
+    assert!(clip("image_std", json!([0.5, -0.5, 0.5])).contains("image_std"));
     assert!(clip("image_mean", json!([0.5])).contains("image_mean"));
+    assert!(clip("image_mean", json!([0.5, 1e300, 0.5])).contains("from -1e6 to 1e6"));
+    for factor in [json!(0), json!(-1), json!(1e300), json!("1")] {
+        assert!(clip("rescale_factor", factor).contains("a number from 1e-6 to 1e6"));
+    }
+    assert!(clip("size", json!(vec![0; 10_000])).len() < 500, "long values are cut short");
     assert!(clip("do_resize", json!("yes")).contains("do_resize"));
     let idefics3 =
         json!({ "image_processor_type": "Idefics3ImageProcessor", "max_image_size": { "longest_edge": 1 } });
@@ -801,6 +812,26 @@ fn bad_conversations_and_folders_are_refused() {
     };
     assert!(folder(&[], images).contains("tokenizer.json"));
     assert!(folder(&[("tokenizer.json", "{}".to_owned())], images).contains("tokenizer.json"));
+    assert!(folder(&[("tokenizer.json", "[]".to_owned())], images).contains("tokenizer.json"));
+    // A table of 2^32 bytes that are not there.
+    let compiled = json!({ "type": "Precompiled", "precompiled_charsmap": "/////wAAAAA=" });
+    for normalizer in [compiled.clone(), json!({ "type": "Sequence", "normalizers": [compiled] })] {
+        let mut broken: Value = serde_json::from_str(&smolvlm_file("tokenizer.json")).unwrap();
+        broken["normalizer"] = normalizer;
+        assert!(folder(&[("tokenizer.json", broken.to_string())], images).contains("`Precompiled`"));
+    }
+    let mut broken: Value = serde_json::from_str(&smolvlm_file("tokenizer.json")).unwrap();
+    broken["decoder"] = json!("DECODER");
+    let broken = broken.to_string().replace("\"DECODER\"", "1e999");
+    assert!(folder(&[("tokenizer.json", broken)], images).contains("tokenizer.json is not whole"));
+    // The template of the post-processor names a token that it does not explain.
+    let mut broken: Value = serde_json::from_str(&smolvlm_file("tokenizer.json")).unwrap();
+    broken["post_processor"] = json!({ "type": "TemplateProcessing", "special_tokens": {},
+        "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }] });
+    assert!(
+        folder(&[("tokenizer.json", broken.to_string())], images).contains("tokenizer.json is not whole")
+    );
     assert!(folder(&[tokenizer()], images).contains("no chat template"));
     let template = |text: &str| ("chat_template.jinja", text.to_owned());
     assert!(folder(&[tokenizer(), template("{% if %}")], images).contains("template failed"));
@@ -821,6 +852,13 @@ fn bad_conversations_and_folders_are_refused() {
     };
     assert!(with_template("{{ raise_exception('only cats') }}").contains("only cats"));
     assert!(with_template("{{ messages.nothing.at.all }}").contains("template failed"));
+    // Every one of the blank texts could be there or not: the search must not try all combinations.
+    let blanks = "{% for i in range(60) %}{{ messages[0].content[0].text }}{% endfor %}\
+        {{ 'x' if messages[0].content[0].text == '   ' }}";
+    let dir = folder_with(&[tokenizer(), template(blanks)]);
+    let builder = PromptBuilder::from_dir(dir.path(), images).unwrap();
+    let error = builder.build(&[Turn::ask(0, "   "), Turn::ask(0, "What?")], &[]).unwrap_err().to_string();
+    assert!(error.contains("rewrites"), "{error}");
     let parts = "{% for c in messages[0].content if c.type == 'text' %}{{ c.text }}{% endfor %}";
     assert!(with_template(parts).contains("places 0"));
     let parts =

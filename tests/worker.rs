@@ -1,11 +1,16 @@
 //! The inference thread: it answers, outlives failures, and lets the latest request win.
 #![allow(clippy::unwrap_used)]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sightline::{
     bundled, device,
-    model::weights::WeightDtype,
+    model::{Cancel, weights::WeightDtype},
+    run::Engine,
+    spec::RunSpec,
     trace::{Stop, Trace},
     worker::{Ask, Event, ImageSource, Request, RunId, Worker},
 };
@@ -98,6 +103,64 @@ fn failures_are_told_and_lose_nothing() {
     // Model and image are still the ones from before.
     worker.send(ask(5, bundled::PROMPT, &[]));
     assert_eq!(until_done(&worker, 5).1.answer, first.answer);
+}
+
+/// The same question to an engine that keeps nothing.
+fn direct(engine: &Engine, image: &Path, prompt: &str, knockouts: &[&str]) -> Trace {
+    let (_, seen) = engine.look(image, None, &Cancel::default(), &mut |_, _| {}).unwrap();
+    let knockouts = knockouts.iter().map(|k| k.parse().unwrap()).collect();
+    let spec = RunSpec::ask(prompt, 24).with_knockouts(knockouts);
+    engine.run(&spec, &[&seen], &Cancel::default(), &mut |_| {}).unwrap()
+}
+
+fn same(worker: &Trace, direct: &Trace) {
+    let text = |t: &Trace| t.answer.iter().map(|a| (a.id, a.text.clone())).collect::<Vec<_>>();
+    assert_eq!(text(worker), text(direct));
+    assert_eq!((worker.stop, &worker.knockouts), (direct.stop, &direct.knockouts));
+    for (a, b) in worker.answer.iter().zip(&direct.answer) {
+        assert!((a.logprob - b.logprob).abs() <= 2e-4);
+    }
+    for ((s, a), (_, b)) in worker.rows().zip(direct.rows()) {
+        assert_eq!(a.data.len(), b.data.len());
+        let far = a.data.iter().zip(&*b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far <= 5e-5, "row {s}: {far}");
+    }
+    assert_eq!(worker.pattern.len(), direct.pattern.len());
+}
+
+#[test]
+fn a_cut_run_answers_as_one_from_scratch_whatever_was_asked_before() {
+    let engine = Engine::load(&bundled::model(), &device::cpu(), WeightDtype::F32).unwrap();
+    let (first, second) = (bundled::sample_image(), bundled::scene_images()[1].clone());
+    let (at_left, cut) = ("what is at the left?", "answer -> visual[40-90] @ 1-4");
+    let expected = direct(&engine, &first, bundled::PROMPT, &[cut]);
+    let worker = opened();
+    // Without a baseline, after one, and again.
+    for (id, prompt, knockouts) in [
+        (1, bundled::PROMPT, vec![cut]),
+        (2, bundled::PROMPT, vec![]),
+        (3, bundled::PROMPT, vec![cut]),
+        (4, bundled::PROMPT, vec![cut]),
+    ] {
+        worker.send(ask(id, prompt, &knockouts));
+        let (events, trace) = until_done(&worker, id);
+        if !knockouts.is_empty() {
+            same(&trace, &expected);
+        }
+        let streamed =
+            events.iter().filter(|e| matches!(e, Event::Token { id: of, .. } if *of == id)).count();
+        assert_eq!(streamed, trace.answer.len(), "only what was asked for is told");
+    }
+    // The baseline of another prompt, or another image, is not where a run starts.
+    worker.send(ask(5, at_left, &[cut]));
+    let elsewhere = until_done(&worker, 5).1;
+    same(&elsewhere, &direct(&engine, &first, at_left, &[cut]));
+    worker.send(Request::OpenImage(ImageSource::Path(second.clone())));
+    worker.send(ask(6, at_left, &[cut]));
+    let other_image = until_done(&worker, 6).1;
+    same(&other_image, &direct(&engine, &second, at_left, &[cut]));
+    let said = |t: &Trace| t.answer.iter().map(|a| a.id).collect::<Vec<_>>();
+    assert!(said(&elsewhere) != said(&expected) && said(&other_image) != said(&elsewhere));
 }
 
 #[test]

@@ -91,7 +91,13 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let report = engine.experiment(&experiment, &opened.seen, &cancel, &mut |event| match event {
         RunEvent::Prompt(prompt) => {
             eprintln!("prompt: {} tokens", prompt.len());
-            eprintln!("keeps at most: {}", engine.memory(&experiment.spec, prompt.len(), true));
+            let memory = engine.memory(&experiment.spec, prompt.len(), true);
+            let runs = if experiment.spec.intervention.is_empty() {
+                ""
+            } else {
+                " (attention three times: uncut, scored, new)"
+            };
+            eprintln!("keeps at most: {memory}{runs}");
         }
         RunEvent::Prefilled(_) => {}
         RunEvent::Token { token, .. } => {

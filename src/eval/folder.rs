@@ -222,6 +222,7 @@ fn polls(dir: &Path, file: &Path, poll: &str, limit: usize) -> Result<Contents, 
 
 /// As many polls answered yes as no; the image's id decides which, so that a limit changes nothing.
 fn polls_about(image: u64, objects: &[String], classes: &[String], poll: &str) -> Vec<Question> {
+    let objects: BTreeSet<&String> = objects.iter().collect();
     let (mut present, mut absent): (Vec<&String>, Vec<&String>) =
         classes.iter().partition(|class| objects.contains(class));
     let mut dice = Dice::new(SEED, image);

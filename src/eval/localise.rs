@@ -60,8 +60,9 @@ pub fn localise(
             let word = trace.answer[s].text.trim();
             let mut named = item.objects.iter().enumerate().filter(|(_, class)| *class == word);
             if let (Some((object, _)), None) = (named.next(), named.next()) {
-                let covered: Vec<f32> =
-                    patches.iter().map(|p| covered(&mask, *p, Some(object as u8 + 1))).collect();
+                // Object 255 and later ones have no level of their own in a mask of 8 bits.
+                let Ok(value) = u8::try_from(object + 1) else { continue };
+                let covered: Vec<f32> = patches.iter().map(|p| covered(&mask, *p, Some(value))).collect();
                 let layers = hits(&row, &trace.prompt, &covered);
                 if !layers.is_empty() {
                     found.push(layers);

@@ -12,6 +12,8 @@ use std::{
 
 use serde_json::Value;
 
+use super::shorten;
+
 /// Why config.json cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -172,6 +174,9 @@ pub enum Activation {
 /// Limits no real model reaches; they keep a corrupt file from asking for absurd memory.
 const MAX_DIM: usize = 1 << 20;
 const MAX_LAYERS: usize = 1 << 10;
+const MAX_GRID: usize = 1 << 10;
+/// Positions beyond this are not whole numbers in float32, in which RoPE's angles are computed.
+const MAX_CONTEXT: usize = 1 << 24;
 
 impl VlmConfig {
     /// Reads `dir/config.json`.
@@ -325,6 +330,10 @@ fn vision_transformer(
     if config.patch_size > config.image_size {
         return Err(section.wrong("patch_size", &format!("at most the image size {}", config.image_size)));
     }
+    if config.grid() > MAX_GRID {
+        let most = MAX_GRID * config.patch_size;
+        return Err(section.wrong("image_size", &format!("at most {most}, {MAX_GRID} patches a side")));
+    }
     Ok(config)
 }
 
@@ -351,7 +360,7 @@ fn llama(text: &Section<'_>, tied: bool, eps: f64) -> Result<TextConfig, ConfigE
         n_kv_heads,
         head_dim,
         act: text.activation("hidden_act", "silu")?,
-        context: text.count_or("max_position_embeddings", 2048, 1, usize::MAX >> 1)?,
+        context: text.count_or("max_position_embeddings", 2048, 1, MAX_CONTEXT)?,
         eps: text.number("rms_norm_eps", eps)?,
         rope_theta: rope_theta(text)?,
         attention_bias: text.boolean("attention_bias", false)?,
@@ -427,11 +436,7 @@ impl<'a> Section<'a> {
     }
 
     fn refuse(&self, key: &str, expected: &str, found: &Value) -> ConfigError {
-        let mut found = found.to_string();
-        if found.chars().count() > 60 {
-            found = found.chars().take(60).chain("...".chars()).collect();
-        }
-        let key = format!("{}{key}", self.path);
+        let (key, found) = (format!("{}{key}", self.path), shorten(&found.to_string(), 60));
         ConfigError::Value { file: self.file.to_path_buf(), key, expected: expected.to_string(), found }
     }
 
@@ -469,10 +474,12 @@ impl<'a> Section<'a> {
     fn number(&self, key: &str, default: f64) -> Result<f64, ConfigError> {
         match self.get(key) {
             None => Ok(default),
+            // The model computes in float32: what is 0 or infinite there would turn every answer into
+            // nothing, in silence.
             Some(v) => v
                 .as_f64()
-                .filter(|n| n.is_finite() && *n > 0.0)
-                .ok_or_else(|| self.wrong(key, "a positive number")),
+                .filter(|n| *n > 0.0 && (*n as f32).is_normal())
+                .ok_or_else(|| self.wrong(key, "a positive number that float32 can hold")),
         }
     }
 
@@ -593,6 +600,22 @@ mod tests {
             ("/vision_config", json!([]), "vision_config"),
             ("/vision_config/hidden_size", json!(1e30), "vision_config.hidden_size"),
             ("/vision_feature_layer", json!(-26), "vision_feature_layer"),
+            ("/vision_feature_layer", json!(i64::MIN), "vision_feature_layer"),
+            ("/text_config/num_hidden_layers", json!(1e12 as u64), "text_config.num_hidden_layers"),
+            ("/text_config/vocab_size", json!(1u64 << 40), "text_config.vocab_size"),
+            ("/text_config/max_position_embeddings", json!(u64::MAX), "text_config.max_position_embeddings"),
+            ("/text_config/num_attention_heads", json!(0), "text_config.num_attention_heads"),
+            ("/text_config/num_attention_heads", json!(33), "text_config.num_attention_heads"),
+            ("/text_config/head_dim", json!(3), "text_config.head_dim"),
+            ("/text_config/rope_theta", json!(0), "text_config.rope_theta"),
+            ("/text_config/rope_theta", json!(-1e4), "text_config.rope_theta"),
+            ("/text_config/rope_theta", json!(1e300), "text_config.rope_theta"),
+            ("/text_config/rms_norm_eps", json!(1e-300), "text_config.rms_norm_eps"),
+            ("/text_config/rms_norm_eps", json!("NaN"), "text_config.rms_norm_eps"),
+            ("/vision_config/patch_size", json!(0), "vision_config.patch_size"),
+            ("/vision_config/patch_size", json!(337), "vision_config.patch_size"),
+            ("/vision_config/image_size", json!(1 << 20), "vision_config.image_size"),
+            ("/vision_config/num_attention_heads", json!(7), "vision_config.num_attention_heads"),
             ("/vision_feature_select_strategy", json!("cls"), "vision_feature_select_strategy"),
         ];
         for (pointer, value, key) in cases {

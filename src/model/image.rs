@@ -8,14 +8,18 @@
 //! source image it shows, so that a cell of its token grid can be drawn over that image.
 
 use std::io::Cursor;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::model::resample::{self, Filter};
+use crate::model::{
+    resample::{self, Filter},
+    shorten,
+};
 
 /// Longest edge of an image that is opened, in pixels.
 pub const MAX_SIDE: u32 = 65_535;
@@ -122,14 +126,18 @@ pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
 
 /// [`open`] for an image in memory; `name` is what errors call it.
 ///
-/// 16-bit samples keep their high byte, as Pillow does when it reads colour. (Pillow clips 16-bit
-/// *grey* at level 255, which turns nearly every such picture white; here it is scaled like colour.)
+/// 16-bit samples keep their high byte, as Pillow does when it reads colour; 16-bit *grey*, which
+/// Pillow (mode `I;16`, and so transformers' `load_image`) clips at level 255, showing the model a white
+/// sheet, is scaled like colour: the model should see what a person sees.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, ImageError> {
-    let failed = |reason: String| ImageError::Decode { name: name.to_owned(), reason };
+    let failed = |reason: String| ImageError::Decode { name: name.to_owned(), reason: shorten(&reason, 300) };
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
     if reader.format().is_none() {
         return Err(failed("its first bytes belong to no known image format".to_owned()));
+    }
+    if reader.format() == Some(ImageFormat::WebP) && !riff_is_whole(bytes) {
+        return Err(failed("it ends before one of its chunks does".to_owned()));
     }
     // Dimensions are checked below, for a better message; this bounds what a decoder allocates.
     let mut limits = Limits::no_limits();
@@ -145,6 +153,22 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, ImageError> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| failed(e.to_string()))?;
     image.apply_orientation(orientation);
     Ok(to_rgb(image))
+}
+
+/// Whether the chunks of a RIFF file (WebP) lie inside it: the decoder makes room for as many bytes of
+/// metadata as a chunk declares, up to 4 GB, before it looks for them.
+fn riff_is_whole(bytes: &[u8]) -> bool {
+    let length = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
+    let end = length(4).unwrap_or(0).saturating_add(8).min(bytes.len());
+    let mut at = 12;
+    while at + 8 <= end {
+        let Some(next) = length(at + 4).and_then(|size| size.checked_add(at + 8)) else { return false };
+        if next > bytes.len() {
+            return false;
+        }
+        at = next + next % 2;
+    }
+    true
 }
 
 fn to_rgb(image: DynamicImage) -> RgbImage {
@@ -325,17 +349,14 @@ impl ImageProcessor {
         let filter = Filter::from_pil_code(code)
             .ok_or_else(|| settings.bad("resample", "a Pillow filter from 1 (Lanczos) to 5 (Hamming)"))?;
         let rescale = if settings.flag("do_rescale", true)? {
-            Some(settings.number("rescale_factor")?.unwrap_or(1.0 / 255.0))
+            Some(settings.factor("rescale_factor")?.unwrap_or(1.0 / 255.0))
         } else {
             None
         };
         let normalise = if settings.flag("do_normalize", true)? {
             let (mean, std) = if idefics3 { ([0.5; 3], [0.5; 3]) } else { (CLIP_MEAN, CLIP_STD) };
-            let mean = settings.channels("image_mean")?.unwrap_or(mean);
-            let std = settings.channels("image_std")?.unwrap_or(std);
-            if std.contains(&0.0) {
-                return Err(settings.bad("image_std", "three numbers, none of them 0"));
-            }
+            let mean = settings.channels("image_mean", -FACTORS.end())?.unwrap_or(mean);
+            let std = settings.channels("image_std", *FACTORS.start())?.unwrap_or(std);
             Some((mean, std))
         } else {
             None
@@ -528,6 +549,9 @@ fn multiples_of(size: (u32, u32), side: u32) -> (u32, u32) {
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
+/// What pixels may be scaled by: far beyond, they would all be alike, or infinite.
+const FACTORS: RangeInclusive<f64> = 1e-6..=1e6;
+
 #[derive(Clone, Copy, PartialEq)]
 enum Class {
     Clip,
@@ -547,7 +571,7 @@ impl Settings {
     }
 
     fn bad(&self, key: &'static str, expected: impl Into<String>) -> ImageError {
-        let found = self.get(key).map_or("missing".to_owned(), Value::to_string);
+        let found = self.get(key).map_or("missing".to_owned(), |v| shorten(&v.to_string(), 60));
         ImageError::Setting { file: self.file.clone(), key, found, expected: expected.into() }
     }
 
@@ -558,8 +582,9 @@ impl Settings {
         }
     }
 
-    fn number(&self, key: &'static str) -> Result<Option<f64>, ImageError> {
-        self.get(key).map(|v| v.as_f64().ok_or_else(|| self.bad(key, "a number"))).transpose()
+    fn factor(&self, key: &'static str) -> Result<Option<f64>, ImageError> {
+        let read = |v: &Value| v.as_f64().filter(|v| FACTORS.contains(v));
+        self.get(key).map(|v| read(v).ok_or_else(|| self.bad(key, "a number from 1e-6 to 1e6"))).transpose()
     }
 
     fn unsigned(&self, key: &'static str) -> Result<Option<u64>, ImageError> {
@@ -567,15 +592,16 @@ impl Settings {
     }
 
     /// One number for all channels, or one for each.
-    fn channels(&self, key: &'static str) -> Result<Option<[f32; 3]>, ImageError> {
+    fn channels(&self, key: &'static str, least: f64) -> Result<Option<[f32; 3]>, ImageError> {
         let Some(value) = self.get(key) else { return Ok(None) };
+        let read = |v: &Value| v.as_f64().filter(|v| (least..=*FACTORS.end()).contains(v)).map(|v| v as f32);
         let numbers: Option<Vec<f32>> = match value {
-            Value::Array(list) => list.iter().map(|v| v.as_f64().map(|v| v as f32)).collect(),
-            other => other.as_f64().map(|v| vec![v as f32; 3]),
+            Value::Array(list) => list.iter().map(read).collect(),
+            other => read(other).map(|v| vec![v; 3]),
         };
         match numbers.as_deref() {
             Some(&[r, g, b]) => Ok(Some([r, g, b])),
-            _ => Err(self.bad(key, "three numbers")),
+            _ => Err(self.bad(key, format!("three numbers from {least:e} to {:e}", FACTORS.end()))),
         }
     }
 

@@ -29,8 +29,16 @@ use burn::tensor::{Device, Tensor};
 use config::{ConfigError, VlmConfig};
 use decoder::Decoder;
 use projector::Projector;
-use vision::VisionTower;
+use vision::{VisionTower, Watch};
 use weights::{WeightDtype, WeightError, Weights};
+
+/// The beginning of a text, for error messages that repeat what a file holds.
+fn shorten(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_string(),
+    }
+}
 
 /// Why a model folder cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +120,7 @@ impl Vlm {
     /// # Errors
     /// [`Cancelled`] between layers.
     pub fn encode_tile(&self, pixels: &[f32], cancel: &Cancel) -> Result<Tensor<2>, Cancelled> {
-        Ok(self.projector.forward(self.vision.forward(pixels, false, cancel)?.features))
+        Ok(self.projector.forward(self.vision.forward(pixels, Watch::Nothing, cancel)?.features))
     }
 
     /// Number of weights in use.

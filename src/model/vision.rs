@@ -4,11 +4,8 @@
 //! norms around the stack, and a bias. Activations are `[tokens, width]`, a tile at a time; patches
 //! run row by row, CLIP's class token comes first. Does not know how pixels were made, nor where its
 //! output goes.
-//!
-//! Position ids are the patch indices. The reference computes Idefics3's by bucketing fractions in
-//! float32, which gives the same for every grid up to 18 a side and for 24, 27, 28, 32 and 64.
 
-use burn::tensor::{Device, Tensor, TensorData, activation::softmax, module::attention};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax, module::attention};
 
 use super::{
     Cancel, Cancelled,
@@ -39,6 +36,24 @@ pub struct VisionTower {
     device: Device,
 }
 
+/// What to record of a tile's way through the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Nothing: the fast way.
+    Nothing,
+    /// Hidden states and patterns of every stored layer.
+    Everything,
+    /// The pattern of one layer.
+    Layer(usize),
+}
+
+impl Watch {
+    /// Whether a layer's pattern is recorded.
+    fn pattern(self, layer: usize) -> bool {
+        self == Watch::Everything || self == Watch::Layer(layer)
+    }
+}
+
 /// What one tile becomes.
 #[derive(Debug)]
 pub struct VisionOutput {
@@ -52,9 +67,10 @@ pub struct VisionOutput {
 /// The inside of the encoder for one tile.
 #[derive(Debug, Default)]
 pub struct VisionRecording {
-    /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output.
+    /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output. Only where
+    /// everything was watched.
     pub hidden: Vec<Tensor<2>>,
-    /// `L` times `[heads, tokens, tokens]`, after the softmax.
+    /// `[heads, tokens, tokens]` of every watched layer, after the softmax.
     pub pattern: Vec<Tensor<3>>,
 }
 
@@ -103,6 +119,9 @@ impl VisionTower {
             w.excuse(&key("post_layernorm.bias"));
         }
         let norm = |name: &str| LayerNorm::load(w, &key(name), v.width, v.eps);
+        let positions = w
+            .matrix(&key("embeddings.position_embedding.weight"), [patches + usize::from(clip), v.width])?
+            .cast(burn::tensor::DType::F32);
         Ok(VisionTower {
             config: v.clone(),
             patch_embedding,
@@ -111,9 +130,12 @@ impl VisionTower {
             } else {
                 None
             },
-            position_embedding: w
-                .matrix(&key("embeddings.position_embedding.weight"), [patches + usize::from(clip), v.width])?
-                .cast(burn::tensor::DType::F32),
+            position_embedding: if clip {
+                positions
+            } else {
+                let ids = TensorData::new(position_ids(v.grid()), [patches]);
+                positions.select(0, Tensor::<1, Int>::from_data(ids, device))
+            },
             pre_norm: if clip { Some(norm("pre_layrnorm")?) } else { None },
             layers: (0..needed).map(layer).collect::<Result<_, _>>()?,
             spare,
@@ -130,12 +152,12 @@ impl VisionTower {
     ///
     /// # Panics
     /// If `pixels` has another length: the image processor guarantees it.
-    pub fn forward(&self, pixels: &[f32], record: bool, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
+    pub fn forward(&self, pixels: &[f32], watch: Watch, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
         let patches = self.patches(pixels);
-        cpu::on_pool(&patches.clone(), || self.encode(patches, record, cancel))
+        cpu::on_pool(&patches.clone(), || self.encode(patches, watch, cancel))
     }
 
-    fn encode(&self, patches: Tensor<2>, record: bool, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
+    fn encode(&self, patches: Tensor<2>, watch: Watch, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
         let mut x = self.patch_embedding.forward(patches);
         if let Some(class) = &self.class_embedding {
             x = Tensor::cat(vec![class.clone().unsqueeze(), x], 0);
@@ -146,13 +168,15 @@ impl VisionTower {
         }
         let mut recording = VisionRecording::default();
         // Whoever needs a layer's output again; the others' memory is written over.
-        let needed = |layer: usize| record || self.select.as_ref().is_some_and(|(l, _)| l.contains(&layer));
+        let everything = watch == Watch::Everything;
+        let needed =
+            |layer: usize| everything || self.select.as_ref().is_some_and(|(l, _)| l.contains(&layer));
         let keep = |layer: usize, x: &Tensor<2>| needed(layer).then(|| x.clone());
         let mut hidden = vec![keep(0, &x)];
-        let spare = if record { self.spare.as_slice() } else { &[] };
-        for layer in self.layers.iter().chain(spare) {
+        let spare = if watch == Watch::Nothing { &[] } else { self.spare.as_slice() };
+        for (n, layer) in self.layers.iter().chain(spare).enumerate() {
             cancel.check()?;
-            let (y, pattern) = layer.forward(x, &self.config, record);
+            let (y, pattern) = layer.forward(x, &self.config, watch.pattern(n));
             recording.pattern.extend(pattern);
             hidden.push(keep(hidden.len(), &y));
             x = y;
@@ -169,8 +193,10 @@ impl VisionTower {
                 None => x,
             },
         };
-        recording.hidden = hidden.into_iter().flatten().collect();
-        Ok(VisionOutput { features, recorded: record.then_some(recording) })
+        if everything {
+            recording.hidden = hidden.into_iter().flatten().collect();
+        }
+        Ok(VisionOutput { features, recorded: (watch != Watch::Nothing).then_some(recording) })
     }
 
     /// `[patches, 3 * patch * patch]`: each patch's pixels in the order of the filter's weights.
@@ -191,6 +217,11 @@ impl VisionTower {
         Tensor::from_data(TensorData::new(out, [grid * grid, 3 * p * p]), &self.device)
     }
 
+    /// Layers whose weights are at hand, used or not.
+    pub fn n_stored(&self) -> usize {
+        self.layers.len() + self.spare.len()
+    }
+
     /// Number of weights, the unused ones left out.
     pub fn parameters(&self) -> usize {
         let v = &self.config;
@@ -200,6 +231,28 @@ impl VisionTower {
             + v.width * (usize::from(self.class_embedding.is_some()) + 2)
             + layer * self.layers.len()
     }
+}
+
+/// `[side * side]`: the row of the position embedding that each patch of an Idefics3 tile takes.
+fn position_ids(side: usize) -> Vec<i32> {
+    let along = buckets(side);
+    along.iter().flat_map(|row| along.iter().map(move |col| (row * side + col) as i32)).collect()
+}
+
+/// Along one edge of `Idefics3VisionEmbeddings`: which of `side` buckets the fraction `i / side` falls
+/// into. In float32 that is not always `i` (19, 25, 29, .. a side), and the weights were trained so.
+fn buckets(side: usize) -> Vec<usize> {
+    let step = 1.0 / side as f64;
+    let count = ((1.0 - step) / step).ceil() as usize;
+    // torch.arange on a CPU, which rounds the first of every eight numbers before it counts on, as long
+    // as there are sixteen more to make.
+    let bound = |i: usize| {
+        let (start, lane) = if i < count / 16 * 16 { (i / 8 * 8, i % 8) } else { (i, 0) };
+        (f64::from((step + step * start as f64) as f32) + step * lane as f64) as f32
+    };
+    let bounds: Vec<f32> = (0..count).map(bound).collect();
+    let fraction = |i: usize| (i as f32 * (1.0 / side as f32)).min(1.0 - 1e-6);
+    (0..side).map(|i| bounds.partition_point(|&b| b <= fraction(i))).collect()
 }
 
 /// One pre-norm encoder layer.
@@ -277,4 +330,34 @@ fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<
         (mixed.squeeze_dim(0), None)
     };
     (mixed.swap_dims(0, 1).reshape([tokens, c.width]), pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `Idefics3VisionEmbeddings` of transformers 5.24 computes: the places along an edge that fall
+    /// into the bucket before their own.
+    #[test]
+    fn idefics3_positions_are_bucketed_as_the_reference_does() {
+        let earlier: [(usize, &[usize]); 7] = [
+            (19, &[12]),
+            (25, &[5, 9, 10, 11, 12, 13, 15, 18, 20, 23]),
+            (29, &[3, 6, 24]),
+            (31, &[17, 21, 25, 29]),
+            (38, &[12]),
+            (54, &[44, 45]),
+            (72, &[35, 51, 52, 53, 60, 61]),
+        ];
+        for (side, earlier) in earlier {
+            let expected: Vec<usize> = (0..side).map(|i| i - usize::from(earlier.contains(&i))).collect();
+            assert_eq!(buckets(side), expected, "{side} a side");
+        }
+        for side in (1..=18).chain([24, 26, 27, 28, 32, 37, 64, 128]) {
+            assert_eq!(buckets(side), (0..side).collect::<Vec<_>>(), "{side} a side");
+        }
+        let ids = position_ids(19);
+        assert_eq!(ids[11 * 19 + 11..][..3], [11 * 19 + 11, 11 * 19 + 11, 11 * 19 + 13]);
+        assert_eq!(ids[12 * 19], 11 * 19, "rows too");
+    }
 }

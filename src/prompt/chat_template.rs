@@ -7,16 +7,31 @@
 //! Python's strings and dicts, `raise_exception`, `strftime_now`, `tojson`, the `generation` tag, and
 //! message contents that can be iterated as parts or printed as text.
 
-use std::fmt;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fmt, io, thread};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, context};
 
 use super::{Content, PromptError, Turn};
+
+/// Longest template in bytes; the longest of real models have some 20,000.
+const MAX_SOURCE: usize = 1 << 16;
+/// What one rendering may use up, in minijinja's units: an instruction, or 64 bytes. A long
+/// conversation needs some thousands. (One thing is not metered in time: a list that holds another one
+/// twice, which holds another one twice, and so on, printed other than by `tojson`.)
+const FUEL: u64 = 100_000;
+/// Longest rendering in bytes, more than any model's context.
+const MAX_TEXT: usize = 1 << 20;
+/// minijinja goes down one call a level of what is nested. This is room for all that a template of
+/// [`MAX_SOURCE`] or a value made with [`FUEL`] can nest.
+const STACK: usize = 64 << 20;
+/// Most places at which a template may write texts of the conversation.
+const MAX_TYPED: usize = 1000;
 
 /// A compiled template.
 #[derive(Debug)]
@@ -40,7 +55,12 @@ pub struct Rendered {
 impl ChatTemplate {
     /// Compiles a template; the special tokens are what `bos_token` and `eos_token` write.
     pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Result<ChatTemplate, PromptError> {
+        if source.len() > MAX_SOURCE {
+            let reason = format!("it is {} bytes long, the limit is {MAX_SOURCE}", source.len());
+            return Err(PromptError::Template { reason });
+        }
         let mut env = Environment::new();
+        env.set_fuel(Some(FUEL));
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
         env.set_unknown_method_callback(python_method);
@@ -48,15 +68,12 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
-        env.add_filter("tojson", |value: Value| -> Result<String, Error> {
-            serde_json::to_string(&value)
-                .map_err(|e| Error::new(ErrorKind::BadSerialization, "tojson failed").with_source(e))
-        });
+        env.add_filter("tojson", tojson);
         // The whitespace rules that transformers sets.
         if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
             env.set_syntax(syntax);
         }
-        env.add_template_owned("chat", without_generation_tags(source))
+        with_stack(|| env.add_template_owned("chat", without_generation_tags(source)))?
             .map_err(|e| PromptError::Template { reason: describe(&e) })?;
         Ok(ChatTemplate {
             env,
@@ -84,10 +101,19 @@ impl ChatTemplate {
         let marked = self.fill(turns, &marks.iter().map(String::as_str).collect::<Vec<_>>())?;
         // Alternately the template's own text and the number between two fences.
         let pieces: Vec<&str> = marked.split(fence).collect();
-        let mut typed = Vec::new();
-        if pieces.len().is_multiple_of(2) || !align(&text, 0, &pieces, &texts, &mut typed) {
+        if pieces.len() > 2 * MAX_TYPED {
+            let (found, limit) = (pieces.len() / 2, MAX_TYPED);
+            let reason = format!("it writes the conversation's texts {found} times, the limit is {limit}");
+            return Err(PromptError::Template { reason });
+        }
+        if pieces.len().is_multiple_of(2) {
             return Err(PromptError::TextRewritten);
         }
+        let mut aligned = Alignment { text: &text, texts: &texts, typed: Vec::new(), dead: HashSet::new() };
+        if !aligned.extend(0, &pieces) {
+            return Err(PromptError::TextRewritten);
+        }
+        let typed = aligned.typed;
         Ok(Rendered { text, typed })
     }
 
@@ -107,53 +133,75 @@ impl ChatTemplate {
                 context! { role => turn.role.name(), content }
             })
             .collect();
-        self.env
-            .get_template("chat")
-            .and_then(|template| {
-                template.render(context! {
-                    messages,
-                    add_generation_prompt => true,
-                    bos_token => self.bos_token.as_str(),
-                    eos_token => self.eos_token.as_str(),
-                })
-            })
-            .map_err(|e| PromptError::Template { reason: describe(&e) })
+        let values = context! {
+            messages,
+            add_generation_prompt => true,
+            bos_token => self.bos_token.as_str(),
+            eos_token => self.eos_token.as_str(),
+        };
+        let render = || self.env.get_template("chat").and_then(|template| template.render(values));
+        let text = with_stack(render)?.map_err(|e| PromptError::Template { reason: describe(&e) })?;
+        if text.len() > MAX_TEXT {
+            let reason = format!("it writes {} bytes, the limit is {MAX_TEXT}", text.len());
+            return Err(PromptError::Template { reason });
+        }
+        Ok(text)
     }
 }
 
-/// Walks `text` along the pieces of the marked rendering from byte `at` on: the template's own pieces
-/// must follow each other literally, with the texts between them, as they are or stripped of
-/// surrounding whitespace, which is all that templates do to them.
-fn align(
-    text: &str,
-    at: usize,
-    pieces: &[&str],
-    texts: &[&str],
-    typed: &mut Vec<(Range<usize>, usize)>,
-) -> bool {
-    let Some((own, rest)) = pieces.split_first() else { return false };
-    if !text[at..].starts_with(own) {
-        return false;
-    }
-    let at = at + own.len();
-    let Some((mark, rest)) = rest.split_first() else { return at == text.len() };
-    let Some((index, full)) = mark.parse().ok().and_then(|i: usize| Some((i, *texts.get(i)?))) else {
-        return false;
-    };
-    let mut candidates = vec![full, full.trim(), full.trim_start(), full.trim_end()];
-    candidates.dedup(); // most texts have nothing to strip: no need to try four times
-    candidates.into_iter().any(|candidate| {
-        if !text[at..].starts_with(candidate) {
+/// Does the work on a thread with a stack of [`STACK`] bytes; memory is only taken for what is used.
+fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, PromptError> {
+    let failed = |reason: String| PromptError::Template { reason };
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let worker = worker.map_err(|e| failed(format!("no thread can be started for it ({e})")))?;
+        worker.join().map_err(|_| failed("the template engine broke down".to_owned()))
+    })
+}
+
+/// The search for the texts in a rendering.
+struct Alignment<'a> {
+    text: &'a str,
+    texts: &'a [&'a str],
+    /// What was found so far.
+    typed: Vec<(Range<usize>, usize)>,
+    /// Where the search came to nothing, as pieces left and byte: not to be searched again.
+    dead: HashSet<(usize, usize)>,
+}
+
+impl Alignment<'_> {
+    /// Walks the text along the pieces of the marked rendering from byte `at` on: the template's own
+    /// pieces must follow each other literally, with the texts between them, as they are or stripped of
+    /// surrounding whitespace, which is all that templates do to them.
+    fn extend(&mut self, at: usize, pieces: &[&str]) -> bool {
+        let Some((own, rest)) = pieces.split_first() else { return false };
+        let start = at + own.len();
+        if !self.text[at..].starts_with(own) {
             return false;
         }
-        let (known, end) = (typed.len(), at + candidate.len());
-        typed.push((at..end, index));
-        let fits = align(text, end, rest, texts, typed);
-        if !fits {
-            typed.truncate(known);
+        let Some((mark, rest)) = rest.split_first() else { return start == self.text.len() };
+        let Some((index, full)) = mark.parse().ok().and_then(|i: usize| Some((i, *self.texts.get(i)?)))
+        else {
+            return false;
+        };
+        if self.dead.contains(&(rest.len(), start)) {
+            return false;
         }
-        fits
-    })
+        let mut candidates = vec![full, full.trim(), full.trim_start(), full.trim_end()];
+        candidates.dedup(); // most texts have nothing to strip: no need to try four times
+        for candidate in candidates {
+            if self.text[start..].starts_with(candidate) {
+                let (known, end) = (self.typed.len(), start + candidate.len());
+                self.typed.push((start..end, index));
+                if self.extend(end, rest) {
+                    return true;
+                }
+                self.typed.truncate(known);
+            }
+        }
+        self.dead.insert((rest.len(), start));
+        false
+    }
 }
 
 /// A message's content: a list of parts that prints as their text. Templates iterate over it; those
@@ -194,7 +242,7 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         out.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        let Some(end) = tag[2..].find("%}").map(|end| end + 2) else {
             rest = tag;
             break;
         };
@@ -209,22 +257,59 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line, cut short where a template makes it long.
 fn describe(error: &Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return "it does not come to an end, or makes too much text".to_owned();
+    }
     let mut out = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         out.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    out
+    match out.char_indices().nth(500) {
+        Some((end, _)) => format!("{}...", &out[..end]),
+        None => out,
+    }
+}
+
+/// Python's `tojson`. What a list holds twice is written twice, so a small value can be a long text:
+/// every byte takes fuel before it is there.
+fn tojson(state: &State<'_, '_>, value: Value) -> Result<String, Error> {
+    struct Metered<'a, 't, 'e>(&'a State<'t, 'e>, Vec<u8>);
+    impl io::Write for Metered<'_, '_, '_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.consume_fuel(bytes.len().div_ceil(64) as u64).map_err(io::Error::other)?;
+            self.1.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut out = Metered(state, Vec::new());
+    serde_json::to_writer(&mut out, &value)
+        .map_err(|e| Error::new(ErrorKind::BadSerialization, "tojson failed").with_source(e))?;
+    Ok(String::from_utf8_lossy(&out.1).into_owned())
 }
 
 /// The methods of Python's strings and dicts that chat templates call.
-fn python_method(_: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let unknown = || Error::from(ErrorKind::UnknownMethod);
     if let Some(text) = value.as_str() {
-        return string_method(text, method, args)?.ok_or_else(unknown);
+        return match (method, args) {
+            // The filters of these names meter what they make, which may be far longer than their input.
+            ("replace", [from, to]) => {
+                state.apply_filter("replace", &[value.clone(), from.clone(), to.clone()])
+            }
+            ("join", [parts]) => state.apply_filter("join", &[parts.clone(), value.clone()]),
+            ("split", _) => {
+                state.consume_fuel(text.len() as u64 / 8)?; // every byte may become a part
+                split(text, args)
+            }
+            _ => string_method(text, method, args)?.ok_or_else(unknown),
+        };
     }
     if value.kind() == ValueKind::Map {
         let keys = || value.try_iter();
@@ -272,24 +357,18 @@ fn string_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Valu
             let (suffix,): (&str,) = from_args(args)?;
             Value::from(text.ends_with(suffix))
         }
-        "replace" => {
-            let (from, to): (&str, &str) = from_args(args)?;
-            Value::from(text.replace(from, to))
-        }
-        "split" => {
-            let (separator, most): (Option<&str>, Option<usize>) = from_args(args)?;
-            match (separator, most) {
-                (Some(s), Some(n)) => text.splitn(n + 1, s).map(Value::from).collect(),
-                (Some(s), None) => text.split(s).map(Value::from).collect(),
-                (None, _) => text.split_whitespace().map(Value::from).collect(),
-            }
-        }
-        "join" => {
-            let (parts,): (Value,) = from_args(args)?;
-            Value::from(parts.try_iter()?.map(|v| v.to_string()).collect::<Vec<_>>().join(text))
-        }
         _ => return Ok(None),
     }))
+}
+
+fn split(text: &str, args: &[Value]) -> Result<Value, Error> {
+    let (separator, most): (Option<&str>, Option<i64>) = from_args(args)?;
+    let most = most.and_then(|n| usize::try_from(n).ok()); // -1: no limit
+    Ok(match (separator, most) {
+        (Some(s), Some(n)) => text.splitn(n.saturating_add(1), s).map(Value::from).collect(),
+        (Some(s), None) => text.split(s).map(Value::from).collect(),
+        (None, _) => text.split_whitespace().map(Value::from).collect(),
+    })
 }
 
 /// The date in UTC, by the codes that templates use.

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::{Value, json};
 use sightline::device::{self, Compute, DeviceChoice};
 use tempfile::TempDir;
 
@@ -18,8 +19,13 @@ pub fn fixture(name: &str) -> PathBuf {
 
 /// A fixture's files in a folder that may be changed.
 pub fn copy_of(name: &str) -> TempDir {
+    copy_of_folder(&fixture(name))
+}
+
+/// A folder's files in a folder that may be changed.
+pub fn copy_of_folder(folder: &Path) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(fixture(name)).unwrap() {
+    for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }
@@ -38,4 +44,49 @@ pub fn gpu() -> Option<Compute> {
             None
         }
     }
+}
+
+/// A small Idefics3 that answers questions about tiles: the fixture's weights, a context of `context`
+/// positions, and a tokenizer made of the bundled model's words and Idefics3's special tokens. Images
+/// get up to 2 x 2 tiles of 4 x 4 visual tokens, and a view of the whole; two query heads share a key
+/// head.
+pub fn tiled_model(context: usize) -> TempDir {
+    let dir = copy_of("tiny-idefics3");
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let write = |name: &str, value: &Value| {
+        fs::write(dir.path().join(name), serde_json::to_vec(value).unwrap()).unwrap()
+    };
+    let mut config = read(&dir.path().join("config.json"));
+    config["text_config"]["max_position_embeddings"] = context.into();
+    write("config.json", &config);
+
+    let bundled = sightline::bundled::model();
+    let mut tokenizer = read(&bundled.join("tokenizer.json"));
+    let mut special = |content: String, id: usize| {
+        tokenizer["model"]["vocab"][&content] = id.into();
+        let token = json!({"id": id, "content": content, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true});
+        let tokens = tokenizer["added_tokens"].as_array_mut().unwrap();
+        tokens.retain(|t| t["content"] != token["content"]);
+        tokens.push(token);
+    };
+    special("<image>".to_string(), 299);
+    special("<fake_token_around_image>".to_string(), 298);
+    special("<global-img>".to_string(), 297);
+    for place in 0..4 {
+        special(format!("<row_{}_col_{}>", place / 2 + 1, place % 2 + 1), 290 + place);
+    }
+    write("tokenizer.json", &tokenizer);
+    for name in ["tokenizer_config.json", "chat_template.jinja"] {
+        fs::copy(bundled.join(name), dir.path().join(name)).unwrap();
+    }
+    write(
+        "preprocessor_config.json",
+        &json!({"image_processor_type": "Idefics3ImageProcessor", "do_image_splitting": true,
+            "do_resize": true, "do_rescale": true, "do_normalize": true, "do_pad": true,
+            "do_convert_rgb": true, "resample": 1, "rescale_factor": 1.0 / 255.0,
+            "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+            "size": {"longest_edge": 128}, "max_image_size": {"longest_edge": 64}}),
+    );
+    dir
 }
