@@ -238,17 +238,9 @@ impl<T: Number, const R: usize> Kernel for Few<'_, T, R> {
     type Out = ();
 
     #[inline(always)]
-    fn run<const WIDE: bool>(self) {
-        let k = self.x[0].len();
-        let (fours, rest) = self.sums.as_chunks_mut::<4>();
-        let (w, w_rest) = self.w.split_at(fours.len() * 4 * k);
-        for (sums, w) in fours.iter_mut().zip(w.chunks_exact(4 * k)) {
-            let products = dot::<WIDE, T, R, 4>(self.x, std::array::from_fn(|c| &w[c * k..(c + 1) * k]));
-            *sums = std::array::from_fn(|c| std::array::from_fn(|r| products[r][c]));
-        }
-        for (sums, w) in rest.iter_mut().zip(w_rest.chunks_exact(k)) {
-            let products = dot::<WIDE, T, R, 1>(self.x, [w]);
-            *sums = std::array::from_fn(|r| products[r][0]);
+    fn run<V: Vector>(self) {
+        for (sums, w) in self.sums.iter_mut().zip(self.w.chunks_exact(self.x[0].len())) {
+            *sums = dot::<V, T, R>(self.x, w);
         }
     }
 }
@@ -571,7 +563,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
     type Out = Chunked;
 
     #[inline(always)]
-    fn run<const WIDE: bool>(self) -> Chunked {
+    fn run<V: Vector>(self) -> Chunked {
         let Chunk { attend, q, heads, k, v, many, rows } = self;
         let (width, keys) = (k.width, k.rows);
         // Keys that row `r` sees, and the last row.
@@ -588,7 +580,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
             None => {
                 let queries: Vec<&[f32]> =
                     heads.clone().flat_map(|h| rows.clone().map(move |r| q.head(h).row(r))).collect();
-                by_count!(&queries, x => few_scores::<WIDE, T, _>(x, k.part(0..most), attend.scale, &mut scores));
+                by_count!(&queries, x => few_scores::<V, T, _>(x, k.part(0..most), attend.scale, &mut scores));
             }
         }
 
@@ -600,7 +592,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
             for (_, cut) in cuts() {
                 scores.iter_mut().zip(&cut.keys).filter(|(_, cut)| **cut).for_each(|(s, _)| *s = attend.fill);
             }
-            softmax::<WIDE>(scores);
+            softmax::<V>(scores);
             later.fill(0.0);
             for (n, cut) in cuts() {
                 let mass = scores.iter().zip(&cut.keys).filter(|(_, cut)| **cut);
@@ -627,7 +619,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
             }
             None => {
                 let weights: Vec<&[f32]> = scores.chunks_exact(most).collect();
-                by_count!(&weights, x => few_values::<WIDE, T, _>(x, v, &mut mixed));
+                by_count!(&weights, x => few_values::<V, T, _>(x, v, &mut mixed));
             }
         }
         Chunked { mixed, pattern, left }
@@ -636,44 +628,36 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
 /// `[R, keys]`: scores of a few queries.
 #[inline(always)]
-fn few_scores<const WIDE: bool, T: Number, const R: usize>(
+fn few_scores<V: Vector, T: Number, const R: usize>(
     queries: [&[f32]; R],
     k: Rows<'_, T>,
     scale: f32,
     scores: &mut [f32],
 ) {
-    let fours = k.rows / 4 * 4;
-    for key in (0..fours).step_by(4) {
-        let products = dot::<WIDE, T, R, 4>(queries, std::array::from_fn(|i| k.row(key + i)));
-        for (r, products) in products.iter().enumerate() {
-            scores[r * k.rows + key..][..4].copy_from_slice(&products.map(|p| p * scale));
+    for key in 0..k.rows {
+        let products = dot::<V, T, R>(queries, k.row(key));
+        for r in 0..R {
+            scores[r * k.rows + key] = products[r] * scale;
         }
-    }
-    for key in fours..k.rows {
-        let products = dot::<WIDE, T, R, 1>(queries, [k.row(key)]);
-        (0..R).for_each(|r| scores[r * k.rows + key] = products[r][0] * scale);
     }
 }
 
 /// `[R, width]`: values mixed by a few rows of weights.
 #[inline(always)]
-fn few_values<const WIDE: bool, T: Number, const R: usize>(
-    weights: [&[f32]; R],
-    v: Rows<'_, T>,
-    mixed: &mut [f32],
-) {
+fn few_values<V: Vector, T: Number, const R: usize>(weights: [&[f32]; R], v: Rows<'_, T>, mixed: &mut [f32]) {
     for at in (0..v.width).step_by(COLUMNS) {
-        let mut sums = [[[0.0; LANES]; 2]; R];
+        let mut sums = [[V::new([0.0; LANES]); 2]; R];
         for key in 0..weights[0].len() {
-            let columns = columns::<WIDE, T>(v.row(key), at);
+            let columns = columns::<V, T>(v.row(key), at);
             for r in 0..R {
-                let weight = [weights[r][key]; LANES];
-                fma8::<WIDE>(weight, columns[0], &mut sums[r][0]);
-                fma8::<WIDE>(weight, columns[1], &mut sums[r][1]);
+                let weight = V::new([weights[r][key]; LANES]);
+                sums[r][0] = weight.times_plus(columns[0], sums[r][0]);
+                sums[r][1] = weight.times_plus(columns[1], sums[r][1]);
             }
         }
         let n = COLUMNS.min(v.width - at);
         for (r, sums) in sums.iter().enumerate() {
+            let sums = sums.map(V::numbers);
             mixed[r * v.width + at..][..n].copy_from_slice(&sums.as_flattened()[..n]);
         }
     }
@@ -681,13 +665,13 @@ fn few_values<const WIDE: bool, T: Number, const R: usize>(
 
 /// [`COLUMNS`] of a row from `at`, zeros past its end.
 #[inline(always)]
-fn columns<const WIDE: bool, T: Number>(row: &[T], at: usize) -> [[f32; LANES]; 2] {
+fn columns<V: Vector, T: Number>(row: &[T], at: usize) -> [V; 2] {
     let mut padded = [[T::zeroed(); LANES]; 2];
     match row.get(at..at + COLUMNS) {
         Some(part) => padded.as_flattened_mut().copy_from_slice(part),
         None => padded.as_flattened_mut()[..row.len() - at].copy_from_slice(&row[at..]),
     }
-    [T::widen8::<WIDE>(&padded[0]), T::widen8::<WIDE>(&padded[1])]
+    [T::vector(&padded[0]), T::vector(&padded[1])]
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -743,7 +727,7 @@ impl Kernel for Norm<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn run<const WIDE: bool>(self) {
+    fn run<V: Vector>(self) {
         let Norm { out, x, weight, bias, eps } = self;
         let width = weight.len();
         for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
@@ -799,15 +783,15 @@ impl Kernel for Activate<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn run<const WIDE: bool>(self) {
+    fn run<V: Vector>(self) {
         let Activate { act, out, factor } = self;
         // `0.5 (1 + tanh u)` is `sigmoid(2 u)`.
-        let sigmoid = |u: f32| 1.0 / (1.0 + exp::<WIDE>(-u));
+        let sigmoid = |u: f32| 1.0 / (1.0 + exp::<V>(-u));
         match act {
             Activation::Silu => out.iter_mut().for_each(|v| *v *= sigmoid(*v)),
             Activation::QuickGelu => out.iter_mut().for_each(|v| *v *= sigmoid(1.702 * *v)),
             Activation::GeluTanh => out.iter_mut().for_each(|v| {
-                let cubic = fma::<WIDE>(0.044_715 * *v * *v, *v, *v);
+                let cubic = fma::<V>(0.044_715 * *v * *v, *v, *v);
                 *v *= sigmoid(2.0 * 0.797_884_6 * cubic);
             }),
             Activation::Gelu | Activation::Relu => unreachable!("declined"),
@@ -851,8 +835,8 @@ pub fn rotate(x: &Tensor<2>, heads: usize, [cos, sin]: [&Tensor<3>; 2]) -> Optio
 /// Work compiled for more than one instruction set.
 trait Kernel {
     type Out;
-    /// With `WIDE`, compiled for AVX2, FMA and F16C. Must be inlined into [`widest`].
-    fn run<const WIDE: bool>(self) -> Self::Out;
+    /// Must be inlined into [`widest`], with all it calls that names `V`.
+    fn run<V: Vector>(self) -> Self::Out;
 }
 
 /// Runs a kernel with the widest instructions that this machine has.
@@ -862,13 +846,90 @@ fn widest<K: Kernel>(kernel: K) -> K::Out {
     {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn wide<K: Kernel>(kernel: K) -> K::Out {
-            kernel.run::<true>()
+            kernel.run::<avx2::Wide>()
         }
         // SAFETY: the three features were just detected.
         #[allow(unsafe_code)]
         return unsafe { wide(kernel) };
     }
-    kernel.run::<false>()
+    kernel.run::<[f32; LANES]>()
+}
+
+/// [`LANES`] numbers.
+trait Vector: Copy {
+    /// Whether a product and a sum are one instruction.
+    const FUSED: bool;
+    fn new(numbers: [f32; LANES]) -> Self;
+    fn widened(numbers: &[f16; LANES]) -> Self;
+    /// `self * factor + sum`.
+    fn times_plus(self, factor: Self, sum: Self) -> Self;
+    fn numbers(self) -> [f32; LANES];
+}
+
+/// What the compiler makes of it.
+impl Vector for [f32; LANES] {
+    const FUSED: bool = cfg!(target_arch = "aarch64");
+
+    #[inline(always)]
+    fn new(numbers: [f32; LANES]) -> Self {
+        numbers
+    }
+
+    #[inline(always)]
+    fn widened(numbers: &[f16; LANES]) -> Self {
+        numbers.map(Number::widen)
+    }
+
+    #[inline(always)]
+    fn times_plus(self, factor: Self, sum: Self) -> Self {
+        std::array::from_fn(|i| fma::<Self>(self[i], factor[i], sum[i]))
+    }
+
+    #[inline(always)]
+    fn numbers(self) -> [f32; LANES] {
+        self
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{__m128i, __m256, _mm256_cvtph_ps, _mm256_fmadd_ps};
+
+    use super::{LANES, Vector, f16};
+
+    /// One register. Only [`super::widest`] names it, after it has seen that the machine has AVX2, FMA
+    /// and F16C.
+    #[derive(Clone, Copy)]
+    pub(super) struct Wide(__m256);
+
+    impl Vector for Wide {
+        const FUSED: bool = true;
+
+        #[inline(always)]
+        fn new(numbers: [f32; LANES]) -> Self {
+            Wide(bytemuck::cast(numbers))
+        }
+
+        #[inline(always)]
+        fn widened(numbers: &[f16; LANES]) -> Self {
+            let halves: __m128i = bytemuck::cast(*numbers);
+            // SAFETY: a `Wide` means that F16C is there.
+            #[allow(unsafe_code)]
+            Wide(unsafe { _mm256_cvtph_ps(halves) })
+        }
+
+        #[inline(always)]
+        fn times_plus(self, factor: Self, sum: Self) -> Self {
+            // SAFETY: a `Wide` means that FMA is there.
+            #[allow(unsafe_code)]
+            Wide(unsafe { _mm256_fmadd_ps(self.0, factor.0, sum.0) })
+        }
+
+        #[inline(always)]
+        fn numbers(self) -> [f32; LANES] {
+            bytemuck::cast(self.0)
+        }
+    }
 }
 
 /// A format of matrices.
@@ -876,7 +937,7 @@ trait Number: Element + Pod + Send + Sync {
     /// Rows to widen at a time: all, where there is nothing to do.
     const BLOCK: usize;
     fn widen(self) -> f32;
-    fn widen8<const WIDE: bool>(values: &[Self; LANES]) -> [f32; LANES];
+    fn vector<V: Vector>(numbers: &[Self; LANES]) -> V;
     /// As float32, in `memory` where it is not yet.
     fn widened<'a>(rows: Rows<'a, Self>, memory: &'a mut Vec<f32>) -> Rows<'a, f32>;
 }
@@ -890,8 +951,8 @@ impl Number for f32 {
     }
 
     #[inline(always)]
-    fn widen8<const WIDE: bool>(values: &[f32; LANES]) -> [f32; LANES] {
-        *values
+    fn vector<V: Vector>(numbers: &[f32; LANES]) -> V {
+        V::new(*numbers)
     }
 
     fn widened<'a>(rows: Rows<'a, f32>, _: &'a mut Vec<f32>) -> Rows<'a, f32> {
@@ -915,41 +976,50 @@ impl Number for f16 {
     }
 
     #[inline(always)]
-    fn widen8<const WIDE: bool>(values: &[f16; LANES]) -> [f32; LANES] {
-        #[cfg(target_arch = "x86_64")]
-        if WIDE {
-            use std::arch::x86_64::{__m128i, _mm256_cvtph_ps};
-            let halves: __m128i = bytemuck::cast(*values);
-            // SAFETY: WIDE means that F16C is there.
-            #[allow(unsafe_code)]
-            return bytemuck::cast(unsafe { _mm256_cvtph_ps(halves) });
-        }
-        values.map(Number::widen)
+    fn vector<V: Vector>(numbers: &[f16; LANES]) -> V {
+        V::widened(numbers)
     }
 
     fn widened<'a>(rows: Rows<'a, f16>, memory: &'a mut Vec<f32>) -> Rows<'a, f32> {
         memory.resize(rows.rows * rows.width, 0.0);
         let into = memory.par_chunks_exact_mut(rows.width).enumerate().with_min_len(32);
-        into.for_each(|(r, out)| rows.row(r).convert_to_f32_slice(out));
+        into.for_each(|(r, out)| widest(Widen { row: rows.row(r), out }));
         Rows { data: memory, stride: rows.width, rows: rows.rows, width: rows.width }
+    }
+}
+
+struct Widen<'a> {
+    row: &'a [f16],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Widen<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let ((eights, rest), (out, out_rest)) = (self.row.as_chunks(), self.out.as_chunks_mut());
+        for (half, out) in eights.iter().zip(out) {
+            *out = V::widened(half).numbers();
+        }
+        for (half, out) in rest.iter().zip(out_rest) {
+            *out = half.widen();
+        }
     }
 }
 
 /// `a * b + c`, fused where the machine can.
 #[inline(always)]
-fn fma<const WIDE: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if WIDE || cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
+fn fma<V: Vector>(a: f32, b: f32, c: f32) -> f32 {
+    if V::FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
 #[inline(always)]
-fn fma8<const WIDE: bool>(a: [f32; LANES], b: [f32; LANES], c: &mut [f32; LANES]) {
+fn total([a, b, c, d]: [[f32; LANES]; STEP]) -> f32 {
+    let mut v = [0.0; LANES];
     for i in 0..LANES {
-        c[i] = fma::<WIDE>(a[i], b[i], c[i]);
+        v[i] = (a[i] + b[i]) + (c[i] + d[i]);
     }
-}
-
-#[inline(always)]
-fn across(v: [f32; LANES]) -> f32 {
     ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
 }
 
@@ -966,9 +1036,8 @@ fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
             sums[i] += f(v[i]);
         }
     }
-    let [a, b, c, d] = *sums.as_chunks::<LANES>().0.as_array().expect("STEP registers");
-    let sums = std::array::from_fn(|i| (a[i] + b[i]) + (c[i] + d[i]));
-    rest.iter().fold(across(sums), |sum, &v| sum + f(v))
+    let sums: [[f32; LANES]; STEP] = bytemuck::cast(sums);
+    rest.iter().fold(total(sums), |sum, &v| sum + f(v))
 }
 
 #[inline(always)]
@@ -983,66 +1052,62 @@ fn largest(x: &[f32]) -> f32 {
     max.iter().chain(rest).copied().fold(f32::MIN, f32::max)
 }
 
-/// `[r][c]`: row `r` of `x` times row `c` of `w`.
+/// Some rows times one row of a matrix, which streams through: one long run of memory after another
+/// is what the machine fetches fastest.
 #[inline(always)]
-fn dot<const WIDE: bool, T: Number, const R: usize, const C: usize>(
-    x: [&[f32]; R],
-    w: [&[T]; C],
-) -> [[f32; C]; R] {
-    let k = x[0].len();
-    let steps = k / (STEP * LANES);
-    let x_steps: [&[[[f32; LANES]; STEP]]; R] = x.map(|x| &x[..k].as_chunks().0.as_chunks().0[..steps]);
-    let w_steps: [&[[[T; LANES]; STEP]]; C] = w.map(|w| &w[..k].as_chunks().0.as_chunks().0[..steps]);
-    let mut sums = [[[0.0; LANES]; C]; R];
+fn dot<V: Vector, T: Number, const R: usize>(x: [&[f32]; R], w: &[T]) -> [f32; R] {
+    let w_steps = w.as_chunks::<LANES>().0.as_chunks::<STEP>().0;
+    let done = w_steps.len() * STEP * LANES;
+    let x_steps: [&[[[f32; LANES]; STEP]]; R] = x.map(|x| x[..done].as_chunks().0.as_chunks().0);
+    let mut sums = [[V::new([0.0; LANES]); STEP]; R];
     // Plain loops: what is in a closure may end up outside the function that has the instructions.
-    for i in 0..steps {
+    for i in 0..w_steps.len() {
         for s in 0..STEP {
-            let mut wide = [[0.0; LANES]; C];
-            for c in 0..C {
-                wide[c] = T::widen8::<WIDE>(&w_steps[c][i][s]);
-            }
+            let w = T::vector::<V>(&w_steps[i][s]);
             for r in 0..R {
-                for c in 0..C {
-                    fma8::<WIDE>(x_steps[r][i][s], wide[c], &mut sums[r][c]);
-                }
+                sums[r][s] = V::new(x_steps[r][i][s]).times_plus(w, sums[r][s]);
             }
         }
     }
-    let done = steps * STEP * LANES;
-    std::array::from_fn(|r| {
-        std::array::from_fn(|c| (done..k).fold(across(sums[r][c]), |sum, i| sum + x[r][i] * w[c][i].widen()))
-    })
+    let mut products = [0.0; R];
+    for r in 0..R {
+        products[r] = total(sums[r].map(V::numbers));
+        for i in done..w.len() {
+            products[r] += x[r][i] * w[i].widen();
+        }
+    }
+    products
 }
 
 /// The exponential, to a few units in the last place; exactly 0 where it would be below the smallest
 /// normal number.
 #[inline(always)]
-fn exp<const WIDE: bool>(x: f32) -> f32 {
+fn exp<V: Vector>(x: f32) -> f32 {
     const LOWEST: f32 = -87.3;
     /// Adding it rounds to a whole number, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     // Written so that a NaN passes through.
     let bounded = if x < LOWEST { LOWEST } else { x };
     let bounded = if bounded > 88.0 { 88.0 } else { bounded };
-    let rounded = fma::<WIDE>(bounded, std::f32::consts::LOG2_E, ROUND);
+    let rounded = fma::<V>(bounded, std::f32::consts::LOG2_E, ROUND);
     let whole = rounded - ROUND;
     // ln 2 in two parts, so that the product is exact.
-    let rest = fma::<WIDE>(whole, -0.693_359_4, bounded);
-    let rest = fma::<WIDE>(whole, 2.121_944_4e-4, rest);
-    let p = fma::<WIDE>(1.987_569_2e-4, rest, 1.398_2e-3);
-    let p = fma::<WIDE>(p, rest, 8.333_452e-3);
-    let p = fma::<WIDE>(p, rest, 4.166_579_6e-2);
-    let p = fma::<WIDE>(p, rest, 1.666_666_6e-1);
-    let p = fma::<WIDE>(p, rest, 0.5);
-    let p = fma::<WIDE>(p, rest * rest, rest + 1.0);
+    let rest = fma::<V>(whole, -0.693_359_4, bounded);
+    let rest = fma::<V>(whole, 2.121_944_4e-4, rest);
+    let p = fma::<V>(1.987_569_2e-4, rest, 1.398_2e-3);
+    let p = fma::<V>(p, rest, 8.333_452e-3);
+    let p = fma::<V>(p, rest, 4.166_579_6e-2);
+    let p = fma::<V>(p, rest, 1.666_666_6e-1);
+    let p = fma::<V>(p, rest, 0.5);
+    let p = fma::<V>(p, rest * rest, rest + 1.0);
     let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
     if x < LOWEST { 0.0 } else { p * power }
 }
 
 #[inline(always)]
-fn softmax<const WIDE: bool>(row: &mut [f32]) {
+fn softmax<V: Vector>(row: &mut [f32]) {
     let max = largest(row);
-    row.iter_mut().for_each(|v| *v = exp::<WIDE>(*v - max));
+    row.iter_mut().for_each(|v| *v = exp::<V>(*v - max));
     let scale = 1.0 / sum(row, |v| v);
     row.iter_mut().for_each(|v| *v *= scale);
 }
