@@ -243,6 +243,7 @@ pub fn argmax(values: &[f32]) -> usize {
 
 /// The `k` largest, best first: (place, value). Ties keep their order.
 pub fn top(values: &[f32], k: usize) -> Vec<(usize, f32)> {
+    let k = k.min(values.len());
     let mut best: Vec<(usize, f32)> = Vec::with_capacity(k + 1);
     for (i, &value) in values.iter().enumerate() {
         // Almost every value of a vocabulary falls out at this comparison.

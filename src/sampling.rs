@@ -6,16 +6,16 @@
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    decoding::{argmax, log_softmax},
-    spec::Sampling,
-};
+use crate::{decoding::argmax, spec::Sampling};
 
 /// The id chosen from `[vocabulary]` logits at place `step` of an answer.
 pub fn choose(logits: &[f32], sampling: Option<Sampling>, seed: u64, step: usize) -> usize {
     let Some(Sampling { temperature, top_p }) = sampling else { return argmax(logits) };
-    let scaled: Vec<f32> = logits.iter().map(|&l| l / temperature).collect();
-    let probability: Vec<f64> = log_softmax(&scaled).iter().map(|&l| f64::from(l).exp()).collect();
+    let best = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let weight = |&l: &f32| ((f64::from(l) - best) / f64::from(temperature)).exp();
+    let weights: Vec<f64> = logits.iter().map(weight).collect();
+    let all: f64 = weights.iter().sum();
+    let probability: Vec<f64> = weights.iter().map(|w| w / all).collect();
     let mut order: Vec<usize> = (0..probability.len()).collect();
     order.sort_by(|&a, &b| probability[b].total_cmp(&probability[a]).then(a.cmp(&b)));
     // The shortest list of likeliest tokens that reaches top-p; always at least one.
@@ -41,6 +41,7 @@ pub fn choose(logits: &[f32], sampling: Option<Sampling>, seed: u64, step: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decoding::log_softmax;
 
     const LOGITS: [f32; 4] = [1.0, 3.0, 2.0, -4.0];
 
@@ -62,6 +63,7 @@ mod tests {
         let few = draws(1.0, 0.7);
         assert!(few[0] == 0.0 && few[3] == 0.0 && few[2] > 0.2);
         assert_eq!(draws(0.01, 1.0)[1], draws(1.0, 0.1)[1]);
+        assert_eq!(draws(f32::MIN_POSITIVE, 1.0)[1], draws(1.0, 0.1)[1]);
     }
 
     #[test]

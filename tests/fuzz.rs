@@ -22,8 +22,10 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use sightline::{
+    ablation::Ablation,
     bundled, device,
     eval::folder::{Folder, FolderOptions},
+    experiment::{Entry, Experiment, FORMAT, Session},
     knockout::Knockout,
     model::{
         Cancel, Vlm,
@@ -33,9 +35,9 @@ use sightline::{
     },
     prompt::{Content, ImageGrid, ImageLayout, ImageTokens, PromptBuilder, Role, Turn},
     run::Engine,
-    sets::{Patches, Scope},
+    sets::{Name, PatchSet, Patches, Scope, Spot},
     span::Span,
-    spec::RunSpec,
+    spec::{Pattern, RunSpec},
     verify::verify,
 };
 
@@ -418,6 +420,21 @@ fn read(file: &Path) -> Value {
 
 // ---------------------------------------------------------------------------------------- knockouts
 
+/// Visual tokens in rows of two, some sets of them, and one set that is not known.
+fn patches(spans: &[Span]) -> Patches {
+    let visual: Vec<usize> = (0..spans.len()).filter(|&p| spans[p] == Span::Visual).collect();
+    let spot =
+        |(i, &position): (usize, &usize)| Spot { position, image: 0, whole: i > 1, row: i / 2, col: i % 2 };
+    let some = visual.iter().rev().copied().collect::<Vec<_>>();
+    let sets = PatchSet::ALL.map(|set| match set {
+        PatchSet::Sink => (set, Err("there is none".to_string())),
+        PatchSet::Object => (set, Ok(some[..some.len().min(1)].to_vec())),
+        PatchSet::Register => (set, Ok(Vec::new())),
+        _ => (set, Ok(some.clone())),
+    });
+    Patches { spots: visual.iter().enumerate().map(spot).collect(), sets: sets.into() }
+}
+
 /// Everything that a knockout may be resolved on here.
 fn resolve_everywhere(knockout: &Knockout) {
     use Span::{Bos, Last, Markers, Question, System, Visual};
@@ -425,7 +442,8 @@ fn resolve_everywhere(knockout: &Knockout) {
     let tiles = [Bos, System, Markers, Visual, Visual, Visual, Visual, Markers, Question, System, Last];
     for spans in [&short[..], &tiles[..], &[Last], &[]] {
         for (max_new, n_layers, n_heads) in [(4, 4, 2), (0, 1, 1), (1, 0, 0), (1000, 32, 32)] {
-            let scope = Scope { spans, patches: &Patches::default(), max_new, n_layers, n_heads };
+            let patches = patches(spans);
+            let scope = Scope { spans, patches: &patches, max_new, n_layers, n_heads };
             let Some(cut) = outcome(knockout.resolve(&scope)) else { continue };
             assert_eq!((cut.layers.len(), cut.heads.len()), (n_layers, n_heads));
             let blocked = |row: usize| (0..spans.len() + 3).filter(|&key| cut.blocks(row, key)).count();
@@ -446,7 +464,8 @@ fn parse(text: &str) -> Option<Knockout> {
 #[test]
 fn knockouts_typed_at_random() {
     let _alone = memory::alone();
-    const PIECES: &str = "answer|visual|bos|system|markers|question|last|decode|all|pos|->|@|#|[|]|+|-|,|~|!| |\
+    const PIECES: &str = "answer|visual|bos|system|markers|question|last|decode|all|pos|->|@|#|[|]|+|-|,|~|!|:| |\
+        whole|lastrow|object|register|sink|gradient|random|\
         0|1|2|7|30|4294967295|4294967296|99999999999999999999|-1|all|ALL|\u{130}|\u{2192}|\t|->->|@@|[[|]]";
     let pieces: Vec<String> = PIECES.split('|').map(str::to_string).collect();
     let from_pieces = proptest::collection::vec(select(pieces), 0..24).prop_map(|p| p.concat());
@@ -458,23 +477,45 @@ fn knockouts_typed_at_random() {
 
 /// A text that follows the grammar.
 fn grammatical() -> impl Strategy<Value = String> {
-    let range = (0usize..12, proptest::option::of(0usize..6)).prop_map(|(from, more)| match more {
-        None => from.to_string(),
-        Some(more) => format!("{from}-{}", from + more),
-    });
-    let numbers = proptest::collection::vec(range, 1..4).prop_map(|r| r.join(","));
-    let named =
-        select(vec!["bos", "system", "markers", "visual", "question", "last", "answer", "decode", "all"]);
-    let term = prop_oneof![
-        2 => named.clone().prop_map(str::to_string),
-        2 => (named, numbers.clone()).prop_map(|(name, n)| format!("{name}[{n}]")),
-        1 => numbers.clone().prop_map(|n| format!("pos[{n}]")),
-    ];
-    let set = proptest::collection::vec(term, 1..4).prop_map(|t| t.join(" + "));
-    let layers = prop_oneof![Just("all".to_string()), numbers.clone()];
-    let heads = prop_oneof![Just(String::new()), layers.clone().prop_map(|n| format!(" # {n}"))];
-    (set.clone(), set, layers, heads)
+    let heads = prop_oneof![Just(String::new()), numbers().prop_map(|n| format!(" # {n}"))];
+    (set(), set(), numbers(), heads)
         .prop_map(|(query, key, layers, heads)| format!("{query} -> {key} @ {layers}{heads}"))
+}
+
+fn range() -> impl Strategy<Value = String> {
+    (0usize..12, 0usize..6, 0usize..4).prop_map(|(from, more, kind)| match kind {
+        0 => from.to_string(),
+        1 => format!("{from}-{}", from + more),
+        2 => format!("{from}-"),
+        _ => format!("{from}~{more}"),
+    })
+}
+
+fn numbers() -> impl Strategy<Value = String> {
+    (proptest::collection::vec(range(), 1..4), 0usize..6).prop_map(|(ranges, kind)| match kind {
+        0 => "all".to_string(),
+        1 => format!("!{}", ranges.join(",")),
+        _ => ranges.join(","),
+    })
+}
+
+fn set() -> impl Strategy<Value = String> {
+    let named = Name::WORDS.split(", ").filter(|word| *word != "pos").collect::<Vec<_>>();
+    let cell = (0usize..3, 0usize..3).prop_map(|(row, col)| format!("{row}:{col}-{}", col + 1));
+    let places =
+        proptest::collection::vec(prop_oneof![3 => range(), 1 => cell], 1..4).prop_map(|p| p.join(","));
+    let term = prop_oneof![
+        2 => select(named.clone()).prop_map(str::to_string),
+        2 => (select(named.clone()), places.clone()).prop_map(|(name, p)| format!("{name}[{p}]")),
+        1 => (select(named), 0usize..4).prop_map(|(name, rings)| format!("{name}~{rings}")),
+        1 => places.prop_map(|p| format!("pos[{p}]")),
+    ]
+    .boxed();
+    let more = proptest::collection::vec((any::<bool>(), term.clone()), 0..3);
+    (term, more).prop_map(|(first, more)| {
+        let sign = |minus: bool| if minus { " - " } else { " + " };
+        more.into_iter().fold(first, |text, (minus, term)| text + sign(minus) + &term)
+    })
 }
 
 #[test]
@@ -483,6 +524,72 @@ fn knockouts_print_what_they_are() {
     try_all("knockouts by the grammar", 1, 2 * MB, grammatical(), |text| {
         assert!(parse(&text).is_some(), "`{text}` is not read");
     });
+}
+
+#[test]
+fn ablations_and_recordings() {
+    let _alone = memory::alone();
+    let fill = select(vec!["mean", "zero", "mean:/a/B c", "image:x=y.png", "grey", "mean:", ""]);
+    let ablation = (set(), fill).prop_map(|(set, fill)| format!("{set} = {fill}"));
+    let recording = (numbers(), numbers(), numbers())
+        .prop_map(|(rows, layers, heads)| format!("answer[{rows}] @ {layers} # {heads}"));
+    let whole = prop_oneof![ablation, recording, any::<String>()];
+    let inputs = (whole, prop_oneof![Just(Vec::new()), damages(3)])
+        .prop_map(|(text, d)| String::from_utf8_lossy(&damaged(text.into_bytes(), &d)).into_owned());
+    try_all("ablations and recordings", 1, 2 * MB, inputs, |text| {
+        if let Some(ablation) = outcome(text.parse::<Ablation>()) {
+            assert_eq!(ablation.to_string().parse::<Ablation>().unwrap(), ablation);
+        }
+        if let Some(pattern) = outcome(text.parse::<Pattern>()) {
+            assert_eq!(pattern.to_string().parse::<Pattern>().unwrap(), pattern);
+            for (layers, heads, rows) in [(0, 0, 0), (1, 1, 1), (32, 32, 300)] {
+                outcome(pattern.resolve(layers, heads, rows));
+            }
+        }
+    });
+}
+
+#[test]
+fn session_files() {
+    let _alone = memory::alone();
+    let engine = Engine::load(&bundled::model(), &device::cpu(), WeightDtype::F32).unwrap();
+    let image = bundled::sample_image();
+    let (_, seen) = engine.look(&image, None, &Cancel::default(), &mut |_, _| {}).unwrap();
+    let spec = RunSpec::ask("what is the background?", 2);
+    let cut = spec.clone().with_knockouts(vec!["answer -> random[0-9]~1 @ 1-".parse().unwrap()]);
+    let experiment = |spec: RunSpec| Experiment { object: None, spec, control: 1 };
+    let whole = Session {
+        format: FORMAT.to_string(),
+        model: bundled::model(),
+        sha256: engine.info.sha256.clone(),
+        dtype: "f32".to_string(),
+        entries: [spec, cut]
+            .map(|spec| {
+                let report =
+                    engine.experiment(&experiment(spec.clone()), &seen, &Cancel::default(), &mut |_| {});
+                let numbers = Some(report.unwrap().numbers());
+                Entry { image: image.clone(), experiment: experiment(spec), numbers }
+            })
+            .to_vec(),
+    };
+    let (dir, ran) = (tempfile::tempdir().unwrap(), Cell::new(0));
+    let file = dir.path().join("session.json");
+    try_all("session files", 2, 300 * MB, broken(vec![serde_json::to_value(&whole).unwrap()]), |bytes| {
+        fs::write(&file, bytes).unwrap();
+        let Some(session) = outcome(Session::read(&file)) else { return };
+        for entry in &session.entries {
+            // As `replay` does, but for a control of a million draws, which is only slow.
+            let experiment =
+                Experiment { control: entry.experiment.control.min(2), ..entry.experiment.clone() };
+            let report = engine.experiment(&experiment, &seen, &Cancel::default(), &mut |_| {});
+            if let (Some(report), Some(numbers)) = (outcome(report), &entry.numbers) {
+                ran.set(ran.get() + 1);
+                _ = numbers.difference(&report.numbers());
+            }
+        }
+    });
+    assert!(ran.get() > 0, "no session was whole enough to be run");
+    println!("session files: {} experiments ran", ran.get());
 }
 
 // ------------------------------------------------------------------------------------------ config
