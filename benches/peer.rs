@@ -362,9 +362,6 @@ fn run(folder: &Path, tiles: usize, dtype: WeightDtype) -> Outcome<Value> {
 fn step(decoding: &mut Decoding<'_>, rows: Tensor<2>, kept: &mut Vec<Vec<f32>>) -> Outcome<u32> {
     let row = decoding.rows(rows, 1)?.remove(0);
     kept.push(host(row.pattern.ok_or("no pattern was kept")?)?);
-    if !row.logits.iter().all(|l| l.is_finite()) {
-        return Err("a logit is not finite".into());
-    }
     Ok(argmax(&row.logits) as u32)
 }
 

@@ -16,6 +16,9 @@
 //! weight once, as it lies: the memory's speed is the limit. Tasks go to rayon's pool, on which
 //! burn-flex runs too.
 
+#![allow(clippy::result_large_err, reason = "what is declined is handed back, and is no error")]
+#![allow(clippy::needless_range_loop, reason = "loops over registers read alike, and compile to them")]
+
 use std::{ops::Range, sync::Arc};
 
 use burn::{
@@ -601,8 +604,9 @@ impl<T: Number> Kernel for Chunk<'_, T> {
         }
 
         let keep = |(head, scores): (usize, &[f32])| {
-            let mut part = Vec::new();
-            for r in attend.rows.iter().filter(|r| rows.contains(r)) {
+            let kept = || attend.rows.iter().filter(|r| rows.contains(r));
+            let mut part = Vec::with_capacity(kept().count() * keys);
+            for r in kept() {
                 part.extend_from_slice(&scores[(r - rows.start) * most..][..most]);
                 part.resize(part.len() + keys - most, 0.0);
             }
