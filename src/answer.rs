@@ -15,6 +15,7 @@ use crate::{
     knockout::Knockout,
     model::{
         Cancel, Cancelled,
+        cpu::is_plain,
         hooks::{Hooks, Keep},
         kv_cache::KvCache,
     },
@@ -426,15 +427,16 @@ impl<'a, 'b> Answer<'a, 'b> {
 
     /// Takes up one more token and what predicted it.
     pub(crate) fn push(&mut self, id: u32, row: Row) -> Result<(), DecodingError> {
-        let pattern = match &row.pattern {
+        // Only a device's memory is worth drawing from: on the CPU the numbers are handed over.
+        let resident = row.pattern.as_ref().filter(|pattern| !is_plain(pattern)).cloned();
+        let pattern = match row.pattern {
             Some(pattern) => {
                 let [n_layers, n_heads, n_keys] = pattern.dims();
-                let data = host(pattern.clone())?.into();
-                Some(PatternRow { n_layers, n_heads, n_keys, data })
+                Some(PatternRow { n_layers, n_heads, n_keys, data: host(pattern)?.into() })
             }
             None => None,
         };
-        self.take(id, &log_softmax(&row.logits), pattern, row.pattern.as_ref());
+        self.take(id, &log_softmax(&row.logits), pattern, resident.as_ref());
         Ok(())
     }
 

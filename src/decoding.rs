@@ -177,13 +177,17 @@ impl<'a> Decoding<'a> {
         let Forward { resid, recorded } = self.pass_from(layer, first, resid, hooks)?;
         let rows = resid.dims()[0];
         let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, rows - n, n)))?;
-        let pattern: Option<Tensor<4>> =
+        let mut pattern: Option<Tensor<4>> =
             (!recorded.pattern.is_empty()).then(|| Tensor::stack(recorded.pattern, 0));
-        let pattern_of = |row: usize| {
-            let (at, pattern) = (kept.binary_search(&row).ok()?, pattern.clone()?);
-            let [layers, heads, _, _] = pattern.dims();
+        let mut pattern_of = |row: usize| {
+            let at = kept.binary_search(&row).ok()?;
+            // The last row takes the tensor itself: a decode step's numbers are not copied once more.
+            let pattern = if at + 1 == kept.len() { pattern.take()? } else { pattern.clone()? };
+            let [layers, heads, rows, all] = pattern.dims();
             let keys = first + row + 1;
-            Some(pattern.narrow(2, at, 1).narrow(3, 0, keys).reshape([layers, heads, keys]))
+            let row =
+                if rows == 1 && keys == all { pattern } else { pattern.narrow(2, at, 1).narrow(3, 0, keys) };
+            Some(row.reshape([layers, heads, keys]))
         };
         let vocabulary = self.vlm.config.text.vocabulary;
         let row = |(at, logits): (usize, &[f32])| Row {

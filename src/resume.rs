@@ -417,7 +417,7 @@ impl<'a> Resumed<'a> {
         let mut forced = Forced { first: answer, rows: Vec::new(), logprobs: Vec::new() };
         if let Some((layer, row)) = self.change.start(n_rows).filter(|_| answer > 0) {
             let (layer, resid) = baseline.stored(layer).ok_or_else(needs_residuals)?;
-            let resid = resid.slice([row..n_rows]);
+            let resid = resid.narrow(0, row, n_rows - row);
             let visual = patch_sets::visual(&baseline.prompt.tokens);
             let resid = if layer == 0 { self.change.overwrite(resid, row, &visual) } else { resid };
             let rows = n_rows - row;

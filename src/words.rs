@@ -80,7 +80,8 @@ pub fn find(pieces: &[Piece<'_>], phrase: &str) -> Vec<Word> {
     let stands_alone = |at: usize| {
         let end = at + wanted.len();
         let before = at.checked_sub(1).and_then(|b| text.get(b));
-        !(letter(before) && letter(wanted.first())) && !(letter(text.get(end)) && letter(wanted.last()))
+        let joined = |outside, inside| letter(outside) && letter(inside);
+        !joined(before, wanted.first()) && !joined(text.get(end), wanted.last())
     };
     (0..(text.len() + 1).saturating_sub(wanted.len()))
         .filter(|&at| text[at..at + wanted.len()] == wanted[..] && stands_alone(at))

@@ -87,7 +87,8 @@ fn replace(dir: &Path, tensor: &str, dtype: Dtype, shape: Vec<usize>, bytes: &[u
 #[test]
 fn references_that_fit_no_model_are_refused_by_name() {
     let ids = |ids: &[i64]| ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>();
-    let cases: [(&str, Dtype, Vec<usize>, Vec<u8>, &str); 6] = [
+    type Case = (&'static str, Dtype, Vec<usize>, Vec<u8>, &'static str);
+    let cases: [Case; 6] = [
         ("one/input_ids", Dtype::I64, vec![0], vec![], "makes 0 positions, expected 1 to 512"),
         ("one/input_ids", Dtype::I64, vec![600], ids(&[1; 600]), "makes 600 positions"),
         ("one/input_ids", Dtype::I64, vec![2], ids(&[1, -1]), "holds -1, expected ids below"),

@@ -5,7 +5,7 @@
 //! one sequence at a time, without a batch dimension; each file's first lines say its layouts.
 
 pub mod config;
-mod cpu;
+pub(crate) mod cpu;
 pub mod decoder;
 pub mod hooks;
 pub mod image;
