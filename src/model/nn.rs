@@ -1,7 +1,7 @@
 //! The layers that vision tower, projector and decoder share.
 //!
 //! Activations are `[rows, width]`, float32; matrices are kept as stored, `[out, in]`, and
-//! transposed as a view when used. On the CPU, [`cpu`] does the work where it can. Knows nothing of
+//! transposed as a view when used. On the CPU, `cpu` does the work where it can. Knows nothing of
 //! attention or of files' key styles.
 
 use burn::tensor::{DType, Tensor, activation};
