@@ -271,8 +271,8 @@ pub struct PromptBuilder {
     bos: Option<(String, u32)>,
     eos_ids: Vec<u32>,
     unknown_id: Option<u32>,
-    /// An ordinary token, see [`PromptBuilder::token_text`].
-    anchor: Option<u32>,
+    /// An ordinary token and its text, see [`PromptBuilder::token_text`].
+    anchor: Option<(u32, String)>,
 }
 
 /// Where a stretch of the expanded text comes from.
@@ -374,7 +374,18 @@ impl PromptBuilder {
         let eos_ids = eos_ids(dir, eos_token.and_then(with_id).map(|(_, id)| id))?;
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
         let anchor = guarded(|| tokenizer.encode("a", false)).ok().and_then(|e| e.get_ids().last().copied());
-        Ok(PromptBuilder { tokenizer, template, images, image_token, bos, eos_ids, unknown_id, anchor })
+        let mut prompts = PromptBuilder {
+            tokenizer,
+            template,
+            images,
+            image_token,
+            bos,
+            eos_ids,
+            unknown_id,
+            anchor: None,
+        };
+        prompts.anchor = anchor.map(|id| (id, prompts.decode_with_special(&[id])));
+        Ok(prompts)
     }
 
     /// The prompt for a conversation; `images` has one grid per image, in order of appearance.
@@ -659,12 +670,10 @@ impl PromptBuilder {
     /// character shows as U+FFFD.
     pub fn token_text(&self, id: u32) -> String {
         // Decoders drop the space before the first word, so the token is decoded after another one.
-        if let Some(anchor) = self.anchor {
-            let (alone, both) =
-                (self.decode_with_special(&[anchor]), self.decode_with_special(&[anchor, id]));
-            if let Some(text) = both.strip_prefix(&alone) {
-                return text.to_owned();
-            }
+        if let Some((anchor, alone)) = &self.anchor
+            && let Some(text) = self.decode_with_special(&[*anchor, id]).strip_prefix(alone)
+        {
+            return text.to_owned();
         }
         self.decode_with_special(&[id])
     }
