@@ -25,7 +25,9 @@ use crate::{
     sampling::choose,
     span::Span,
     spec::{Extent, Memory, RunSpec},
-    trace::{AnswerToken, Candidate, Kept, KnockoutReport, PatternRow, Stop, StoredRow, Timing, Trace},
+    trace::{
+        AnswerToken, Candidate, Kept, KnockoutReport, ModelInfo, PatternRow, Stop, StoredRow, Timing, Trace,
+    },
 };
 
 /// A run kept whole enough to start others from: see `resume`.
@@ -214,7 +216,7 @@ impl Engine {
         let mut answer = Answer::new(self, spec, &mut trace, keeping, every, on);
         let stop = match &spec.forced_answer {
             Some(ids) => answer.score(&mut decoding, embeds, &ids[..max_new]),
-            None => answer.generate(&mut decoding, embeds, max_new),
+            None => answer.go_on(&mut decoding, embeds, max_new, 0),
         };
         let keeping = answer.keeping.take().unwrap_or_default();
         trace.stop = match stop {
@@ -307,9 +309,31 @@ pub(crate) struct Answer<'a, 'b> {
     said: String,
     keeping: Option<Keeping>,
     resid_every: usize,
+    watch: Watch,
+    on: &'b mut dyn FnMut(RunEvent<'_>),
+}
+
+/// Which attention is kept, as the decoder's hooks take it.
+pub(crate) struct Watch {
+    rows: Vec<usize>,
     layers: Option<Arc<[bool]>>,
     heads: Option<Arc<[usize]>>,
-    on: &'b mut dyn FnMut(RunEvent<'_>),
+}
+
+impl Watch {
+    pub(crate) fn new(kept: &Kept, info: &ModelInfo) -> Self {
+        let layers = (kept.layers.len() < info.n_layers)
+            .then(|| (0..info.n_layers).map(|l| kept.layers.contains(&l)).collect());
+        let heads = (kept.heads.len() < info.n_heads).then(|| kept.heads.clone().into());
+        Watch { rows: kept.rows.clone(), layers, heads }
+    }
+
+    /// For a pass whose last `n` of `rows` predict the answer from place `s` on.
+    pub(crate) fn keep(&self, rows: usize, s: usize, n: usize) -> Keep {
+        let kept = self.rows.iter().filter(|&&k| (s..s + n).contains(&k));
+        let rows = kept.map(|k| rows - n + (k - s)).collect();
+        Keep { rows, layers: self.layers.clone(), heads: self.heads.clone() }
+    }
 }
 
 impl<'a, 'b> Answer<'a, 'b> {
@@ -330,29 +354,15 @@ impl<'a, 'b> Answer<'a, 'b> {
         resid_every: usize,
         on: &'b mut dyn FnMut(RunEvent<'_>),
     ) -> Self {
-        let (kept, info) = (&trace.kept, &engine.info);
-        let layers = (kept.layers.len() < info.n_layers)
-            .then(|| (0..info.n_layers).map(|l| kept.layers.contains(&l)).collect());
-        let heads = (kept.heads.len() < info.n_heads).then(|| kept.heads.clone().into());
+        let watch = Watch::new(&trace.kept, &engine.info);
         let (ids, said) = (Vec::new(), String::new());
-        Answer { engine, spec, trace, ids, said, keeping, resid_every, layers, heads, on }
+        Answer { engine, spec, trace, ids, said, keeping, resid_every, watch, on }
     }
 
     /// The hooks of a pass whose last `n` of `rows` predict the answer from place `s` on.
-    pub(crate) fn hooks(&self, rows: usize, s: usize, n: usize) -> Hooks {
-        let kept = self.trace.kept.rows.iter().filter(|&&k| (s..s + n).contains(&k));
-        let rows = kept.map(|k| rows - n + (k - s)).collect();
-        let pattern = Keep { rows, layers: self.layers.clone(), heads: self.heads.clone() };
+    fn hooks(&self, rows: usize, s: usize, n: usize) -> Hooks {
+        let pattern = self.watch.keep(rows, s, n);
         Hooks { pattern, resid_every: self.resid_every, ..Hooks::default() }
-    }
-
-    fn generate(
-        &mut self,
-        decoding: &mut Decoding<'_>,
-        embeds: Tensor<2>,
-        max_new: usize,
-    ) -> Result<Stop, DecodingError> {
-        self.go_on(decoding, embeds, max_new, 0)
     }
 
     /// Generates from place `first` on, given the rows that predict it.

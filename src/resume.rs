@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{
-    answer::{Answer, Baseline, with_text},
+    answer::{Answer, Baseline, Watch, with_text},
     decoding::{Decoding, DecodingError, Row, host, log_softmax},
     interp::diff::common,
     intervention::Change,
@@ -423,14 +423,9 @@ impl<'a> Resumed<'a> {
             let rows = n_rows - row;
             let predicting = answer.min(rows);
             forced.first = answer - predicting;
-            let mut blank = self.engine.blank(&baseline.prompt, baseline.trace.kept.clone(), &[]);
-            blank.kept = self.kept()?;
-            let mut quiet = |_: RunEvent<'_>| {};
-            let hooks = Answer::begin(self.engine, self.spec, &mut blank, &mut quiet).hooks(
-                rows,
-                forced.first,
-                predicting,
-            );
+            let watch = Watch::new(&self.kept()?, &self.engine.info);
+            let pattern = watch.keep(rows, forced.first, predicting);
+            let hooks = Hooks { pattern, ..Hooks::default() };
             forced.rows = self.decoding.rows_from(layer, row, resid, predicting, hooks)?.rows;
             forced.logprobs = forced.rows.par_iter().map(|row| log_softmax(&row.logits)).collect();
             self.start = Some(Start { layer, row, rows });
