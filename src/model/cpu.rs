@@ -1,25 +1,26 @@
-//! Kernels of our own for the CPU, where burn's operators on flex are the limit: products with few
-//! rows or half-precision weights, attention, activations, norms, rotary embedding.
+//! Kernels of our own for the CPU, where burn's operators on flex are the limit: products with
+//! weights, attention, activations, norms, rotary embedding.
 //!
 //! Every public function takes tensors and declines (`None`, or the argument given back) unless all
 //! of them are plain flex tensors in a format that it knows: those on a GPU and those that carry
 //! gradients take burn's own path, which the callers keep beside it. Knows shapes and numbers; does
 //! not know models, spans or files.
 //!
-//! Layouts as in the callers: activations `[rows, width]`, matrices `[out, in]`, heads
-//! `[heads, rows, width]`, all row-major in float32, matrices and cached keys and values in float32
-//! or float16. Sums are float32, whatever the matrices are.
+//! Layouts as in the callers: activations `[rows, width]`, heads `[heads, rows, width]`, row-major in
+//! float32; matrices as [`Panels`], cached keys and values as [`append`] lays them, in float32 or
+//! float16. Sums are float32, whatever the matrices are.
 //!
-//! Products with many rows go to the `gemm` crate. The rest is plain Rust over arrays as wide as a
-//! vector register, compiled twice: as the target has it, and for AVX2 with FMA and F16C, chosen when
-//! the program runs ([`widest`]). Few rows run along the rows of both matrices ([`dot`]) and touch a
-//! weight once, as it lies: the memory's speed is the limit. Tasks go to rayon's pool, on which
-//! burn-flex runs too.
+//! All products are made by one function, [`tile`]: every number is a single chain of fused products
+//! in the order of the inner dimension, however many rows go through together. **A row comes out the
+//! same to the last bit, alone or among others**: a resumed run can equal one from scratch.
+//!
+//! Plain Rust over arrays as wide as a vector register, compiled for several instruction sets, chosen
+//! when the program runs ([`widest`]). Tasks go to rayon's pool, on which burn-flex runs too.
 
 #![allow(clippy::result_large_err, reason = "what is declined is handed back, and is no error")]
 #![allow(clippy::needless_range_loop, reason = "loops over registers read alike, and compile to them")]
 
-use std::{ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use burn::{
     backend::{
@@ -34,38 +35,14 @@ use rayon::prelude::*;
 
 use super::{config::Activation, hooks::Blocked};
 
-/// Numbers in a vector register.
-const LANES: usize = 8;
-/// Columns of values that [`mix`] takes at a time.
-const COLUMNS: usize = 2 * LANES;
-/// Up to so many rows, matrices are read as they lie; from there on packing them pays.
-const FEW: usize = 4;
-
-/// Calls a function over an array with the items of a slice of at most [`FEW`].
-macro_rules! by_count {
-    ($items:expr, $x:ident => $call:expr) => {
-        match **$items {
-            [a] => {
-                let $x = [a];
-                $call
-            }
-            [a, b] => {
-                let $x = [a, b];
-                $call
-            }
-            [a, b, c] => {
-                let $x = [a, b, c];
-                $call
-            }
-            [a, b, c, d] => {
-                let $x = [a, b, c, d];
-                $call
-            }
-            _ => unreachable!("none, or more than a few"),
-        }
-    };
-}
-const _: () = assert!(FEW == 4);
+/// Numbers in a [`Vector`].
+const LANES: usize = 16;
+/// Columns that [`tile`] makes at a time.
+const PANEL: usize = 2 * LANES;
+/// Most rows that it makes at a time.
+const MOST: usize = 12;
+/// Multiplications below which waking another thread costs more than it saves.
+const WORTH: usize = 1 << 17;
 
 // ---------------------------------------------------------------------------------------------
 // Tensors in and out
@@ -119,21 +96,100 @@ fn owned<const D: usize>(x: Tensor<D>) -> Result<FlexTensor, Tensor<D>> {
 // Products with weights
 // ---------------------------------------------------------------------------------------------
 
-/// A weight `[out, in]` and its bias `[out]`.
-pub type Layer<'a> = (&'a Tensor<2>, Option<&'a Tensor<1>>);
+/// A matrix `[out, in]` that lies as products read it, one long run of memory: `[panels, in, PANEL]`,
+/// where a panel is so many neighbouring outputs, the last filled up with zeros.
+#[derive(Clone, Debug)]
+pub struct Panels {
+    data: Tensor<3>,
+    out: usize,
+}
+
+impl Panels {
+    /// Of a matrix `[out, in]`, float32 or float16.
+    ///
+    /// # Errors
+    /// Gives it back.
+    pub fn new(matrix: Tensor<2>) -> Result<Self, Tensor<2>> {
+        let [out, k] = matrix.dims();
+        let Some(lies) = flex(&matrix).filter(|_| out * k > 0) else { return Err(matrix) };
+        let lies = if lies.is_contiguous() { lies } else { lies.to_contiguous() };
+        let data = match (values::<f32>(&lies), values::<f16>(&lies)) {
+            (Some(matrix), _) => Self::laid(matrix, k),
+            (_, Some(matrix)) => Self::laid(matrix, k),
+            _ => return Err(matrix),
+        };
+        Ok(Panels { data, out })
+    }
+
+    fn laid<T: Number>(matrix: &[T], k: usize) -> Tensor<3> {
+        let panels = (matrix.len() / k).div_ceil(PANEL);
+        let mut data = vec![T::zeroed(); panels * k * PANEL];
+        data.par_chunks_exact_mut(k * PANEL).zip(matrix.par_chunks(k * PANEL)).for_each(|(panel, rows)| {
+            for (column, row) in rows.chunks_exact(k).enumerate() {
+                panel.iter_mut().skip(column).step_by(PANEL).zip(row).for_each(|(to, from)| *to = *from);
+            }
+        });
+        tensor(data, [panels, k, PANEL])
+    }
+
+    /// `[out, in]`.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.out, self.data.dims()[1]]
+    }
+
+    /// How the numbers are held.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
+    }
+
+    /// `[n, in]`, float32: single rows of the matrix.
+    ///
+    /// # Panics
+    /// If a row is not there.
+    pub fn rows(&self, rows: &[usize]) -> Tensor<2> {
+        assert!(rows.iter().all(|&row| row < self.out), "rows of the matrix");
+        let data = flex(&self.data).expect("made so");
+        match self.dtype() {
+            DType::F32 => self.rows_of::<f32>(&data, rows),
+            _ => self.rows_of::<f16>(&data, rows),
+        }
+    }
+
+    fn rows_of<T: Number>(&self, data: &FlexTensor, rows: &[usize]) -> Tensor<2> {
+        let (k, data) = (self.data.dims()[1], values::<T>(data).expect("of this format"));
+        let row = |&row: &usize| {
+            let panel = &data[row / PANEL * k * PANEL..][..k * PANEL];
+            panel.iter().skip(row % PANEL).step_by(PANEL).map(|v| v.widen())
+        };
+        tensor(rows.iter().flat_map(row).collect(), [rows.len(), k])
+    }
+
+    /// `x W^T` by burn's own operators and in the matrix's format, for rows that the kernels decline.
+    pub fn product(&self, x: Tensor<2>) -> Tensor<2> {
+        let rows = x.dims()[0];
+        let y = x.cast(self.dtype()).unsqueeze::<3>().matmul(self.data.clone()).cast(DType::F32);
+        y.swap_dims(0, 1).reshape([rows as i32, -1]).narrow(1, 0, self.out)
+    }
+}
+
+/// A weight `[out, in]`, where it lies in panels, and its bias `[out]`.
+pub type Layer<'a> = (Option<&'a Panels>, Option<&'a Tensor<1>>);
 
 /// `x W^T + b` of several layers over the same rows, in one go.
 pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[Tensor<2>; N]> {
-    let rows = x.dims()[0];
-    let mut outs = Vec::with_capacity(N);
+    let x = plain(x)?;
+    let rows = x.layout().shape()[0];
+    let (mut weights, mut outs) = (Vec::with_capacity(N), Vec::with_capacity(N));
     for (weight, bias) in layers {
+        let weight = weight?;
+        weights.push(weight);
         outs.push(match bias {
             Some(bias) => values(&plain(bias)?)?.repeat(rows),
-            None => vec![0.0; rows * weight.dims()[0]],
+            None => vec![0.0; rows * weight.out],
         });
     }
-    accumulate(x, layers.map(|(weight, _)| weight), outs.iter_mut().map(Vec::as_mut_slice).collect())?;
-    let mut outs = layers.iter().zip(outs).map(|((w, _), out)| tensor(out, [rows, w.dims()[0]]));
+    accumulate(&x, &weights, outs.iter_mut().map(Vec::as_mut_slice).collect())?;
+    let mut outs = weights.iter().zip(outs).map(|(w, out)| tensor(out, [rows, w.out]));
     Some(std::array::from_fn(|_| outs.next().expect("one a layer")))
 }
 
@@ -151,9 +207,7 @@ pub fn linear_onto(
         Some(bias) => bias,
         None => None,
     };
-    if !matches!(weight.dtype(), DType::F32 | DType::F16) || !is_plain(weight) || plain(x).is_none() {
-        return Err(base);
-    }
+    let (Some(weight), Some(x)) = (weight, plain(x)) else { return Err(base) };
     let mut base = owned(base)?;
     let out = base.storage_mut::<f32>();
     if let Some(bias) = bias.as_ref().and_then(values::<f32>) {
@@ -161,158 +215,249 @@ pub fn linear_onto(
             row.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
         }
     }
-    accumulate(x, [weight], vec![out]).expect("checked above");
+    accumulate(&x, &[weight], vec![out]).expect("float32 rows, and panels");
     Ok(Tensor::from_primitive::<Flex>(base))
 }
 
 /// Adds `x W^T` to every layer's rows.
-fn accumulate<const N: usize>(x: &Tensor<2>, weights: [&Tensor<2>; N], outs: Vec<&mut [f32]>) -> Option<()> {
-    let x = plain(x)?;
+fn accumulate(x: &FlexTensor, weights: &[&Panels], outs: Vec<&mut [f32]>) -> Option<()> {
     let k = x.layout().shape()[1];
-    let x: &[f32] = values(&x)?;
-    let weights: Vec<FlexTensor> = weights.into_iter().map(flex).collect::<Option<_>>()?;
+    let x: &[f32] = values(x)?;
+    let data: Vec<FlexTensor> = weights.iter().map(|w| flex(&w.data)).collect::<Option<_>>()?;
     match weights.first()?.dtype() {
-        DType::F32 => multiply(x, k, jobs::<f32>(&weights, outs)?),
-        DType::F16 => multiply(x, k, jobs::<f16>(&weights, outs)?),
-        _ => return None,
+        DType::F32 => multiply(x, k, jobs::<f32>(weights, &data, outs)?),
+        _ => multiply(x, k, jobs::<f16>(weights, &data, outs)?),
     }
     Some(())
 }
 
-/// One matrix `[n, k]` and the rows `[rows, n]` that it adds to.
+/// The panels of one matrix, and the rows `[rows, n]` that its product adds to.
 struct Job<'w, 'o, T> {
-    w: &'w [T],
+    panels: &'w [T],
+    n: usize,
     out: &'o mut [f32],
 }
 
 fn jobs<'w, 'o, T: Number>(
-    weights: &'w [FlexTensor],
+    weights: &[&Panels],
+    data: &'w [FlexTensor],
     outs: Vec<&'o mut [f32]>,
 ) -> Option<Vec<Job<'w, 'o, T>>> {
-    weights.iter().zip(outs).map(|(w, out)| Some(Job { w: values(w)?, out })).collect()
+    let all = weights.iter().zip(data).zip(outs);
+    all.map(|((w, data), out)| Some(Job { panels: values(data)?, n: w.out, out })).collect()
 }
 
+/// A task takes some panels of a matrix, which stay in its core's cache while all rows pass by.
 fn multiply<T: Number>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T>>) {
-    let rows: Vec<&[f32]> = x.chunks_exact(k).collect();
-    match rows.len() {
-        0 => {}
-        1..=FEW => by_count!(&rows, rows => multiply_few(rows, jobs)),
-        _ => jobs.into_iter().for_each(|job| multiply_many(x, k, job)),
+    /// Bytes of panels that a task takes at most.
+    const NEAR: usize = 1 << 19;
+    let (rows, panel) = (x.len() / k, k * PANEL);
+    if rows == 0 {
+        return;
     }
-}
-
-/// Every weight is read once: the memory's speed is the limit.
-fn multiply_few<T: Number, const R: usize>(x: [&[f32]; R], jobs: Vec<Job<'_, '_, T>>) {
-    /// Weight rows a task.
-    const ROWS: usize = 64;
-    let k = x[0].len();
-    let mut sums: Vec<Vec<[f32; R]>> = jobs.iter().map(|job| vec![[0.0; R]; job.w.len() / k]).collect();
-    let tasks: Vec<_> = (sums.iter_mut().zip(&jobs))
-        .flat_map(|(sums, job)| sums.chunks_mut(ROWS).zip(job.w.chunks(ROWS * k)))
-        .collect();
-    tasks.into_par_iter().for_each(|(sums, w)| widest(Few { x, w, sums }));
-    for (sums, job) in sums.iter().zip(jobs) {
-        for (r, out) in job.out.chunks_exact_mut(sums.len()).enumerate() {
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum[r]);
+    let tiles = Tiles::new(Rows { data: x, stride: k, rows, width: k });
+    let numbers: usize = jobs.iter().map(|job| job.panels.len()).sum();
+    let alone = rows * numbers < WORTH;
+    let threads = if alone { 1 } else { 8 * rayon::current_num_threads() };
+    let near = (NEAR / (panel * size_of::<T>())).max(1);
+    let each = (numbers / panel).div_ceil(threads).min(if alone { usize::MAX } else { near });
+    // Parts of rows, those of a task side by side.
+    let mut outs: Vec<&mut [f32]> = Vec::new();
+    let mut parts: Vec<&[T]> = Vec::new();
+    for job in jobs {
+        let rows = job.out.chunks_exact_mut(job.n).map(|row| row.chunks_mut(each * PANEL));
+        let mut rows: Vec<_> = rows.collect();
+        for part in job.panels.chunks(each * panel) {
+            parts.push(part);
+            outs.extend(rows.iter_mut().filter_map(Iterator::next));
         }
     }
-}
-
-/// Weights in half precision are widened a block at a time.
-fn multiply_many<T: Number>(x: &[f32], k: usize, Job { w, out }: Job<'_, '_, T>) {
-    let (rows, n) = (x.len() / k, w.len() / k);
-    let x = Rows { data: x, stride: k, rows, width: k };
-    let mut wide = Vec::new();
-    for first in (0..n).step_by(T::BLOCK.min(n)) {
-        let block = Rows { data: &w[first * k..], stride: k, rows: T::BLOCK.min(n - first), width: k };
-        let block = T::widened(block, &mut wide);
-        gemm(&mut out[first..], n, Start::Add, x, Second::Transposed(block), gemm::Parallelism::Rayon(0));
+    let task = |(panels, outs): (&&[T], &mut [&mut [f32]])| {
+        widest(Product { tiles: &tiles, panels, outs });
+    };
+    if alone {
+        parts.iter().zip(outs.chunks_exact_mut(rows)).for_each(task);
+    } else {
+        parts.par_iter().zip(outs.par_chunks_exact_mut(rows)).for_each(task);
     }
 }
 
-/// `sums[o][r] = x[r] . w[o]`.
-struct Few<'a, T, const R: usize> {
-    x: [&'a [f32]; R],
-    w: &'a [T],
-    sums: &'a mut [[f32; R]],
+/// Rows as [`tile`] reads them fastest: a few together, interleaved.
+struct Tiles<'a> {
+    data: Cow<'a, [f32]>,
+    /// Rows of every tile but the last, which may have fewer.
+    each: usize,
+    k: usize,
 }
 
-impl<T: Number, const R: usize> Kernel for Few<'_, T, R> {
+impl<'a> Tiles<'a> {
+    fn new(x: Rows<'a, f32>) -> Self {
+        let each = x.rows.div_ceil(x.rows.div_ceil(widest(RowsOfATile)));
+        if each == 1 {
+            return Tiles { data: Cow::Borrowed(x.data), each, k: x.width };
+        }
+        let mut data = vec![0.0; x.rows * x.width];
+        data.par_chunks_mut(each * x.width).enumerate().for_each(|(n, tile)| {
+            let rows = tile.len() / x.width;
+            for r in 0..rows {
+                let row = x.row(n * each + r);
+                tile.iter_mut().skip(r).step_by(rows).zip(row).for_each(|(to, from)| *to = *from);
+            }
+        });
+        Tiles { data: Cow::Owned(data), each, k: x.width }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.data.chunks(self.each * self.k)
+    }
+}
+
+/// Adds the products of all rows with some panels to these rows' parts of the result.
+struct Product<'a, 'o, T> {
+    tiles: &'a Tiles<'a>,
+    panels: &'a [T],
+    outs: &'a mut [&'o mut [f32]],
+}
+
+impl<T: Number> Kernel for Product<'_, '_, T> {
     type Out = ();
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        for (sums, w) in self.sums.iter_mut().zip(self.w.chunks_exact(self.x[0].len())) {
-            *sums = dot::<V, T, R>(self.x, w);
+        let k = self.tiles.k;
+        for (x, outs) in self.tiles.iter().zip(self.outs.chunks_mut(self.tiles.each)) {
+            for (n, panel) in self.panels.chunks_exact(k * PANEL).enumerate() {
+                let panel = Rows { data: panel, stride: PANEL, rows: k, width: PANEL };
+                let sums = tile_of::<V, T>(Few::Interleaved(x, outs.len()), panel, 0);
+                for (out, sums) in outs.iter_mut().zip(&sums) {
+                    out[n * PANEL..].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                }
+            }
         }
     }
 }
 
-/// What a product does with what is there.
-#[derive(Clone, Copy, PartialEq)]
-enum Start {
-    /// Adds to it.
-    Add,
-    /// Replaces it by so many times the product.
-    Set(f32),
+// ---------------------------------------------------------------------------------------------
+// Products of a few rows
+// ---------------------------------------------------------------------------------------------
+
+/// At most [`Vector::ROWS`] rows of the same width.
+#[derive(Clone, Copy)]
+enum Few<'a> {
+    /// `[width, rows]`, and how many rows.
+    Interleaved(&'a [f32], usize),
+    /// As they lie.
+    Apart(Rows<'a, f32>),
 }
 
-/// The second factor, `[k, n]`.
-enum Second<'a> {
-    /// As it lies.
-    Straight(Rows<'a, f32>),
-    /// Lies as `[n, k]`.
-    Transposed(Rows<'a, f32>),
+/// Where [`tile`] finds its rows.
+trait Left<const R: usize>: Copy {
+    fn number(self, i: usize, row: usize) -> f32;
 }
 
-/// `out = a b`, where `out` has rows at `stride`.
-fn gemm(
-    out: &mut [f32],
-    stride: usize,
-    start: Start,
-    a: Rows<'_, f32>,
-    b: Second<'_>,
-    parallelism: gemm::Parallelism,
+impl<const R: usize> Left<R> for &[[f32; R]] {
+    #[inline(always)]
+    fn number(self, i: usize, row: usize) -> f32 {
+        self[i][row]
+    }
+}
+
+impl<const R: usize> Left<R> for [&[f32]; R] {
+    #[inline(always)]
+    fn number(self, i: usize, row: usize) -> f32 {
+        self[row][i]
+    }
+}
+
+/// `x[r] . b[.., at + c]` of `R` rows and `C` vectors of columns. Every number is one chain of fused
+/// products in the order of `i`: it does not depend on the other rows and columns of the tile.
+#[inline(always)]
+fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
+    x: impl Left<R>,
+    b: Rows<'_, T>,
+    at: usize,
+) -> [[V; C]; R] {
+    let mut sums = [[V::splat(0.0); C]; R];
+    // Plain loops: what is in a closure may end up outside the function that has the instructions.
+    for i in 0..b.rows {
+        let columns = b.data[i * b.stride + at..][..C * LANES].as_chunks::<LANES>().0;
+        let mut vectors = [V::splat(0.0); C];
+        for c in 0..C {
+            vectors[c] = T::vector(&columns[c]);
+        }
+        for r in 0..R {
+            let x = V::splat(x.number(i, r));
+            for c in 0..C {
+                sums[r][c] = x.times_plus(vectors[c], sums[r][c]);
+            }
+        }
+    }
+    sums
+}
+
+/// [`PANEL`] columns for `R` rows, as many at a time as there are registers for.
+#[inline(always)]
+fn panel<V: Vector, T: Number, const R: usize>(
+    x: impl Left<R>,
+    b: Rows<'_, T>,
+    at: usize,
+    sums: &mut [[f32; PANEL]; MOST],
 ) {
-    let (b, k, n, along, across) = match b {
-        Second::Straight(b) => (b, b.rows, b.width, b.stride, 1),
-        Second::Transposed(b) => (b, b.width, b.rows, 1, b.stride),
+    if V::ROWS == MOST || R <= 2 {
+        let made = tile::<V, T, R, 2>(x, b, at);
+        for r in 0..R {
+            sums[r][..LANES].copy_from_slice(&made[r][0].numbers());
+            sums[r][LANES..].copy_from_slice(&made[r][1].numbers());
+        }
+    } else {
+        for from in [0, LANES] {
+            let made = tile::<V, T, R, 1>(x, b, at + from);
+            for r in 0..R {
+                sums[r][from..from + LANES].copy_from_slice(&made[r][0].numbers());
+            }
+        }
+    }
+}
+
+/// Columns `at..at + PANEL` of a product, which `b` must have; rows that `x` lacks are zeros.
+#[inline(always)]
+fn tile_of<V: Vector, T: Number>(x: Few<'_>, b: Rows<'_, T>, at: usize) -> [[f32; PANEL]; MOST] {
+    let mut sums = [[0.0; PANEL]; MOST];
+    macro_rules! by_rows {
+        ($rows:expr, $($r:literal)*) => {
+            match ($rows, x) {
+                $(($r, Few::Interleaved(x, _)) if $r <= V::ROWS => {
+                    panel::<V, T, $r>(x.as_chunks::<$r>().0, b, at, &mut sums);
+                })*
+                $(($r, Few::Apart(x)) if $r <= V::ROWS => {
+                    let mut rows: [&[f32]; $r] = [&[]; $r];
+                    for r in 0..$r {
+                        rows[r] = x.row(r);
+                    }
+                    panel::<V, T, $r>(rows, b, at, &mut sums);
+                })*
+                _ => unreachable!("no row, or more than a tile has"),
+            }
+        };
+    }
+    let rows = match x {
+        Few::Interleaved(_, rows) => rows,
+        Few::Apart(rows) => rows.rows,
     };
-    let reach =
-        |rows: usize, stride: usize, width: usize| if rows == 0 { 0 } else { (rows - 1) * stride + width };
-    assert_eq!(a.width, k, "inner sizes");
-    assert!(n <= stride && reach(a.rows, stride, n) <= out.len(), "the product fits");
-    assert!(reach(a.rows, a.stride, a.width) <= a.data.len(), "the first factor is there");
-    assert!(reach(b.rows, b.stride, b.width) <= b.data.len(), "the second factor is there");
-    let (read, factor) = match start {
-        Start::Add => (true, 1.0),
-        Start::Set(factor) => (false, factor),
-    };
-    // SAFETY: every element that these sizes and strides reach lies in its slice, as asserted; `out`
-    // is borrowed mutably and its rows do not overlap.
-    #[allow(unsafe_code)]
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride as isize,
-            read,
-            a.data.as_ptr(),
-            1,
-            a.stride as isize,
-            b.data.as_ptr(),
-            across as isize,
-            along as isize,
-            1.0,
-            factor,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+    by_rows!(rows, 1 2 3 4 5 6 7 8 9 10 11 12);
+    sums
+}
+const _: () = assert!(MOST == 12);
+
+/// How many rows [`tile`] has registers for on this machine.
+struct RowsOfATile;
+
+impl Kernel for RowsOfATile {
+    type Out = usize;
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> usize {
+        V::ROWS
     }
 }
 
@@ -356,12 +501,21 @@ pub struct Attended {
 /// of rows at a time: no square of rows and keys is ever made.
 pub fn attention(q: &Tensor<3>, [k, v]: [&Tensor<3>; 2], attend: &Attend<'_>) -> Option<Attended> {
     let (q, k, v) = (flex(q)?, flex(k)?, flex(v)?);
-    let q = Heads::<f32>::new(&q)?;
+    let q = Cube::<f32>::new(&q).filter(|q| q.strides[2] == 1)?;
     match k.dtype() {
-        DType::F32 => attention_over::<f32>(q, Heads::new(&k)?, Heads::new(&v)?, attend),
-        DType::F16 => attention_over::<f16>(q, Heads::new(&k)?, Heads::new(&v)?, attend),
+        DType::F32 => attention_over::<f32>(q, Cube::new(&k)?, Cube::new(&v)?, attend),
+        DType::F16 => attention_over::<f16>(q, Cube::new(&k)?, Cube::new(&v)?, attend),
         _ => None,
     }
+}
+
+/// How a cache lies within a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// The same number of all rows side by side, as scores read keys.
+    Columns,
+    /// The numbers of a row side by side, as mixing reads values.
+    Rows,
 }
 
 /// `old` `[heads, keys, width]` with the rows of `new` appended, in the format `dtype`. Written behind
@@ -369,65 +523,86 @@ pub fn attention(q: &Tensor<3>, [k, v]: [&Tensor<3>; 2], attend: &Attend<'_>) ->
 ///
 /// # Errors
 /// Gives `old` back.
-pub fn append(old: Option<Tensor<3>>, new: &Tensor<3>, dtype: DType) -> Result<Tensor<3>, Option<Tensor<3>>> {
+pub fn append(
+    old: Option<Tensor<3>>,
+    new: &Tensor<3>,
+    dtype: DType,
+    lie: Lie,
+) -> Result<Tensor<3>, Option<Tensor<3>>> {
     let Some(view) = flex(new) else { return Err(old) };
-    let Some(new) = Heads::<f32>::new(&view) else { return Err(old) };
+    let Some(new) = Cube::<f32>::new(&view).filter(|new| new.strides[2] == 1) else { return Err(old) };
     if old.as_ref().is_some_and(|old| old.dtype() != dtype || !is_plain(old)) {
         return Err(old);
     }
     let taken = old.map(|old| old.try_into_primitive::<Flex>().expect("just seen to be one"));
     match dtype {
-        DType::F32 => Ok(append_as::<f32>(taken, new, |from, to| to.copy_from_slice(from))),
-        DType::F16 => Ok(append_as::<f16>(taken, new, |from, to| to.convert_from_f32_slice(from))),
+        DType::F32 => Ok(append_as::<f32>(taken, new, lie)),
+        DType::F16 => Ok(append_as::<f16>(taken, new, lie)),
         _ => Err(taken.map(Tensor::from_primitive::<Flex>)),
     }
 }
 
-fn append_as<T: Number + Element>(
-    old: Option<FlexTensor>,
-    new: Heads<'_, f32>,
-    write: impl Fn(&[f32], &mut [T]),
-) -> Tensor<3> {
-    let (heads, width) = (new.heads, new.first.width);
+fn append_as<T: Number>(old: Option<FlexTensor>, new: Cube<'_, f32>, lie: Lie) -> Tensor<3> {
+    let [heads, added, width] = new.shape;
     let len = old.as_ref().map_or(0, |old| old.layout().shape()[1]);
-    let all = len + new.first.rows;
+    let all = len + added;
+    // Values are padded so that whole panels can be read; keys have room for that behind the last.
+    let wide = match lie {
+        Lie::Columns => width,
+        Lie::Rows => width.next_multiple_of(PANEL),
+    };
+    let strides = |room: usize| match lie {
+        Lie::Columns => [room * wide, 1, room],
+        Lie::Rows => [room * wide, wide, 1],
+    };
     // Rows that a head has room for, where they lie as this function laid them.
     let room = |old: &FlexTensor| {
         let layout = old.layout();
-        let ours = layout.start_offset() == 0 && layout.strides()[1..] == [width as isize, 1];
-        let room = layout.strides()[0] as usize / width;
-        (ours && old.is_unique() && old.bytes().len() >= heads * room * width * size_of::<T>())
-            .then_some(room)
+        let room = layout.strides()[0] as usize / wide;
+        let ours = layout.start_offset() == 0 && layout.strides() == strides(room).map(|s| s as isize);
+        (ours && old.is_unique() && old.bytes().len() >= heads * room * wide * size_of::<T>()).then_some(room)
     };
     let (mut buffer, room) = match old.map(|old| (room(&old), old)) {
         Some((Some(room), old)) if room >= all => (old, room),
         old => {
-            let room = all + all / 2 + 64;
-            let mut values = vec![T::zeroed(); heads * room * width];
-            if let Some((_, old)) = old
-                && let Some(old) = Heads::<T>::new(&old)
-            {
-                for (head, values) in values.chunks_exact_mut(room * width).enumerate() {
-                    let old = old.head(head);
-                    (values.chunks_exact_mut(width).take(len).enumerate())
-                        .for_each(|(row, to)| to.copy_from_slice(old.row(row)));
-                }
+            let room = spread(all + all / 2 + 1);
+            let mut values = vec![T::zeroed(); heads * room * wide];
+            if let Some(old) = old.as_ref().and_then(|(_, old)| Cube::<T>::new(old)) {
+                place(old, &mut values, strides(room), 0);
             }
-            let layout = Layout::contiguous(Shape::from([heads, room, width]));
+            let layout = Layout::contiguous(Shape::from([heads, room, wide]));
             (FlexTensor::new(Bytes::from_elems(values), layout, T::dtype()), room)
         }
     };
-    for (head, values) in buffer.storage_mut::<T>().chunks_exact_mut(room * width).take(heads).enumerate() {
-        let new = new.head(head);
-        (values.chunks_exact_mut(width).skip(len).take(new.rows).enumerate())
-            .for_each(|(row, to)| write(new.row(row), to));
+    let mut rows = vec![T::zeroed(); heads * added * width];
+    for (n, row) in rows.chunks_exact_mut(width).enumerate() {
+        T::narrow(new.row(n / added, n % added), row);
     }
-    let strides = vec![(room * width) as isize, width as isize, 1];
-    Tensor::from_primitive::<Flex>(buffer.with_layout(Layout::new(
-        Shape::from([heads, all, width]),
-        strides,
-        0,
-    )))
+    let rows = Cube { data: &rows, shape: new.shape, strides: [added * width, width, 1] };
+    place(rows, buffer.storage_mut(), strides(room), len);
+    let strides = strides(room).map(|s| s as isize).to_vec();
+    let layout = Layout::new(Shape::from([heads, all, width]), strides, 0);
+    Tensor::from_primitive::<Flex>(buffer.with_layout(layout))
+}
+
+/// The next whole number of panels, an odd one: rows at such a stride spread over all of a cache.
+fn spread(n: usize) -> usize {
+    (n.div_ceil(PANEL) | 1) * PANEL
+}
+
+/// Writes rows behind the first `len` of every head, along whichever side is written in one piece.
+fn place<T: Number>(from: Cube<'_, T>, to: &mut [T], strides: [usize; 3], len: usize) {
+    let [heads, rows, width] = from.shape;
+    let (long, across) = if strides[1] == 1 { ([1, 2], width) } else { ([2, 1], rows) };
+    let [along, step] = long;
+    for (head, i) in (0..heads).flat_map(|head| (0..across).map(move |i| (head, i))) {
+        let to = &mut to[head * strides[0] + i * strides[step] + len * strides[1]..][..from.shape[along]];
+        let from_here = &from.data[head * from.strides[0] + i * from.strides[step]..];
+        match from.strides[along] {
+            1 => to.copy_from_slice(&from_here[..to.len()]),
+            stride => to.iter_mut().zip(from_here.iter().step_by(stride)).for_each(|(to, from)| *to = *from),
+        }
+    }
 }
 
 /// Rows of numbers at a stride, the numbers of a row side by side.
@@ -444,72 +619,98 @@ impl<'a, T> Rows<'a, T> {
     fn row(&self, row: usize) -> &'a [T] {
         &self.data[row * self.stride..][..self.width]
     }
-
-    fn part(&self, rows: Range<usize>) -> Self {
-        Rows { data: &self.data[rows.start * self.stride..], rows: rows.len(), ..*self }
-    }
 }
 
-/// `[heads, rows, width]` in any strides whose last is 1.
+/// `[heads, rows, width]` in any strides.
 #[derive(Clone, Copy)]
-struct Heads<'a, T> {
-    first: Rows<'a, T>,
-    heads: usize,
-    stride: usize,
+struct Cube<'a, T> {
+    data: &'a [T],
+    shape: [usize; 3],
+    strides: [usize; 3],
 }
 
-impl<'a, T: Number> Heads<'a, T> {
+impl<'a, T: Number> Cube<'a, T> {
     fn new(x: &'a FlexTensor) -> Option<Self> {
-        let (layout, [heads, rows, width]) = (x.layout(), *x.layout().shape().as_slice().as_array()?);
-        let strides = layout.strides();
-        if x.dtype() != T::dtype() || (strides[2] != 1 && width != 1) || strides.iter().any(|&s| s < 0) {
+        let (layout, shape) = (x.layout(), *x.layout().shape().as_slice().as_array()?);
+        let strides: [isize; 3] = *layout.strides().as_array()?;
+        if x.dtype() != T::dtype() || strides.iter().any(|&s| s < 0) {
             return None;
         }
         let data = x.storage::<T>().get(layout.start_offset()..)?;
-        let first = Rows { data, stride: strides[1] as usize, rows, width };
-        Some(Heads { first, heads, stride: strides[0] as usize })
+        Some(Cube { data, shape, strides: strides.map(|s| s as usize) })
     }
 
-    fn head(&self, head: usize) -> Rows<'a, T> {
-        Rows { data: &self.first.data[head * self.stride..], ..self.first }
+    /// A row whose numbers lie side by side.
+    #[inline(always)]
+    fn row(&self, head: usize, row: usize) -> &'a [T] {
+        &self.data[head * self.strides[0] + row * self.strides[1]..][..self.shape[2]]
+    }
+}
+
+/// The second factor of a product, a matrix a head: its rows are whole panels, whatever stands in those
+/// behind the last column that counts.
+struct Second<'a, T: Number> {
+    data: Cow<'a, [T]>,
+    head: usize,
+    stride: usize,
+    rows: usize,
+}
+
+impl<'a, T: Number> Second<'a, T> {
+    /// With one axis of `x` as rows and another as columns; copied where it does not lie so.
+    fn new(x: Cube<'a, T>, rows: usize, columns: usize) -> Self {
+        let (n, padded) = (x.shape[rows], x.shape[columns].next_multiple_of(PANEL));
+        let stride = x.strides[rows];
+        let reach = (x.shape[0] - 1) * x.strides[0] + n.saturating_sub(1) * stride + padded;
+        if x.strides[columns] == 1 && (stride >= padded || n <= 1) && x.data.len() >= reach {
+            return Second { data: Cow::Borrowed(x.data), head: x.strides[0], stride, rows: n };
+        }
+        let stride = spread(padded);
+        let mut data = vec![T::zeroed(); x.shape[0] * n * stride];
+        data.par_chunks_exact_mut(n * stride).enumerate().for_each(|(head, to)| {
+            for i in 0..n {
+                let from = x.data[head * x.strides[0] + i * x.strides[rows]..].iter();
+                let from = from.step_by(x.strides[columns].max(1)).take(x.shape[columns]);
+                to[i * stride..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            }
+        });
+        Second { data: Cow::Owned(data), head: n * stride, stride, rows: n }
+    }
+
+    fn head(&self, head: usize) -> Rows<'_, T> {
+        let data = &self.data[head * self.head..];
+        Rows { data, stride: self.stride, rows: self.rows, width: self.stride }
     }
 }
 
 fn attention_over<T: Number>(
-    q: Heads<'_, f32>,
-    k: Heads<'_, T>,
-    v: Heads<'_, T>,
+    q: Cube<'_, f32>,
+    k: Cube<'_, T>,
+    v: Cube<'_, T>,
     attend: &Attend<'_>,
 ) -> Option<Attended> {
-    /// Rows whose scores exist at one time, on each thread.
-    const ROWS: usize = 128;
-    /// Pairs of numbers below which waking another thread costs more than it saves.
-    const WORTH: usize = 1 << 17;
-    let (heads, rows, width) = (q.heads, q.first.rows, q.first.width);
-    let (kv_heads, keys) = (k.heads, k.first.rows);
-    let group = heads / kv_heads;
-    // Few rows read the keys as they lie, once for all heads that share them.
-    let few = group * rows <= FEW;
-    let (chunk, together) = if few { (rows, group) } else { (rows.div_ceil(rows.div_ceil(ROWS)), 1) };
-    let mut wide = vec![[Vec::new(), Vec::new()]; if few { 0 } else { kv_heads }];
-    let mut many: Vec<[Rows<'_, f32>; 2]> = Vec::new();
-    for (head, [wide_k, wide_v]) in wide.iter_mut().enumerate() {
-        many.push([T::widened(k.head(head), wide_k), T::widened(v.head(head), wide_v)]);
+    /// Rows, of all heads that share a key head, whose scores exist at one time on each thread.
+    const TOGETHER: usize = 96;
+    let ([heads, rows, width], [kv_heads, keys, _]) = (q.shape, k.shape);
+    if q.shape.contains(&0) || k.shape.contains(&0) || v.shape != k.shape || heads % kv_heads != 0 {
+        return None;
     }
+    let group = heads / kv_heads;
+    let (k, v) = (Second::new(k, 2, 1), Second::new(v, 1, 2));
+    let chunk = rows.div_ceil(rows.div_ceil((TOGETHER / group).max(1)));
     let task = |n: usize| {
-        let groups = heads / together;
-        let (first, head) = (n / groups * chunk, n % groups * together);
+        let (first, head) = (n / kv_heads * chunk, n % kv_heads);
         widest(Chunk {
             attend,
             q,
-            heads: head..head + together,
-            k: k.head(head / group),
-            v: v.head(head / group),
-            many: many.get(head / group).copied(),
+            heads: head * group..(head + 1) * group,
+            k: k.head(head),
+            v: v.head(head),
             rows: first..rows.min(first + chunk),
+            keys,
         })
     };
-    let tasks = rows.div_ceil(chunk) * heads / together;
+    let tasks = rows.div_ceil(chunk) * kv_heads;
     let done: Vec<Chunked> = if heads * rows * keys * width < WORTH {
         (0..tasks).map(task).collect()
     } else {
@@ -517,7 +718,7 @@ fn attention_over<T: Number>(
     };
 
     let mut mixed = vec![0.0; rows * heads * width];
-    let by_chunk = mixed.par_chunks_mut(chunk * heads * width).zip(done.par_chunks(heads / together));
+    let by_chunk = mixed.par_chunks_mut(chunk * heads * width).zip(done.par_chunks(kv_heads));
     by_chunk.for_each(|(mixed, done)| {
         let rows = mixed.len() / (heads * width);
         for (head, from) in done.iter().flat_map(|d| d.mixed.chunks_exact(rows * width)).enumerate() {
@@ -541,16 +742,17 @@ fn attention_over<T: Number>(
     })
 }
 
-/// Attention of some rows in some heads, which share a key head.
+/// Attention of some rows in the heads that share a key head.
 struct Chunk<'a, T> {
     attend: &'a Attend<'a>,
-    q: Heads<'a, f32>,
+    q: Cube<'a, f32>,
     heads: Range<usize>,
+    /// `[width, keys]`.
     k: Rows<'a, T>,
+    /// `[keys, width]`.
     v: Rows<'a, T>,
-    /// Keys and values in float32, unless there are few rows.
-    many: Option<[Rows<'a, f32>; 2]>,
     rows: Range<usize>,
+    keys: usize,
 }
 
 /// What a [`Chunk`] gives.
@@ -567,23 +769,28 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector>(self) -> Chunked {
-        let Chunk { attend, q, heads, k, v, many, rows } = self;
-        let (width, keys) = (k.width, k.rows);
+        let Chunk { attend, q, heads, k, v, rows, keys } = self;
+        let [_, all_rows, width] = q.shape;
         // Keys that row `r` sees, and the last row.
-        let seen = |r: usize| if attend.causal { keys - q.first.rows + r + 1 } else { keys };
+        let seen = |r: usize| if attend.causal { keys - all_rows + r + 1 } else { keys };
         let most = seen(rows.end - 1);
-        let (count, alone) = (heads.len() * rows.len(), gemm::Parallelism::None);
+        let count = heads.len() * rows.len();
+        let each = count.div_ceil(count.div_ceil(V::ROWS));
         let mut scores = vec![0.0; count * most];
-        match many {
-            Some([k, _]) => {
-                let queries = q.head(heads.start).part(rows.clone());
-                let keys = Second::Transposed(k.part(0..most));
-                gemm(&mut scores, most, Start::Set(attend.scale), queries, keys, alone);
+        let mut queries = vec![0.0; each * width];
+        for (n, scores) in scores.chunks_mut(each * most).enumerate() {
+            let here = scores.len() / most;
+            let queries = &mut queries[..here * width];
+            for i in 0..here {
+                let (head, row) = ((n * each + i) / rows.len(), (n * each + i) % rows.len());
+                let row = q.row(heads.start + head, rows.start + row);
+                queries.iter_mut().skip(i).step_by(here).zip(row).for_each(|(to, from)| *to = *from);
             }
-            None => {
-                let queries: Vec<&[f32]> =
-                    heads.clone().flat_map(|h| rows.clone().map(move |r| q.head(h).row(r))).collect();
-                by_count!(&queries, x => few_scores::<V, T, _>(x, k.part(0..most), attend.scale, &mut scores));
+            for at in (0..most).step_by(PANEL) {
+                let sums = tile_of::<V, T>(Few::Interleaved(queries, here), k, at);
+                for (scores, sums) in scores.chunks_exact_mut(most).zip(&sums) {
+                    scores[at..].iter_mut().zip(sums).for_each(|(score, sum)| *score = sum * attend.scale);
+                }
             }
         }
 
@@ -616,66 +823,18 @@ impl<T: Number> Kernel for Chunk<'_, T> {
         let pattern = by_head.filter(|(h, _)| attend.keeps_head(*h)).map(keep).collect();
 
         let mut mixed = vec![0.0; count * width];
-        match many {
-            Some([_, v]) => {
-                let weights = Rows { data: &scores, stride: most, rows: count, width: most };
-                gemm(&mut mixed, width, Start::Set(1.0), weights, Second::Straight(v.part(0..most)), alone);
-            }
-            None => {
-                let weights: Vec<&[f32]> = scores.chunks_exact(most).collect();
-                by_count!(&weights, x => few_values::<V, T, _>(x, v, &mut mixed));
+        let values = Rows { rows: most, ..v };
+        for (mixed, scores) in mixed.chunks_mut(each * width).zip(scores.chunks(each * most)) {
+            let weights = Rows { data: scores, stride: most, rows: scores.len() / most, width: most };
+            for at in (0..width).step_by(PANEL) {
+                let sums = tile_of::<V, T>(Few::Apart(weights), values, at);
+                for (mixed, sums) in mixed.chunks_exact_mut(width).zip(&sums) {
+                    mixed[at..].iter_mut().zip(sums).for_each(|(mixed, sum)| *mixed = *sum);
+                }
             }
         }
         Chunked { mixed, pattern, left }
     }
-}
-
-/// `[R, keys]`: scores of a few queries.
-#[inline(always)]
-fn few_scores<V: Vector, T: Number, const R: usize>(
-    queries: [&[f32]; R],
-    k: Rows<'_, T>,
-    scale: f32,
-    scores: &mut [f32],
-) {
-    for key in 0..k.rows {
-        let products = dot::<V, T, R>(queries, k.row(key));
-        for r in 0..R {
-            scores[r * k.rows + key] = products[r] * scale;
-        }
-    }
-}
-
-/// `[R, width]`: values mixed by a few rows of weights.
-#[inline(always)]
-fn few_values<V: Vector, T: Number, const R: usize>(weights: [&[f32]; R], v: Rows<'_, T>, mixed: &mut [f32]) {
-    for at in (0..v.width).step_by(COLUMNS) {
-        let mut sums = [[V::new([0.0; LANES]); 2]; R];
-        for key in 0..weights[0].len() {
-            let columns = columns::<V, T>(v.row(key), at);
-            for r in 0..R {
-                let weight = V::new([weights[r][key]; LANES]);
-                sums[r][0] = weight.times_plus(columns[0], sums[r][0]);
-                sums[r][1] = weight.times_plus(columns[1], sums[r][1]);
-            }
-        }
-        let n = COLUMNS.min(v.width - at);
-        for (r, sums) in sums.iter().enumerate() {
-            let sums = sums.map(V::numbers);
-            mixed[r * v.width + at..][..n].copy_from_slice(&sums.as_flattened()[..n]);
-        }
-    }
-}
-
-/// [`COLUMNS`] of a row from `at`, zeros past its end.
-#[inline(always)]
-fn columns<V: Vector, T: Number>(row: &[T], at: usize) -> [V; 2] {
-    let mut padded = [[T::zeroed(); LANES]; 2];
-    match row.get(at..at + COLUMNS) {
-        Some(part) => padded.as_flattened_mut().copy_from_slice(part),
-        None => padded.as_flattened_mut()[..row.len() - at].copy_from_slice(&row[at..]),
-    }
-    [T::vector(&padded[0]), T::vector(&padded[1])]
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -848,13 +1007,17 @@ fn widest<K: Kernel>(kernel: K) -> K::Out {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
     {
+        #[target_feature(enable = "avx512f,avx2,fma,f16c")]
+        fn widest<K: Kernel>(kernel: K) -> K::Out {
+            kernel.run::<x86::Avx512>()
+        }
         #[target_feature(enable = "avx2,fma,f16c")]
         fn wide<K: Kernel>(kernel: K) -> K::Out {
-            kernel.run::<avx2::Wide>()
+            kernel.run::<x86::Avx2>()
         }
-        // SAFETY: the three features were just detected.
+        // SAFETY: the features were just detected.
         #[allow(unsafe_code)]
-        return unsafe { wide(kernel) };
+        return unsafe { if is_x86_feature_detected!("avx512f") { widest(kernel) } else { wide(kernel) } };
     }
     kernel.run::<[f32; LANES]>()
 }
@@ -863,6 +1026,9 @@ fn widest<K: Kernel>(kernel: K) -> K::Out {
 trait Vector: Copy {
     /// Whether a product and a sum are one instruction.
     const FUSED: bool;
+    /// Rows that [`tile`] has registers for: [`MOST`] with two vectors of columns, fewer with one.
+    const ROWS: usize;
+    fn splat(number: f32) -> Self;
     fn new(numbers: [f32; LANES]) -> Self;
     fn widened(numbers: &[f16; LANES]) -> Self;
     /// `self * factor + sum`.
@@ -873,6 +1039,12 @@ trait Vector: Copy {
 /// What the compiler makes of it.
 impl Vector for [f32; LANES] {
     const FUSED: bool = cfg!(target_arch = "aarch64");
+    const ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 2 };
+
+    #[inline(always)]
+    fn splat(number: f32) -> Self {
+        [number; LANES]
+    }
 
     #[inline(always)]
     fn new(numbers: [f32; LANES]) -> Self {
@@ -895,38 +1067,86 @@ impl Vector for [f32; LANES] {
     }
 }
 
+/// Only [`widest`] names these, after it has seen that the machine has what they stand for.
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use std::arch::x86_64::{__m128i, __m256, _mm256_cvtph_ps, _mm256_fmadd_ps};
+#[allow(unsafe_code)]
+mod x86 {
+    use std::arch::x86_64::{
+        __m128i, __m256, __m256i, __m512, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_cvtph_ps,
+        _mm512_fmadd_ps, _mm512_set1_ps,
+    };
 
-    use super::{LANES, Vector, f16};
+    use super::{LANES, MOST, Vector, f16};
 
-    /// One register. Only [`super::widest`] names it, after it has seen that the machine has AVX2, FMA
-    /// and F16C.
+    /// One register of AVX-512.
     #[derive(Clone, Copy)]
-    pub(super) struct Wide(__m256);
+    pub(super) struct Avx512(__m512);
 
-    impl Vector for Wide {
+    impl Vector for Avx512 {
         const FUSED: bool = true;
+        const ROWS: usize = MOST;
+
+        #[inline(always)]
+        fn splat(number: f32) -> Self {
+            // SAFETY: an `Avx512` means that AVX-512F is there.
+            Avx512(unsafe { _mm512_set1_ps(number) })
+        }
 
         #[inline(always)]
         fn new(numbers: [f32; LANES]) -> Self {
-            Wide(bytemuck::cast(numbers))
+            Avx512(bytemuck::cast(numbers))
         }
 
         #[inline(always)]
         fn widened(numbers: &[f16; LANES]) -> Self {
-            let halves: __m128i = bytemuck::cast(*numbers);
-            // SAFETY: a `Wide` means that F16C is there.
-            #[allow(unsafe_code)]
-            Wide(unsafe { _mm256_cvtph_ps(halves) })
+            let halves: __m256i = bytemuck::cast(*numbers);
+            // SAFETY: as above.
+            Avx512(unsafe { _mm512_cvtph_ps(halves) })
         }
 
         #[inline(always)]
         fn times_plus(self, factor: Self, sum: Self) -> Self {
-            // SAFETY: a `Wide` means that FMA is there.
-            #[allow(unsafe_code)]
-            Wide(unsafe { _mm256_fmadd_ps(self.0, factor.0, sum.0) })
+            // SAFETY: as above.
+            Avx512(unsafe { _mm512_fmadd_ps(self.0, factor.0, sum.0) })
+        }
+
+        #[inline(always)]
+        fn numbers(self) -> [f32; LANES] {
+            bytemuck::cast(self.0)
+        }
+    }
+
+    /// Two registers of AVX2.
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx2([__m256; 2]);
+
+    impl Vector for Avx2 {
+        const FUSED: bool = true;
+        const ROWS: usize = 6;
+
+        #[inline(always)]
+        fn splat(number: f32) -> Self {
+            // SAFETY: an `Avx2` means that AVX2, FMA and F16C are there.
+            Avx2([unsafe { _mm256_set1_ps(number) }; 2])
+        }
+
+        #[inline(always)]
+        fn new(numbers: [f32; LANES]) -> Self {
+            Avx2(bytemuck::cast(numbers))
+        }
+
+        #[inline(always)]
+        fn widened(numbers: &[f16; LANES]) -> Self {
+            let [low, high]: [__m128i; 2] = bytemuck::cast(*numbers);
+            // SAFETY: as above.
+            Avx2(unsafe { [_mm256_cvtph_ps(low), _mm256_cvtph_ps(high)] })
+        }
+
+        #[inline(always)]
+        fn times_plus(self, factor: Self, sum: Self) -> Self {
+            let ([a, b], [x, y], [s, t]) = (self.0, factor.0, sum.0);
+            // SAFETY: as above.
+            Avx2(unsafe { [_mm256_fmadd_ps(a, x, s), _mm256_fmadd_ps(b, y, t)] })
         }
 
         #[inline(always)]
@@ -938,36 +1158,29 @@ mod avx2 {
 
 /// A format of matrices.
 trait Number: Element + Pod + Send + Sync {
-    /// Rows to widen at a time: all, where there is nothing to do.
-    const BLOCK: usize;
     fn widen(self) -> f32;
+    /// Rounds float32 numbers.
+    fn narrow(from: &[f32], to: &mut [Self]);
     fn vector<V: Vector>(numbers: &[Self; LANES]) -> V;
-    /// As float32, in `memory` where it is not yet.
-    fn widened<'a>(rows: Rows<'a, Self>, memory: &'a mut Vec<f32>) -> Rows<'a, f32>;
 }
 
 impl Number for f32 {
-    const BLOCK: usize = usize::MAX;
-
     #[inline(always)]
     fn widen(self) -> f32 {
         self
+    }
+
+    fn narrow(from: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(from);
     }
 
     #[inline(always)]
     fn vector<V: Vector>(numbers: &[f32; LANES]) -> V {
         V::new(*numbers)
     }
-
-    fn widened<'a>(rows: Rows<'a, f32>, _: &'a mut Vec<f32>) -> Rows<'a, f32> {
-        rows
-    }
 }
 
 impl Number for f16 {
-    /// A few megabytes: what was widened is still in the cache when it is used.
-    const BLOCK: usize = 512;
-
     /// By moving the exponent with a product, which is right for subnormals too.
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -979,36 +1192,13 @@ impl Number for f16 {
         f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
     }
 
+    fn narrow(from: &[f32], to: &mut [f16]) {
+        to.convert_from_f32_slice(from);
+    }
+
     #[inline(always)]
     fn vector<V: Vector>(numbers: &[f16; LANES]) -> V {
         V::widened(numbers)
-    }
-
-    fn widened<'a>(rows: Rows<'a, f16>, memory: &'a mut Vec<f32>) -> Rows<'a, f32> {
-        memory.resize(rows.rows * rows.width, 0.0);
-        let into = memory.par_chunks_exact_mut(rows.width).enumerate().with_min_len(32);
-        into.for_each(|(r, out)| widest(Widen { row: rows.row(r), out }));
-        Rows { data: memory, stride: rows.width, rows: rows.rows, width: rows.width }
-    }
-}
-
-struct Widen<'a> {
-    row: &'a [f16],
-    out: &'a mut [f32],
-}
-
-impl Kernel for Widen<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        let ((eights, rest), (out, out_rest)) = (self.row.as_chunks(), self.out.as_chunks_mut());
-        for (half, out) in eights.iter().zip(out) {
-            *out = V::widened(half).numbers();
-        }
-        for (half, out) in rest.iter().zip(out_rest) {
-            *out = half.widen();
-        }
     }
 }
 
@@ -1018,17 +1208,26 @@ fn fma<V: Vector>(a: f32, b: f32, c: f32) -> f32 {
     if V::FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-#[inline(always)]
-fn total([a, b, c, d]: [[f32; LANES]; STEP]) -> f32 {
-    let mut v = [0.0; LANES];
-    for i in 0..LANES {
-        v[i] = (a[i] + b[i]) + (c[i] + d[i]);
-    }
-    ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
-}
-
 /// Registers that a row is taken up by at a time, so that no step waits for the one before.
-const STEP: usize = 4;
+const STEP: usize = 2;
+
+/// By halves.
+#[inline(always)]
+fn total(sums: [[f32; LANES]; STEP]) -> f32 {
+    let [a, b] = sums;
+    let mut v = a;
+    for i in 0..LANES {
+        v[i] += b[i];
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            v[i] += v[i + half];
+        }
+        half /= 2;
+    }
+    v[0]
+}
 
 /// The sum of `f` over a row.
 #[inline(always)]
@@ -1054,33 +1253,6 @@ fn largest(x: &[f32]) -> f32 {
         }
     }
     max.iter().chain(rest).copied().fold(f32::MIN, f32::max)
-}
-
-/// Some rows times one row of a matrix, which streams through: one long run of memory after another
-/// is what the machine fetches fastest.
-#[inline(always)]
-fn dot<V: Vector, T: Number, const R: usize>(x: [&[f32]; R], w: &[T]) -> [f32; R] {
-    let w_steps = w.as_chunks::<LANES>().0.as_chunks::<STEP>().0;
-    let done = w_steps.len() * STEP * LANES;
-    let x_steps: [&[[[f32; LANES]; STEP]]; R] = x.map(|x| x[..done].as_chunks().0.as_chunks().0);
-    let mut sums = [[V::new([0.0; LANES]); STEP]; R];
-    // Plain loops: what is in a closure may end up outside the function that has the instructions.
-    for i in 0..w_steps.len() {
-        for s in 0..STEP {
-            let w = T::vector::<V>(&w_steps[i][s]);
-            for r in 0..R {
-                sums[r][s] = V::new(x_steps[r][i][s]).times_plus(w, sums[r][s]);
-            }
-        }
-    }
-    let mut products = [0.0; R];
-    for r in 0..R {
-        products[r] = total(sums[r].map(V::numbers));
-        for i in done..w.len() {
-            products[r] += x[r][i] * w[i].widen();
-        }
-    }
-    products
 }
 
 /// The exponential, to a few units in the last place; exactly 0 where it would be below the smallest

@@ -16,7 +16,7 @@ use super::{
     cpu,
     hooks::{Blocked, Hooks, Keep, Recorded},
     kv_cache::KvCache,
-    nn::{Linear, RmsNorm, gated, matmul_t},
+    nn::{Linear, Matrix, RmsNorm, gated},
     weights::{WeightError, Weights},
 };
 
@@ -32,11 +32,11 @@ const CHUNK: usize = 128;
 pub struct Decoder {
     config: TextConfig,
     /// `[vocabulary, width]`.
-    embedding: Tensor<2>,
+    embedding: Matrix,
     blocks: Vec<Block>,
     final_norm: RmsNorm,
     /// `[vocabulary, width]`; the embedding itself when tied.
-    head: Tensor<2>,
+    head: Matrix,
     cache_dtype: DType,
     device: Device,
 }
@@ -101,10 +101,8 @@ impl Decoder {
 
     /// `[rows, width]`, float32: the embeddings of token ids.
     pub fn embed(&self, ids: &[u32]) -> Tensor<2> {
-        let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-        let n = ids.len();
-        let index: Tensor<1, Int> = Tensor::from_data(TensorData::new(ids, [n]), &self.device);
-        self.embedding.clone().select(0, index).cast(DType::F32)
+        let ids: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
+        self.embedding.rows(&ids)
     }
 
     /// Every block.
@@ -274,7 +272,7 @@ impl Decoder {
 
     /// Final norm and head: `[rows, width]` before the norm to `[rows, vocabulary]` logits.
     pub fn unembed(&self, resid: Tensor<2>) -> Tensor<2> {
-        matmul_t(self.final_norm.forward(resid), self.head.clone())
+        self.head.product(self.final_norm.forward(resid))
     }
 
     /// Final norm alone: the reference's last hidden state.

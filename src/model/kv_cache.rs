@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-use super::cpu;
+use super::cpu::{self, Lie};
 
 /// The cache of one sequence. Clones share memory until one of them grows.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +93,7 @@ impl KvCache {
         }
         // Taken out meanwhile: their only holder may write behind the old rows.
         let (old_k, old_v) = self.layers[layer].take().unzip();
-        let joined = (append(old_k, k, dtype), append(old_v, v, dtype));
+        let joined = (append(old_k, k, dtype, Lie::Columns), append(old_v, v, dtype, Lie::Rows));
         self.layers[layer] = Some(joined.clone());
         joined
     }
@@ -105,8 +105,8 @@ impl KvCache {
     }
 }
 
-fn append(old: Option<Tensor<3>>, new: Tensor<3>, dtype: DType) -> Tensor<3> {
-    cpu::append(old, &new, dtype).unwrap_or_else(|old| match old {
+fn append(old: Option<Tensor<3>>, new: Tensor<3>, dtype: DType, lie: Lie) -> Tensor<3> {
+    cpu::append(old, &new, dtype, lie).unwrap_or_else(|old| match old {
         Some(old) if old.dims()[1] > 0 => Tensor::cat(vec![old, new.cast(dtype)], 1),
         _ => new.cast(dtype),
     })

@@ -1,10 +1,9 @@
 //! The layers that vision tower, projector and decoder share.
 //!
-//! Activations are `[rows, width]`, float32; matrices are kept as stored, `[out, in]`, and
-//! transposed as a view when used. On the CPU, `cpu` does the work where it can. Knows nothing of
-//! attention or of files' key styles.
+//! Activations are `[rows, width]`, float32; what a [`Matrix`] is made of is for the device to choose.
+//! On the CPU, `cpu` does the work where it can. Knows nothing of attention or of files' key styles.
 
-use burn::tensor::{DType, Tensor, activation};
+use burn::tensor::{DType, Int, Tensor, TensorData, activation};
 
 use super::{
     config::Activation,
@@ -12,11 +11,82 @@ use super::{
     weights::{WeightError, Weights},
 };
 
+/// A weight matrix or embedding table, `[out, in]`, in the chosen weight format.
+#[derive(Clone, Debug)]
+pub enum Matrix {
+    /// On the CPU.
+    Panels(cpu::Panels),
+    /// Elsewhere: as stored, and transposed as a view when used.
+    Rows(Tensor<2>),
+}
+
+impl Matrix {
+    /// Of `[out, in]`.
+    pub fn new(rows: Tensor<2>) -> Self {
+        cpu::Panels::new(rows).map_or_else(Matrix::Rows, Matrix::Panels)
+    }
+
+    /// `[out, in]`.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Matrix::Panels(panels) => panels.dims(),
+            Matrix::Rows(rows) => rows.dims(),
+        }
+    }
+
+    /// Its format.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Matrix::Panels(panels) => panels.dtype(),
+            Matrix::Rows(rows) => rows.dtype(),
+        }
+    }
+
+    /// `[n, in]`, float32: some of its rows.
+    ///
+    /// # Panics
+    /// If a row is not there.
+    pub fn rows(&self, index: &[usize]) -> Tensor<2> {
+        match self {
+            Matrix::Panels(panels) => panels.rows(index),
+            Matrix::Rows(rows) => {
+                let index: Vec<i32> = index.iter().map(|&i| i as i32).collect();
+                let n = index.len();
+                let index = Tensor::<1, Int>::from_data(TensorData::new(index, [n]), &rows.device());
+                rows.clone().select(0, index).cast(DType::F32)
+            }
+        }
+    }
+
+    /// `x W^T`, float32: `[rows, in]` to `[rows, out]`.
+    pub fn product(&self, x: Tensor<2>) -> Tensor<2> {
+        match cpu::linear(&x, [(self.panels(), None)]) {
+            Some([y]) => y,
+            None => self.plain(x),
+        }
+    }
+
+    /// By burn's own operators, in the matrix's format.
+    fn plain(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Matrix::Panels(panels) => panels.product(x),
+            Matrix::Rows(rows) => x.cast(rows.dtype()).matmul(rows.clone().transpose()).cast(DType::F32),
+        }
+    }
+
+    fn panels(&self) -> Option<&cpu::Panels> {
+        match self {
+            Matrix::Panels(panels) => Some(panels),
+            Matrix::Rows(_) => None,
+        }
+    }
+}
+
 /// `y = x W^T + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// `[out, in]`, in the chosen weight format.
-    pub weight: Tensor<2>,
+    /// `[out, in]`.
+    pub weight: Matrix,
     /// `[out]`, float32.
     pub bias: Option<Tensor<1>>,
 }
@@ -50,7 +120,7 @@ impl Linear {
     }
 
     fn plain(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = product(x, self.weight.clone());
+        let y = self.weight.plain(x);
         match &self.bias {
             Some(b) => y + b.clone().unsqueeze(),
             None => y,
@@ -58,29 +128,13 @@ impl Linear {
     }
 
     fn parts(&self) -> cpu::Layer<'_> {
-        (&self.weight, self.bias.as_ref())
+        (self.weight.panels(), self.bias.as_ref())
     }
 
     /// Number of weights.
     pub fn parameters(&self) -> usize {
         let [out, input] = self.weight.dims();
         out * input + if self.bias.is_some() { out } else { 0 }
-    }
-}
-
-/// `[rows, in]` times the transpose of `[out, in]`, as float32.
-pub fn matmul_t(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    match cpu::linear(&x, [(&weight, None)]) {
-        Some([y]) => y,
-        None => product(x, weight),
-    }
-}
-
-/// The product runs in the weight's format.
-fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    match weight.dtype() {
-        DType::F32 => x.matmul(weight.transpose()),
-        dtype => x.cast(dtype).matmul(weight.transpose()).cast(DType::F32),
     }
 }
 

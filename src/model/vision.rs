@@ -5,7 +5,7 @@
 //! run row by row, CLIP's class token comes first. Does not know how pixels were made, nor where its
 //! output goes.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax, module::attention};
+use burn::tensor::{Device, Tensor, TensorData, activation::softmax, module::attention};
 
 use super::{
     Cancel, Cancelled,
@@ -98,10 +98,9 @@ impl VisionTower {
         let patches = v.grid() * v.grid();
         let key = |name: &str| format!("{prefix}{name}");
 
-        let filter: Tensor<4> =
-            w.matrix(&key("embeddings.patch_embedding.weight"), [v.width, 3, v.patch_size, v.patch_size])?;
+        let filter = [v.width, 3, v.patch_size, v.patch_size];
         let patch_embedding = Linear {
-            weight: filter.reshape([v.width, 3 * v.patch_size * v.patch_size]),
+            weight: w.matrix(&key("embeddings.patch_embedding.weight"), filter)?,
             bias: if clip { None } else { Some(w.vector(&key("embeddings.patch_embedding.bias"), v.width)?) },
         };
         let layer = |n: usize| Layer::load(w, &key(&format!("encoder.layers.{n}.")), v);
@@ -119,9 +118,9 @@ impl VisionTower {
             w.excuse(&key("post_layernorm.bias"));
         }
         let norm = |name: &str| LayerNorm::load(w, &key(name), v.width, v.eps);
-        let positions = w
-            .matrix(&key("embeddings.position_embedding.weight"), [patches + usize::from(clip), v.width])?
-            .cast(burn::tensor::DType::F32);
+        let n_positions = patches + usize::from(clip);
+        let positions = w.matrix(&key("embeddings.position_embedding.weight"), [n_positions, v.width])?;
+        let position_ids = if clip { (0..n_positions).collect() } else { position_ids(v.grid()) };
         Ok(VisionTower {
             config: v.clone(),
             patch_embedding,
@@ -130,12 +129,7 @@ impl VisionTower {
             } else {
                 None
             },
-            position_embedding: if clip {
-                positions
-            } else {
-                let ids = TensorData::new(position_ids(v.grid()), [patches]);
-                positions.select(0, Tensor::<1, Int>::from_data(ids, device))
-            },
+            position_embedding: positions.rows(&position_ids),
             pre_norm: if clip { Some(norm("pre_layrnorm")?) } else { None },
             layers: (0..needed).map(layer).collect::<Result<_, _>>()?,
             spare,
@@ -234,9 +228,9 @@ impl VisionTower {
 }
 
 /// `[side * side]`: the row of the position embedding that each patch of an Idefics3 tile takes.
-fn position_ids(side: usize) -> Vec<i32> {
+fn position_ids(side: usize) -> Vec<usize> {
     let along = buckets(side);
-    along.iter().flat_map(|row| along.iter().map(move |col| (row * side + col) as i32)).collect()
+    along.iter().flat_map(|row| along.iter().map(move |col| row * side + col)).collect()
 }
 
 /// Along one edge of `Idefics3VisionEmbeddings`: which of `side` buckets the fraction `i / side` falls

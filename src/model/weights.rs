@@ -4,7 +4,7 @@
 //! not taken must have been excused by the part that knows why, or loading fails. Knows files and
 //! number formats; does not know what the weights are for.
 //!
-//! Weights keep the file's layout: a linear layer is `[out, in]`.
+//! Shapes are the file's: a linear layer is `[out, in]`.
 //!
 //! Files are read piece by piece and converted on the way: nothing but the weights in their final
 //! format stays in memory, and no page of a file is mapped.
@@ -24,6 +24,8 @@ use half::{
 };
 use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
+
+use super::nn::Matrix;
 
 /// Numbers read at a time.
 const PIECE: usize = 1 << 18;
@@ -220,12 +222,14 @@ impl Weights {
         found.or(prefixes.first()).copied().unwrap_or_default().to_string()
     }
 
-    /// A matrix or embedding table, in the chosen format.
+    /// A matrix or embedding table, in the chosen format: `[out, in]`, where the file may divide `in`
+    /// into several dimensions.
     ///
     /// # Errors
     /// [`WeightError`], when it is missing, misshapen, or not representable.
-    pub fn matrix<const D: usize>(&self, key: &str, shape: [usize; D]) -> Result<Tensor<D>, WeightError> {
-        self.tensor(key, shape, self.dtype)
+    pub fn matrix<const D: usize>(&self, key: &str, shape: [usize; D]) -> Result<Matrix, WeightError> {
+        let rows = self.tensor(key, shape, self.dtype)?;
+        Ok(Matrix::new(rows.reshape([shape[0], shape[1..].iter().product()])))
     }
 
     /// A norm's weight or a bias: always float32.

@@ -4,7 +4,7 @@
 use burn::tensor::{Device, TensorData};
 
 use super::*;
-use crate::model::nn;
+use crate::model::nn::{self, Matrix};
 
 /// Numbers between -1 and 1, always the same.
 fn noise(n: usize, seed: u32) -> Vec<f32> {
@@ -44,7 +44,7 @@ fn rounded(values: &[f32], dtype: DType) -> Vec<f32> {
 #[test]
 fn products_of_few_and_many_rows() {
     for dtype in [DType::F32, DType::F16] {
-        for rows in [1, 2, 3, 4, 5, 6, 13] {
+        for rows in [1, 2, 3, 6, 11, 12, 13, 25] {
             for (k, n) in [(1, 1), (7, 3), (31, 4), (32, 5), (33, 67), (64, 130), (100, 9), (40, 1100)] {
                 let (x, w, b) = (noise(rows * k, 1), noise(n * k, 2), noise(n, 3));
                 let base = noise(rows * n, 4);
@@ -56,14 +56,17 @@ fn products_of_few_and_many_rows() {
                 let expected: Vec<f64> = all().map(|(r, o)| dot(r, o) + f64::from(b[o])).collect();
                 let what = format!("{rows} rows, {k} to {n}, {dtype:?}");
                 let (x, bias) = (made(&x, [rows, k]), made(&b, [n]));
-                let weight = made(&w, [n, k]).cast(dtype);
-                let [y, z] = linear(&x, [(&weight, Some(&bias)), (&weight, None)]).unwrap();
+                let weight = Panels::new(made(&w, [n, k]).cast(dtype)).unwrap();
+                let layer = |bias| (Some(&weight), bias);
+                let [y, z] = linear(&x, [layer(Some(&bias)), layer(None)]).unwrap();
                 close(&read(y), &expected, 1e-5, &what);
                 let plain: Vec<f64> = all().map(|(r, o)| dot(r, o)).collect();
                 close(&read(z), &plain, 1e-5, &what);
+                let tolerance = if dtype == DType::F16 { 2e-3 * k as f64 } else { 1e-5 };
+                close(&read(weight.product(x.clone())), &plain, tolerance, &format!("{what}, by burn"));
                 let onto: Vec<f64> = expected.iter().zip(&base).map(|(e, b)| e + f64::from(*b)).collect();
                 let shared = made(&base, [rows, n]);
-                let y = linear_onto(shared.clone(), &x, (&weight, Some(&bias))).unwrap();
+                let y = linear_onto(shared.clone(), &x, layer(Some(&bias))).unwrap();
                 close(&read(y), &onto, 1e-5, &what);
                 assert_eq!(read(shared), base, "a base that someone else holds is left alone");
             }
@@ -73,14 +76,67 @@ fn products_of_few_and_many_rows() {
 
 #[test]
 fn parts_of_tensors_and_turned_ones_are_read_rightly() {
-    let (x, w) = (noise(8 * 12, 1), made(&noise(5 * 12, 2), [5, 12]));
-    let whole = read(nn::matmul_t(made(&x, [8, 12]), w.clone()));
-    let part = nn::matmul_t(made(&x, [8, 12]).narrow(0, 3, 2), w.clone());
-    close(&read(part), &whole[15..25].iter().map(|&v| v.into()).collect::<Vec<_>>(), 1e-6, "rows 3 and 4");
+    let (x, w) = (noise(8 * 12, 1), Matrix::new(made(&noise(5 * 12, 2), [5, 12])));
+    let whole = read(w.product(made(&x, [8, 12])));
+    assert_eq!(read(w.product(made(&x, [8, 12]).narrow(0, 3, 2))), whole[15..25], "rows 3 and 4");
     let turned: Vec<f32> =
         (0..12).flat_map(|k| (0..8).map(move |r| (r, k))).map(|(r, k)| x[r * 12 + k]).collect();
-    let turned = nn::matmul_t(made(&turned, [12, 8]).transpose(), w);
-    close(&read(turned), &whole.iter().map(|&v| v.into()).collect::<Vec<_>>(), 1e-6, "transposed");
+    assert_eq!(read(w.product(made(&turned, [12, 8]).transpose())), whole, "transposed");
+}
+
+#[test]
+fn rows_of_a_matrix_are_found_again() {
+    for dtype in [DType::F32, DType::F16] {
+        let w = noise(70 * 5, 1);
+        let matrix = Panels::new(made(&w, [70, 5]).cast(dtype)).unwrap();
+        let rows = [69, 0, 31, 32, 33, 0];
+        let expected: Vec<f32> = rows.iter().flat_map(|r| rounded(&w[r * 5..][..5], dtype)).collect();
+        assert_eq!(read(matrix.rows(&rows)), expected);
+    }
+}
+
+/// What a resumed run stands on: how many rows go through together changes no bit.
+#[test]
+fn rows_come_out_the_same_alone_and_among_others() {
+    for dtype in [DType::F32, DType::F16] {
+        for (k, n) in [(7, 3), (576, 200)] {
+            let (x, w) = (made(&noise(25 * k, 1), [25, k]), made(&noise(n * k, 2), [n, k]));
+            let w = Matrix::new(w.cast(dtype));
+            let together = read(w.product(x.clone()));
+            for (row, expected) in together.chunks_exact(n).enumerate() {
+                assert_eq!(read(w.product(x.clone().narrow(0, row, 1))), expected, "row {row}");
+            }
+        }
+        for (rows, keys, width) in [(5, 5, 10), (70, 70, 64), (40, 130, 24)] {
+            let q = made(&noise(6 * rows * width, 1), [6, rows, width]);
+            let (mut k, mut v) = (None, None);
+            let mut alone = Vec::new();
+            let (new_k, new_v) = (noise(2 * keys * width, 2), noise(2 * keys * width, 3));
+            let (new_k, new_v) = (made(&new_k, [2, keys, width]), made(&new_v, [2, keys, width]));
+            let attend =
+                |rows| Attend { scale: 0.3, causal: true, blocked: &[], fill: f32::MIN, rows, heads: None };
+            // The keys before the rows at once, then one at a time.
+            let mut known = 0;
+            for key in keys - rows + 1..=keys {
+                let new = |x: &Tensor<3>| x.clone().narrow(1, known, key - known);
+                k = Some(append(k.take(), &new(&new_k), dtype, Lie::Columns).unwrap());
+                v = Some(append(v.take(), &new(&new_v), dtype, Lie::Rows).unwrap());
+                known = key;
+                let q = q.clone().narrow(1, key - (keys - rows + 1), 1);
+                alone.push(attention(&q, [k.as_ref().unwrap(), v.as_ref().unwrap()], &attend(&[0])).unwrap());
+            }
+            let cast = |x: Tensor<3>| x.cast(dtype);
+            let every: Vec<usize> = (0..rows).collect();
+            let together = attention(&q, [&cast(new_k), &cast(new_v)], &attend(&every)).unwrap();
+            for (row, alone) in alone.into_iter().enumerate() {
+                let expected = read(together.mixed.clone().narrow(0, row, 1));
+                assert_eq!(read(alone.mixed), expected, "row {row} of {rows}");
+                let pattern = together.pattern.clone().unwrap().narrow(1, row, 1);
+                let pattern = read(pattern.narrow(2, 0, keys - rows + 1 + row));
+                assert_eq!(read(alone.pattern.unwrap()), pattern, "row {row} of {rows}");
+            }
+        }
+    }
 }
 
 struct Case {
@@ -139,6 +195,10 @@ impl Case {
         let attend =
             Attend { scale, causal, blocked: cuts, fill: f32::MIN, rows: kept_rows, heads: kept_heads };
         let done = attention(&q, [&cached(&k), &cached(&v)], &attend).unwrap();
+        let lying = |x: &[f32], lie| append(None, &made(x, [kv_heads, keys, width]), dtype, lie).unwrap();
+        let again = [&lying(&k, Lie::Columns), &lying(&v, Lie::Rows)];
+        let again = attention(&q, again, &attend).unwrap();
+        assert_eq!(read(again.mixed), read(done.mixed.clone()), "{what}: as a cache lies");
         close(&read(done.mixed), &expected, 2e-6, &what);
         assert!(done.left.iter().all(|&left| left == 0.0), "{what}: {:?}", done.left);
         let kept: Vec<f64> = (0..heads)
@@ -191,14 +251,15 @@ fn cut_pairs_get_exactly_nothing_and_are_measured() {
 
 #[test]
 fn the_cache_grows_in_place_and_forks_apart() {
-    for dtype in [DType::F32, DType::F16] {
+    for (dtype, lie) in [DType::F32, DType::F16].into_iter().flat_map(|d| [(d, Lie::Columns), (d, Lie::Rows)])
+    {
         let row = |seed| noise(2 * 3, seed);
         let mut whole: Vec<Vec<f32>> = Vec::new();
         let mut held: Option<Tensor<3>> = None;
         let mut places = Vec::new();
         for n in 0..300 {
             whole.push(row(n));
-            held = Some(append(held.take(), &made(&row(n), [2, 1, 3]), dtype).unwrap());
+            held = Some(append(held.take(), &made(&row(n), [2, 1, 3]), dtype, lie).unwrap());
             places.push(flex(held.as_ref().unwrap()).unwrap().bytes().as_ptr());
         }
         places.dedup();
@@ -210,11 +271,18 @@ fn the_cache_grows_in_place_and_forks_apart() {
         let held = held.unwrap();
         assert_eq!(read(held.clone()), expected(&whole));
         // A fork, shortened and continued, leaves the other alone.
-        let fork = append(Some(held.clone().narrow(1, 0, 10)), &made(&row(1000), [2, 1, 3]), dtype).unwrap();
+        let fork =
+            append(Some(held.clone().narrow(1, 0, 10)), &made(&row(1000), [2, 1, 3]), dtype, lie).unwrap();
         assert_eq!(read(held), expected(&whole));
         whole.truncate(10);
         whole.push(row(1000));
-        assert_eq!(read(fork), expected(&whole));
+        assert_eq!(read(fork.clone()), expected(&whole));
+        // Rows that lie otherwise, as after a selection, are taken over.
+        let other = fork.slice([0..2, 2..9]).to_device(&Device::flex()) * 1.0;
+        let on = append(Some(other.cast(dtype)), &made(&row(2000), [2, 1, 3]), dtype, lie).unwrap();
+        let mut whole = whole[2..9].to_vec();
+        whole.push(row(2000));
+        assert_eq!(read(on), expected(&whole));
     }
 }
 
@@ -252,10 +320,12 @@ fn rows_one_by_one_as_burn_has_them() {
 #[test]
 fn tensors_that_carry_gradients_are_declined() {
     let graph = Device::flex().autodiff();
-    let (x, w) = (on(&graph, &noise(6, 1), [2, 3]), on(&graph, &noise(6, 2), [2, 3]));
+    let (x, w) = (on(&graph, &noise(6, 1), [2, 3]), on(&graph, &noise(9, 2), [3, 3]));
     assert!(!is_plain(&x));
-    assert!(linear(&x, [(&w, None)]).is_none());
-    assert!(linear_onto(x.clone(), &x, (&w, None)).is_err());
+    assert!(Panels::new(w).is_err());
+    let w = Panels::new(made(&noise(9, 2), [3, 3])).unwrap();
+    assert!(linear(&x, [(Some(&w), None)]).is_none());
+    assert!(linear_onto(x.clone(), &x, (Some(&w), None)).is_err());
     assert!(activate(Activation::Silu, x).is_err());
 }
 
@@ -283,19 +353,39 @@ fn half_precision_is_widened_exactly() {
 }
 
 #[test]
-fn both_compilations_agree() {
-    let (x, w) = (noise(70, 1), noise(5 * 70, 2));
-    let run = |wide: bool| {
-        let mut sums = vec![[0.0]; 5];
-        let few = Few { x: [&x[..]], w: &w, sums: &mut sums };
-        if wide {
-            widest(few)
-        } else {
-            few.run::<[f32; LANES]>()
+fn all_compilations_agree() {
+    const K: usize = 70;
+    let (x, b) = (noise(K * MOST, 1), noise(K * PANEL, 2));
+    let b = Rows { data: &b, stride: PANEL, rows: K, width: PANEL };
+    struct Both<'a>(&'a [f32], Rows<'a, f32>);
+    impl Kernel for Both<'_> {
+        type Out = Vec<f32>;
+
+        #[inline(always)]
+        fn run<V: Vector>(self) -> Vec<f32> {
+            let sums = |row: usize| {
+                let one = Rows { data: &self.0[row * K..], stride: K, rows: 1, width: K };
+                tile_of::<V, f32>(Few::Apart(one), self.1, 0)[0]
+            };
+            let two = Rows { data: self.0, stride: K, rows: 2, width: K };
+            let together = tile_of::<V, f32>(Few::Apart(two), self.1, 0);
+            assert_eq!(together[..2], [sums(0), sums(1)]);
+            together[..2].as_flattened().to_vec()
         }
-        sums
-    };
-    for (a, b) in run(true).iter().zip(run(false)) {
-        assert!((a[0] - b[0]).abs() < 1e-5);
+    }
+    let (wide, plain) = (widest(Both(&x, b)), Both(&x, b).run::<[f32; LANES]>());
+    let plain: Vec<f64> = plain.into_iter().map(f64::from).collect();
+    close(&wide, &plain, 1e-5, "the machine's own and the plain one");
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+    {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn avx2(kernel: Both<'_>) -> Vec<f32> {
+            kernel.run::<x86::Avx2>()
+        }
+        // SAFETY: the features were just detected.
+        #[allow(unsafe_code)]
+        let narrower = unsafe { avx2(Both(&x, b)) };
+        assert_eq!(narrower, wide, "AVX2 and what this machine has");
     }
 }
