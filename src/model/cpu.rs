@@ -698,7 +698,17 @@ fn attention_over<T: Number>(
     let group = heads / kv_heads;
     let (k, v) = (Second::new(k, 2, 1), Second::new(v, 1, 2));
     let chunk = rows.div_ceil(rows.div_ceil((TOGETHER / group).max(1)));
-    let task = |n: usize| {
+    let tasks = rows.div_ceil(chunk) * kv_heads;
+    // What is kept is written where it stays, by whichever task makes it.
+    let kept_heads: Vec<usize> = (0..heads).filter(|&h| attend.keeps_head(h)).collect();
+    let shape = [kept_heads.len(), attend.rows.len(), keys];
+    let mut pattern = vec![0.0; shape.iter().product()];
+    let mut kept: Vec<Vec<Kept<'_>>> = (0..tasks).map(|_| Vec::new()).collect();
+    let places = kept_heads.iter().flat_map(|&head| attend.rows.iter().map(move |&row| (head, row)));
+    for ((head, row), pattern) in places.zip(pattern.chunks_exact_mut(keys)) {
+        kept[row / chunk * kv_heads + head / group].push(Kept { head, row, pattern });
+    }
+    let task = |(n, kept): (usize, Vec<Kept<'_>>)| {
         let (first, head) = (n / kv_heads * chunk, n % kv_heads);
         widest(Chunk {
             attend,
@@ -708,13 +718,13 @@ fn attention_over<T: Number>(
             v: v.head(head),
             rows: first..rows.min(first + chunk),
             keys,
+            kept,
         })
     };
-    let tasks = rows.div_ceil(chunk) * kv_heads;
     let done: Vec<Chunked> = if heads * rows * keys * width < WORTH {
-        (0..tasks).map(task).collect()
+        kept.into_iter().enumerate().map(task).collect()
     } else {
-        (0..tasks).into_par_iter().map(task).collect()
+        kept.into_par_iter().enumerate().map(task).collect()
     };
 
     let mut mixed = vec![0.0; rows * heads * width];
@@ -727,13 +737,6 @@ fn attention_over<T: Number>(
             }
         }
     });
-    let kept: Vec<usize> = (0..heads).filter(|&h| attend.keeps_head(h)).collect();
-    let shape = [kept.len(), attend.rows.len(), keys];
-    let mut pattern = Vec::with_capacity(shape.iter().product());
-    for head in kept {
-        let parts = done.iter().flat_map(|done| &done.pattern);
-        parts.filter(|(of, _)| *of == head).for_each(|(_, part)| pattern.extend_from_slice(part));
-    }
     let left = |b: usize| done.iter().map(|d| d.left[b]).fold(0.0, f32::max);
     Some(Attended {
         mixed: tensor(mixed, [rows, heads * width]),
@@ -753,14 +756,20 @@ struct Chunk<'a, T> {
     v: Rows<'a, T>,
     rows: Range<usize>,
     keys: usize,
+    kept: Vec<Kept<'a>>,
+}
+
+/// A row of a head's pattern, and where it is kept: `[keys]`, zeros.
+struct Kept<'a> {
+    head: usize,
+    row: usize,
+    pattern: &'a mut [f32],
 }
 
 /// What a [`Chunk`] gives.
 struct Chunked {
     /// `[query heads, rows, width]`.
     mixed: Vec<f32>,
-    /// Per kept head: its number, and `[kept rows, keys]`.
-    pattern: Vec<(usize, Vec<f32>)>,
     left: Vec<f32>,
 }
 
@@ -769,7 +778,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector>(self) -> Chunked {
-        let Chunk { attend, q, heads, k, v, rows, keys } = self;
+        let Chunk { attend, q, heads, k, v, rows, keys, kept } = self;
         let [_, all_rows, width] = q.shape;
         // Keys that row `r` sees, and the last row.
         let seen = |r: usize| if attend.causal { keys - all_rows + r + 1 } else { keys };
@@ -810,17 +819,10 @@ impl<T: Number> Kernel for Chunk<'_, T> {
             }
         }
 
-        let keep = |(head, scores): (usize, &[f32])| {
-            let kept = || attend.rows.iter().filter(|r| rows.contains(r));
-            let mut part = Vec::with_capacity(kept().count() * keys);
-            for r in kept() {
-                part.extend_from_slice(&scores[(r - rows.start) * most..][..most]);
-                part.resize(part.len() + keys - most, 0.0);
-            }
-            (head, part)
-        };
-        let by_head = heads.clone().zip(scores.chunks_exact(rows.len() * most));
-        let pattern = by_head.filter(|(h, _)| attend.keeps_head(*h)).map(keep).collect();
+        for Kept { head, row, pattern } in kept {
+            let at = (head - heads.start) * rows.len() + row - rows.start;
+            pattern[..most].copy_from_slice(&scores[at * most..][..most]);
+        }
 
         let mut mixed = vec![0.0; count * width];
         let values = Rows { rows: most, ..v };
@@ -833,7 +835,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
                 }
             }
         }
-        Chunked { mixed, pattern, left }
+        Chunked { mixed, left }
     }
 }
 
