@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 use sightline::{
     decoding::{Decoding, argmax, host, log_softmax, place_rows},
     device,
-    model::{Cancel, Vlm, weights::WeightDtype},
+    model::{Cancel, Vlm, nn::Matrix, weights::WeightDtype},
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -100,8 +100,13 @@ impl Report {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = cpu.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ")).map(|(_, n)| n);
         println!("{}, {} threads, load {}", cpu.unwrap_or("unknown CPU"), threads(), load());
-        let (bytes, flops) = limits();
-        println!("streaming read {:.1} GB/s, matrix product {:.0} GFLOP/s", bytes / 1e9, flops / 1e9);
+        let (bytes, [burn, flops]) = limits();
+        println!(
+            "streaming read {:.1} GB/s, matrix product {:.0} GFLOP/s, burn's own {:.0}",
+            bytes / 1e9,
+            flops / 1e9,
+            burn / 1e9
+        );
         let config = sightline::model::config::VlmConfig::from_dir(&self.folder)?;
         let (t, v) = (&config.text, &config.vision);
         let attention = (2 * t.n_heads + 2 * t.n_kv_heads) * t.head_dim * t.width;
@@ -256,8 +261,9 @@ fn threads() -> usize {
     rayon::current_num_threads()
 }
 
-/// Bytes a second of a streaming read, and floating-point operations a second of a matrix product.
-fn limits() -> (f64, f64) {
+/// Bytes a second of a streaming read, and floating-point operations a second of a matrix product, by
+/// burn and by our own kernel.
+fn limits() -> (f64, [f64; 2]) {
     use rayon::prelude::*;
     let memory = vec![1.0f32; 1 << 28];
     let best = |work: &mut dyn FnMut()| {
@@ -280,10 +286,14 @@ fn limits() -> (f64, f64) {
     let side = 1536;
     let matrix = || Tensor::<2>::random([side, side], Distribution::Default, &device);
     let (a, b) = (matrix(), matrix());
-    let product = best(&mut || {
+    let burn = best(&mut || {
         std::hint::black_box(a.clone().matmul(b.clone()));
     });
-    ((memory.len() * 4) as f64 / read, 2.0 * (side as f64).powi(3) / product)
+    let b = Matrix::new(b);
+    let own = best(&mut || {
+        std::hint::black_box(b.product(a.clone()));
+    });
+    ((memory.len() * 4) as f64 / read, [burn, own].map(|time| 2.0 * (side as f64).powi(3) / time))
 }
 
 // The children: one measurement each.

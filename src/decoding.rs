@@ -174,11 +174,11 @@ impl<'a> Decoding<'a> {
         hooks: Hooks,
     ) -> Result<Passed, DecodingError> {
         let kept = hooks.pattern.rows.clone();
-        let Forward { resid, recorded } = self.pass_from(layer, first, resid, hooks)?;
+        let Forward { resid, mut recorded } = self.pass_from(layer, first, resid, hooks)?;
         let rows = resid.dims()[0];
         let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, rows - n, n)))?;
-        let mut pattern: Option<Tensor<4>> =
-            (!recorded.pattern.is_empty()).then(|| Tensor::stack(recorded.pattern, 0));
+        let resid_pre = std::mem::take(&mut recorded.resid_pre);
+        let mut pattern: Option<Tensor<4>> = (!recorded.pattern.is_empty()).then(|| recorded.stacked());
         let mut pattern_of = |row: usize| {
             let at = kept.binary_search(&row).ok()?;
             // The last row takes the tensor itself: a decode step's numbers are not copied once more.
@@ -196,7 +196,7 @@ impl<'a> Decoding<'a> {
         };
         Ok(Passed {
             rows: logits.chunks(vocabulary).enumerate().map(row).collect(),
-            resid_pre: recorded.resid_pre,
+            resid_pre,
             resid_post: resid,
         })
     }

@@ -11,6 +11,7 @@ use std::{
 
 use ::image::RgbImage;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     answer::Baseline,
@@ -241,14 +242,21 @@ impl Session {
     /// # Errors
     /// What is wrong, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let session: Session = serde_json::from_str(text).map_err(|e| format!("is no session file ({e})"))?;
+        let refused = |e: serde_json::Error| format!("is no session file ({e})");
+        let session: Session = serde_json::from_str(text).map_err(refused)?;
         if session.format != FORMAT {
             return Err(format!("has format `{}`, expected `{FORMAT}`", session.format));
         }
         if session.entries.is_empty() {
             return Err("has no entries: there is nothing to run".to_string());
         }
-        Ok(session)
+        // A misspelt key would otherwise be an experiment that differs from the one written down.
+        let found = serde_json::from_str(text).map_err(refused)?;
+        let known = serde_json::to_value(&session).map_err(refused)?;
+        match unknown(&found, &known) {
+            Some(key) => Err(format!("has `{key}`, which is none of a session's keys")),
+            None => Ok(session),
+        }
     }
 
     /// Writes a session file.
@@ -259,6 +267,20 @@ impl Session {
         let fail = |why: String| SessionError { file: file.to_path_buf(), why };
         let text = serde_json::to_string_pretty(self).map_err(|e| fail(e.to_string()))?;
         fs::write(file, text).map_err(|e| fail(format!("cannot be written ({e})")))
+    }
+}
+
+/// Where `found` has a key that `known` lacks.
+fn unknown(found: &Value, known: &Value) -> Option<String> {
+    let below = |at: String, key: Option<String>| key.map(|key| format!("{at}.{key}"));
+    match (found, known) {
+        (Value::Object(found), Value::Object(known)) => found.iter().find_map(|(key, value)| {
+            let Some(known) = known.get(key) else { return Some(key.clone()) };
+            below(key.clone(), unknown(value, known))
+        }),
+        (Value::Array(found), Value::Array(known)) => (found.iter().zip(known).enumerate())
+            .find_map(|(i, (found, known))| below(i.to_string(), unknown(found, known))),
+        _ => None,
     }
 }
 
@@ -311,6 +333,8 @@ mod tests {
         for (text, part) in [
             (text.replace("session-1", "session-9"), "has format `sightline-session-9`"),
             (text.replace("last -> visual", "last => visual"), "there is no `->`"),
+            (text.replace("\"control\"", "\"controls\""), "has `entries.0.controls`, which is none of"),
+            (text.replace("\"share\"", "\"chare\""), "has `entries.0.object.chare`"),
             ("{".to_string(), "no session file"),
             (serde_json::to_string(&Session { entries: vec![], ..session }).unwrap(), "no entries"),
         ] {

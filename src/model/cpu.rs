@@ -166,9 +166,17 @@ impl Panels {
 
     /// `x W^T` by burn's own operators and in the matrix's format, for rows that the kernels decline.
     pub fn product(&self, x: Tensor<2>) -> Tensor<2> {
-        let rows = x.dims()[0];
-        let y = x.cast(self.dtype()).unsqueeze::<3>().matmul(self.data.clone()).cast(DType::F32);
-        y.swap_dims(0, 1).reshape([rows as i32, -1]).narrow(1, 0, self.out)
+        /// Panels at a time: on the way back, each makes a gradient of all rows before they are summed.
+        const GROUP: usize = 16;
+        let ([rows, _], panels) = (x.dims(), self.data.dims()[0]);
+        let x = x.cast(self.dtype()).unsqueeze::<3>();
+        let group = |first: usize| {
+            let panels = GROUP.min(panels - first);
+            let y = x.clone().matmul(self.data.clone().narrow(0, first, panels));
+            y.swap_dims(0, 1).reshape([rows, panels * PANEL])
+        };
+        let all = (0..panels).step_by(GROUP).map(group).collect();
+        Tensor::cat(all, 1).narrow(1, 0, self.out).cast(DType::F32)
     }
 }
 
@@ -603,6 +611,18 @@ fn place<T: Number>(from: Cube<'_, T>, to: &mut [T], strides: [usize; 3], len: u
             stride => to.iter_mut().zip(from_here.iter().step_by(stride)).for_each(|(to, from)| *to = *from),
         }
     }
+}
+
+/// Tensors of one shape as one, `[n, ..]`: memory never used before comes page by page, and all cores
+/// share in fetching it.
+pub fn stack(parts: &[Tensor<3>]) -> Option<Tensor<4>> {
+    let [a, b, c] = parts.first()?.dims();
+    let parts: Vec<FlexTensor> = parts.iter().map(plain).collect::<Option<_>>()?;
+    let parts: Vec<&[f32]> = parts.iter().map(values).collect::<Option<_>>()?;
+    let mut all = vec![0.0; parts.len() * a * b * c];
+    let copy = |(to, from): (&mut [f32], &&[f32])| to.copy_from_slice(from);
+    all.par_chunks_exact_mut((a * b * c).max(1)).zip(&parts).for_each(copy);
+    Some(tensor(all, [parts.len(), a, b, c]))
 }
 
 /// Rows of numbers at a stride, the numbers of a row side by side.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
+use super::cpu;
+
 /// What to cut and what to keep in one forward pass.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
@@ -67,4 +69,11 @@ pub struct Recorded {
     /// The proof: layer, tag, and the largest value after the softmax on a blocked pair, `[1]`; several
     /// entries a layer and tag when rows went through in chunks.
     pub blocked_mass: Vec<(usize, usize, Tensor<1>)>,
+}
+
+impl Recorded {
+    /// `[kept layers, kept heads, kept rows, keys]`: the pattern of a pass that kept some.
+    pub fn stacked(self) -> Tensor<4> {
+        cpu::stack(&self.pattern).unwrap_or_else(|| Tensor::stack(self.pattern, 0))
+    }
 }
