@@ -317,12 +317,16 @@ impl<'a> Trials<'a> {
 
         same(&resumed.free, &scratch.trace, &written);
         let forced = RunSpec { forced_answer: Some(baseline.ids()), ..spec };
-        let forced = match run(engine, seen, &forced) {
+        let mut forced = match run(engine, seen, &forced) {
             Ok(forced) => forced,
             // Rows past the baseline's answer are there for the model's own answer only.
             Err(e) if e.to_string().contains("does not exist") => return,
             Err(e) => panic!("{written}: {e}"),
         };
+        if resumed.start.is_none() {
+            // The stored answer itself, which ended by its own will.
+            forced.stop = baseline.trace.stop;
+        }
         same(&resumed.forced, &forced, &written);
         for (effect, (before, after)) in
             resumed.effects.iter().zip(baseline.trace.answer.iter().zip(&forced.answer))

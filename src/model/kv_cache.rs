@@ -1,6 +1,7 @@
 //! Keys and values of the positions that a decoder has already seen.
 //!
-//! `[kv heads, keys, head width]` a layer, in the chosen weight format, keys already rotated. The
+//! `[kv heads, keys, head width]` a layer, in the chosen weight format, keys already rotated; on the CPU
+//! keys lie by column and values by row (`cpu::Lie`), which only `cpu` has to know. The
 //! cache knows which rotary position comes next: only an uncompressed run has position = number of
 //! keys. Does not know what the keys stand for.
 
