@@ -199,7 +199,7 @@ impl StoredRow {
                 n_layers: *n_layers,
                 n_heads: *n_heads,
                 n_keys: *n_keys,
-                data: data.iter().map(|v| v.to_f32()).collect(),
+                data: Arc::new(data.iter().map(|v| v.to_f32()).collect()),
             },
         }
     }
@@ -214,8 +214,9 @@ pub struct PatternRow {
     pub n_heads: usize,
     /// Keys: prompt length plus answer tokens before this one.
     pub n_keys: usize,
-    /// `[layers, heads, keys]`; every `[keys]` row sums to 1. Shared, since the window keeps a copy.
-    pub data: Arc<[f32]>,
+    /// `[layers, heads, keys]`; every `[keys]` row sums to 1. Shared, since the window keeps a copy; a
+    /// vector, so that what came from the device is not copied once more.
+    pub data: Arc<Vec<f32>>,
 }
 
 impl PatternRow {

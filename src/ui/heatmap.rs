@@ -139,7 +139,7 @@ struct Pipeline {
 /// What one map on screen keeps between frames.
 #[derive(Default)]
 struct Slot {
-    upload: Option<(Arc<[f32]>, wgpu::Buffer)>,
+    upload: Option<(Arc<Vec<f32>>, wgpu::Buffer)>,
     group: Option<(wgpu::BindGroup, u32)>,
 }
 

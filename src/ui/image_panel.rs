@@ -39,7 +39,7 @@ struct MeanKey {
     which: Which,
     rows: usize,
     fresh: bool,
-    ends: [Arc<[f32]>; 2],
+    ends: [Arc<Vec<f32>>; 2],
 }
 
 impl PartialEq for MeanKey {
