@@ -126,7 +126,7 @@ impl Panels {
         let mut data = vec![T::zeroed(); panels * k * PANEL];
         data.par_chunks_exact_mut(k * PANEL).zip(matrix.par_chunks(k * PANEL)).for_each(|(panel, rows)| {
             for (column, row) in rows.chunks_exact(k).enumerate() {
-                panel.iter_mut().skip(column).step_by(PANEL).zip(row).for_each(|(to, from)| *to = *from);
+                interleave(row, panel, column, PANEL);
             }
         });
         tensor(data, [panels, k, PANEL])
@@ -290,6 +290,11 @@ fn multiply<T: Number>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T>>) {
     }
 }
 
+/// Writes a row as column `at` of a matrix of `columns` columns.
+fn interleave<T: Copy>(row: &[T], to: &mut [T], at: usize, columns: usize) {
+    to.iter_mut().skip(at).step_by(columns).zip(row).for_each(|(to, from)| *to = *from);
+}
+
 /// Rows as [`tile`] reads them fastest: a few together, interleaved.
 struct Tiles<'a> {
     data: Cow<'a, [f32]>,
@@ -308,8 +313,7 @@ impl<'a> Tiles<'a> {
         data.par_chunks_mut(each * x.width).enumerate().for_each(|(n, tile)| {
             let rows = tile.len() / x.width;
             for r in 0..rows {
-                let row = x.row(n * each + r);
-                tile.iter_mut().skip(r).step_by(rows).zip(row).for_each(|(to, from)| *to = *from);
+                interleave(x.row(n * each + r), tile, r, rows);
             }
         });
         Tiles { data: Cow::Owned(data), each, k: x.width }
@@ -813,7 +817,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
             for i in 0..here {
                 let (head, row) = ((n * each + i) / rows.len(), (n * each + i) % rows.len());
                 let row = q.row(heads.start + head, rows.start + row);
-                queries.iter_mut().skip(i).step_by(here).zip(row).for_each(|(to, from)| *to = *from);
+                interleave(row, queries, i, here);
             }
             for at in (0..most).step_by(PANEL) {
                 let sums = tile_of::<V, T>(Few::Interleaved(queries, here), k, at);
