@@ -4,14 +4,18 @@
 //! Row `s` of an answer is the query row that predicts answer token `s`: the last prompt row for
 //! `s = 0`. Residuals are `[rows, width]`. Knows prompts, decoding and traces; not what a cut means.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::{
     decoding::{Decoding, DecodingError, Passed, Row, argmax, host, log_softmax, top},
-    intervention::Change,
+    intervention::{Change, Uncut},
     knockout::Knockout,
     model::{
         Cancel, Cancelled,
@@ -53,6 +57,8 @@ pub struct Baseline {
     pub(crate) resid_post: Tensor<2>,
     /// Longest answer that the context allows.
     pub(crate) max_new: usize,
+    /// Visual positions by integrated gradient, once something asked for them.
+    pub(crate) by_gradient: OnceLock<Vec<usize>>,
 }
 
 /// An answer of which nothing but its words is wanted.
@@ -197,8 +203,12 @@ impl Engine {
         }
         let intervention = &spec.intervention;
         let uncut = self.uncut_for(spec, images, cancel);
+        let by_gradient = OnceLock::new();
         let change = uncut.and_then(|uncut| {
-            self.change(intervention, &prompt, images, max_new, spec.seed, uncut.as_ref(), cancel)
+            let mut on_step = |done: usize, total: usize| on(RunEvent::Gradients { done, total });
+            let uncut =
+                uncut.as_ref().map(|trace| Uncut { trace, by_gradient: &by_gradient, on_step: &mut on_step });
+            self.change(intervention, &prompt, images, max_new, spec.seed, uncut, cancel)
         });
         let change = match change {
             // Stopped before it is known what is to change: the flag stops the run below as well.
@@ -244,6 +254,7 @@ impl Engine {
             change,
             cache,
             max_new,
+            by_gradient: OnceLock::new(),
         })
     }
 
@@ -365,6 +376,11 @@ impl<'a, 'b> Answer<'a, 'b> {
         Hooks { pattern, resid_every: self.resid_every, ..Hooks::default() }
     }
 
+    /// How many of a pass's `rows` to read the output of, where `n` predict something.
+    fn read(&self, rows: usize, n: usize) -> usize {
+        if self.keeping.is_some() { rows } else { n }
+    }
+
     /// Generates from place `first` on, given the rows that predict it.
     pub(crate) fn go_on(
         &mut self,
@@ -376,8 +392,10 @@ impl<'a, 'b> Answer<'a, 'b> {
         let mut next = embeds;
         for step in first..max_new {
             let start = Instant::now();
-            let hooks = self.hooks(next.dims()[0], step, 1);
-            let row = self.passed(decoding.rows_from(0, decoding.cache().len(), next, 1, hooks)?);
+            let rows = next.dims()[0];
+            let hooks = self.hooks(rows, step, 1);
+            let read = [1, self.read(rows, 1)];
+            let row = self.passed(decoding.rows_from(0, decoding.cache().len(), next, read, hooks)?);
             let Some(row) = row.into_iter().next() else { break };
             let id = choose(&row.logits, self.spec.sampling, self.spec.seed, step) as u32;
             self.push(id, row)?;
@@ -403,8 +421,10 @@ impl<'a, 'b> Answer<'a, 'b> {
             [] => embeds,
             _ => Tensor::cat(vec![embeds, self.engine.vlm.decoder.embed(given)], 0),
         };
-        let hooks = self.hooks(all.dims()[0], 0, ids.len());
-        let rows = self.passed(decoding.rows_from(0, 0, all, ids.len(), hooks)?);
+        let rows = all.dims()[0];
+        let hooks = self.hooks(rows, 0, ids.len());
+        let read = [ids.len(), self.read(rows, ids.len())];
+        let rows = self.passed(decoding.rows_from(0, 0, all, read, hooks)?);
         self.clock(0, start);
         for (&id, row) in ids.iter().zip(rows) {
             self.push(id, row)?;

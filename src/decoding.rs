@@ -60,7 +60,7 @@ pub struct Passed {
     pub rows: Vec<Row>,
     /// What the hooks kept: layer and `[rows, width]`, all rows of the pass.
     pub resid_pre: Vec<(usize, Tensor<2>)>,
-    /// `[rows, width]`: output of the last block, not normed, all rows of the pass.
+    /// `[read rows, width]`: output of the last block, not normed.
     pub resid_post: Tensor<2>,
 }
 
@@ -117,11 +117,13 @@ impl<'a> Decoding<'a> {
     /// # Errors
     /// [`DecodingError`].
     pub fn pass(&mut self, embeds: Tensor<2>, hooks: Hooks) -> Result<Forward, DecodingError> {
-        self.pass_from(0, self.cache.len(), embeds, hooks)
+        let read = embeds.dims()[0];
+        self.pass_from(0, self.cache.len(), embeds, read, hooks)
     }
 
-    /// Runs rows through the layers from `layer` on, given the input of that layer. They overwrite the
-    /// rows from `first` on in these layers' caches; the layers below keep theirs.
+    /// Runs rows through the layers from `layer` on, given the input of that layer, and gives the output
+    /// of the last `read` of them. They overwrite the rows from `first` on in these layers' caches; the
+    /// layers below keep theirs.
     ///
     /// # Errors
     /// [`DecodingError`].
@@ -130,6 +132,7 @@ impl<'a> Decoding<'a> {
         layer: usize,
         first: usize,
         resid: Tensor<2>,
+        read: usize,
         mut hooks: Hooks,
     ) -> Result<Forward, DecodingError> {
         let layers = layer..self.vlm.config.text.n_layers;
@@ -138,7 +141,7 @@ impl<'a> Decoding<'a> {
         let position = self.cache.next_position() - (self.cache.len() - first) as u32;
         let positions: Vec<u32> = (position..position + rows as u32).collect();
         self.cache.rewind(layers.clone(), first);
-        let step = Step { resid, positions: &positions, layers };
+        let step = Step { resid, positions: &positions, layers, read };
         let forward = self.vlm.decoder.forward(step, &mut self.cache, &hooks, self.cancel)?;
         let masses = &forward.recorded.blocked_mass;
         if !masses.is_empty() {
@@ -158,10 +161,11 @@ impl<'a> Decoding<'a> {
     pub fn rows(&mut self, embeds: Tensor<2>, n: usize) -> Result<Vec<Row>, DecodingError> {
         let rows = embeds.dims()[0];
         let hooks = Hooks { pattern: Keep::rows(rows - n..rows), ..Hooks::default() };
-        Ok(self.rows_from(0, self.cache.len(), embeds, n, hooks)?.rows)
+        Ok(self.rows_from(0, self.cache.len(), embeds, [n, n], hooks)?.rows)
     }
 
-    /// [`Decoding::pass_from`], and what the last `n` rows predict.
+    /// [`Decoding::pass_from`]: what the last `n` rows predict, and the output of the last `read`, of which
+    /// these are the end.
     ///
     /// # Errors
     /// [`DecodingError`].
@@ -170,15 +174,15 @@ impl<'a> Decoding<'a> {
         layer: usize,
         first: usize,
         resid: Tensor<2>,
-        n: usize,
+        [n, read]: [usize; 2],
         hooks: Hooks,
     ) -> Result<Passed, DecodingError> {
         let kept = hooks.pattern.rows.clone();
-        let Forward { resid, mut recorded } = self.pass_from(layer, first, resid, hooks)?;
         let rows = resid.dims()[0];
-        let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, rows - n, n)))?;
+        let Forward { resid, mut recorded } = self.pass_from(layer, first, resid, read, hooks)?;
+        let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, read - n, n)))?;
         let resid_pre = std::mem::take(&mut recorded.resid_pre);
-        let mut pattern: Option<Tensor<4>> = (!recorded.pattern.is_empty()).then(|| recorded.stacked());
+        let mut pattern = recorded.pattern;
         let mut pattern_of = |row: usize| {
             let at = kept.binary_search(&row).ok()?;
             // The last row takes the tensor itself: a decode step's numbers are not copied once more.
@@ -206,9 +210,8 @@ impl<'a> Decoding<'a> {
     /// # Errors
     /// [`DecodingError`].
     pub fn logits(&mut self, embeds: Tensor<2>) -> Result<Vec<f32>, DecodingError> {
-        let resid = self.pass(embeds, Hooks::default())?.resid;
-        let rows = resid.dims()[0];
-        host(self.vlm.decoder.unembed(resid.narrow(0, rows - 1, 1)))
+        let resid = self.pass_from(0, self.cache.len(), embeds, 1, Hooks::default())?.resid;
+        host(self.vlm.decoder.unembed(resid))
     }
 
     /// Per cut: the pairs that it blocks a layer among the rows so far, and the largest value that was

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::PoisonError,
+    sync::{OnceLock, PoisonError},
 };
 
 use burn::tensor::{Tensor, TensorData};
@@ -37,6 +37,16 @@ pub struct Change {
     pub cuts: Vec<Cut>,
     /// One an ablation, in order.
     pub overwritten: Vec<Overwritten>,
+}
+
+/// The uncut answer, from which the sets `sink` and `gradient` are computed.
+pub(crate) struct Uncut<'a> {
+    /// With the attention of every layer, head and row for `sink`.
+    pub trace: &'a Trace,
+    /// The visual positions by gradient, highest first, once they are known: they cost many passes.
+    pub by_gradient: &'a OnceLock<Vec<usize>>,
+    /// Hears of every step of the gradients' path, and of how many there are.
+    pub on_step: &'a mut dyn FnMut(usize, usize),
 }
 
 /// The rows that one ablation overwrites.
@@ -114,8 +124,7 @@ impl Change {
 }
 
 impl Engine {
-    /// Resolves an intervention. `uncut` is the answer that the sets `sink` and `gradient` are computed
-    /// from, with the attention of every layer, head and row.
+    /// Resolves an intervention; `uncut` only has to be there where [`Intervention::needs_uncut`].
     ///
     /// # Errors
     /// [`RunError`], naming the text and the part that is wrong.
@@ -127,7 +136,7 @@ impl Engine {
         images: &[&Seen],
         max_new: usize,
         seed: u64,
-        uncut: Option<&Trace>,
+        uncut: Option<Uncut<'_>>,
         cancel: &Cancel,
     ) -> Result<Change, RunError> {
         let mut named: BTreeSet<PatchSet> = BTreeSet::new();
@@ -179,7 +188,7 @@ impl Engine {
         images: &[&Seen],
         named: &BTreeSet<PatchSet>,
         seed: u64,
-        uncut: Option<&Trace>,
+        mut uncut: Option<Uncut<'_>>,
         cancel: &Cancel,
     ) -> Result<Patches, RunError> {
         let grids: Vec<_> = images.iter().map(|seen| seen.grid()).collect();
@@ -199,21 +208,37 @@ impl Engine {
                     let members = patch_sets::outliers(&norms).into_iter().map(|i| visual[i]).collect();
                     some(members, "no embedding's norm exceeds the mean by two standard deviations")
                 }
-                PatchSet::Sink => sink(&visual, uncut, self.info.n_layers, self.info.n_heads),
-                PatchSet::Gradient => match uncut {
-                    Some(trace) => {
-                        let ids: Vec<u32> = trace.answer.iter().map(|t| t.id).collect();
-                        let embeds = self.embeds(prompt, images);
-                        let scores = gradient::attributions(&self.vlm, embeds, &visual, &ids, cancel)?;
-                        let scores: Vec<f32> = scores.iter().map(|s| s.abs()).collect();
-                        Ok(patch_sets::ranked(&scores).into_iter().map(|i| visual[i]).collect())
-                    }
+                PatchSet::Sink => {
+                    sink(&visual, uncut.as_ref().map(|u| u.trace), self.info.n_layers, self.info.n_heads)
+                }
+                PatchSet::Gradient => match &mut uncut {
+                    Some(uncut) => Ok(self.by_gradient(uncut, prompt, images, &visual, cancel)?),
                     None => Err("it needs the uncut answer".to_string()),
                 },
             };
             sets.insert(set, members);
         }
         Ok(Patches { spots, sets })
+    }
+
+    /// Visual positions, the one with the highest integrated gradient first.
+    fn by_gradient(
+        &self,
+        uncut: &mut Uncut<'_>,
+        prompt: &Prompt,
+        images: &[&Seen],
+        visual: &[usize],
+        cancel: &Cancel,
+    ) -> Result<Vec<usize>, RunError> {
+        if let Some(known) = uncut.by_gradient.get() {
+            return Ok(known.clone());
+        }
+        let ids: Vec<u32> = uncut.trace.answer.iter().map(|t| t.id).collect();
+        let embeds = self.embeds(prompt, images);
+        let scores = gradient::attributions(&self.vlm, embeds, visual, &ids, cancel, uncut.on_step)?;
+        let scores: Vec<f32> = scores.iter().map(|s| s.abs()).collect();
+        let ranked = || patch_sets::ranked(&scores).into_iter().map(|i| visual[i]).collect();
+        Ok(uncut.by_gradient.get_or_init(ranked).clone())
     }
 
     fn overwritten(

@@ -20,7 +20,7 @@ use crate::{
     answer::{Answer, Baseline, Watch, with_text},
     decoding::{Decoding, DecodingError, Row, host, log_softmax},
     interp::diff::common,
-    intervention::Change,
+    intervention::{Change, Uncut},
     masks,
     model::{
         Cancel,
@@ -163,6 +163,11 @@ impl Baseline {
         (self.prompt.len() + self.trace.answer.len()).saturating_sub(1)
     }
 
+    /// What sets are computed from.
+    pub(crate) fn uncut<'a>(&'a self, on_step: &'a mut dyn FnMut(usize, usize)) -> Uncut<'a> {
+        Uncut { trace: &self.trace, by_gradient: &self.by_gradient, on_step }
+    }
+
     /// The stored residual nearest below a layer, widened.
     fn stored(&self, layer: usize) -> Option<(usize, Tensor<2>)> {
         let (&at, resid) = self.resid_pre.range(..=layer).next_back()?;
@@ -187,7 +192,7 @@ impl Engine {
         on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<Outcome, RunError> {
         on(RunEvent::Prompt(&baseline.prompt));
-        let change = match self.change_of(baseline, intervention, images, cancel) {
+        let change = match self.change_of(baseline, intervention, images, cancel, on) {
             Err(RunError::Decoding(DecodingError::Cancelled(_))) => {
                 return Ok(Outcome::cancelled(self, baseline, images));
             }
@@ -221,7 +226,7 @@ impl Engine {
         images: &[&Seen],
         cancel: &Cancel,
     ) -> Result<Scored, RunError> {
-        let change = self.change_of(baseline, intervention, images, cancel)?;
+        let change = self.change_of(baseline, intervention, images, cancel, &mut |_| {})?;
         let spec = RunSpec { intervention: intervention.clone(), ..baseline.spec.clone() };
         let mut resumed = Resumed::new(self, baseline, &spec, &change, cancel)?;
         let forced = resumed.score()?;
@@ -241,7 +246,7 @@ impl Engine {
         draws: usize,
         cancel: &Cancel,
     ) -> Result<Control, RunError> {
-        let change = self.change_of(baseline, intervention, images, cancel)?;
+        let change = self.change_of(baseline, intervention, images, cancel, &mut |_| {})?;
         let visual = patch_sets::visual(&baseline.prompt.tokens);
         let random = |draw: u64| {
             let needs = || "an intervention on visual tokens".to_string();
@@ -266,6 +271,7 @@ impl Engine {
         intervention: &Intervention,
         images: &[&Seen],
         cancel: &Cancel,
+        on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<Change, RunError> {
         if !baseline.spec.intervention.is_empty() {
             let needs = "an uncut run to start from".to_string();
@@ -276,7 +282,8 @@ impl Engine {
             let needs = "a run that came to its end: this one was cancelled".to_string();
             return Err(RunError::Needs { what: "an intervention", needs });
         }
-        let (prompt, uncut) = (&baseline.prompt, Some(&baseline.trace));
+        let mut on_step = |done: usize, total: usize| on(RunEvent::Gradients { done, total });
+        let (prompt, uncut) = (&baseline.prompt, Some(baseline.uncut(&mut on_step)));
         self.change(intervention, prompt, images, baseline.max_new, baseline.spec.seed, uncut, cancel)
     }
 
@@ -341,7 +348,7 @@ impl Engine {
         let pattern = Keep { heads: Some([head].into()), ..rows };
         let hooks = Hooks { pattern, ..Hooks::default() };
         let recorded = self.rerun(baseline, layer..layer + 1, resid, hooks, cancel)?.recorded;
-        let square = recorded.pattern.into_iter().next().ok_or_else(needs_residuals)?;
+        let square = recorded.pattern.ok_or_else(needs_residuals)?;
         Ok(host(square)?)
     }
 
@@ -357,7 +364,7 @@ impl Engine {
         let rows = resid.dims()[0];
         hooks.blocked = masks::for_pass(&baseline.change.cuts, 0, rows, self.info.n_layers);
         let positions: Vec<u32> = (0..rows as u32).collect();
-        let step = Step { resid, positions: &positions, layers };
+        let step = Step { resid, positions: &positions, layers, read: rows };
         let forward = self.vlm.decoder.forward(step, &mut KvCache::default(), &hooks, cancel);
         Ok(forward.map_err(DecodingError::from)?)
     }
@@ -426,7 +433,7 @@ impl<'a> Resumed<'a> {
             let watch = Watch::new(&self.kept()?, &self.engine.info);
             let pattern = watch.keep(rows, forced.first, predicting);
             let hooks = Hooks { pattern, ..Hooks::default() };
-            forced.rows = self.decoding.rows_from(layer, row, resid, predicting, hooks)?.rows;
+            forced.rows = self.decoding.rows_from(layer, row, resid, [predicting; 2], hooks)?.rows;
             forced.logprobs = forced.rows.par_iter().map(|row| log_softmax(&row.logits)).collect();
             self.start = Some(Start { layer, row, rows });
         }

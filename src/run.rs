@@ -153,6 +153,13 @@ pub enum RunError {
 pub enum RunEvent<'a> {
     /// The prompt is built.
     Prompt(&'a Prompt),
+    /// Integrated gradients, which the set `gradient` needs, are on their way: steps done, and of how many.
+    Gradients {
+        /// So far.
+        done: usize,
+        /// In all.
+        total: usize,
+    },
     /// The prompt went through the decoder.
     Prefilled(Duration),
     /// One more answer token.

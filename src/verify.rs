@@ -374,8 +374,8 @@ impl<'a> Case<'a> {
         let normed = self.vlm.decoder.norm(forward.resid.clone());
         self.relative(&format!("hidden.{n}"), &host(normed)?)?;
         self.relative("resid_last", &host(forward.resid.clone())?)?;
-        for (k, pattern) in forward.recorded.pattern.iter().enumerate() {
-            self.pattern(&format!("attn.{k}"), &host(pattern.clone())?, None)?;
+        for (k, pattern) in by_layer(forward.recorded.pattern) {
+            self.pattern(&format!("attn.{k}"), &host(pattern)?, None)?;
         }
         let logits = host(self.vlm.decoder.unembed(forward.resid.clone()))?;
         self.relative("logits", &logits)?;
@@ -526,7 +526,7 @@ impl<'a> Case<'a> {
         let mut decoding = Decoding::new(self.vlm, &cuts, self.len, self.cancel)?;
         let all = Keep::rows(0..embeds.dims()[0]);
         let forward = decoding.pass(embeds.clone(), Hooks { pattern: all, ..Hooks::default() })?;
-        for (k, pattern) in forward.recorded.pattern.into_iter().enumerate() {
+        for (k, pattern) in by_layer(forward.recorded.pattern) {
             let cut = cut.layers[k].then_some(cut);
             self.pattern(&format!("ko.{name}.attn.{k}"), &host(pattern)?, cut)?;
         }
@@ -716,6 +716,13 @@ impl<'a> Case<'a> {
     fn unfit(&self, name: &str, why: String) -> VerifyError {
         VerifyError::Reference { name: format!("{}/{name}", self.name), why }
     }
+}
+
+/// Layer, and `[heads, rows, keys]`: the attention of a pass that kept all layers.
+fn by_layer(pattern: Option<Tensor<4>>) -> impl Iterator<Item = (usize, Tensor<3>)> {
+    let layers = pattern.as_ref().map_or(0, |pattern| pattern.dims()[0]);
+    let layer = move |k: usize| Some((k, pattern.clone()?.narrow(0, k, 1).squeeze_dim(0)));
+    (0..layers).filter_map(layer)
 }
 
 /// The baseline forward.

@@ -402,6 +402,9 @@ impl Thread {
                 prompt: prompt.tokens.clone(),
                 unknown_words: engine.prompts.unknown_words(&ask.prompt),
             }),
+            RunEvent::Gradients { done, total } => {
+                tell(Event::Progress("integrated gradients".to_string(), Some(done as f32 / total as f32)));
+            }
             RunEvent::Prefilled(_) => tell(Event::Progress("answering".to_string(), None)),
             RunEvent::Token { token, row, resident } => {
                 // The window's runs record everything.

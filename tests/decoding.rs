@@ -178,7 +178,7 @@ fn positions_are_what_the_caller_says() {
     let run = |shift: u32| {
         let positions: Vec<u32> = (0..4).map(|p| p + shift).collect();
         let embeds = vlm.decoder.embed(&[5, 6, 7, 8]);
-        let step = Step { resid: embeds, positions: &positions, layers: vlm.decoder.all_layers() };
+        let step = Step { resid: embeds, positions: &positions, layers: vlm.decoder.all_layers(), read: 4 };
         let mut cache = KvCache::default();
         let hooks = Hooks { pattern: Keep::rows(0..4), ..Hooks::default() };
         let out = vlm.decoder.forward(step, &mut cache, &hooks, &Cancel::default()).unwrap();
@@ -213,7 +213,8 @@ fn embeddings_are_replaced_row_by_row() {
 fn gradients_reach_the_input_embeddings() {
     let vlm = model(&device::cpu().device.autodiff(), WeightDtype::F32);
     let embeds = vlm.decoder.embed(&[1, 20, 30, 31]).detach().require_grad();
-    let step = Step { resid: embeds.clone(), positions: &[0, 1, 2, 3], layers: vlm.decoder.all_layers() };
+    let step =
+        Step { resid: embeds.clone(), positions: &[0, 1, 2, 3], layers: vlm.decoder.all_layers(), read: 4 };
     let mut cache = KvCache::default();
     let out = vlm.decoder.forward(step, &mut cache, &Hooks::default(), &Cancel::default()).unwrap();
     let logit = |resid: Tensor<2>| vlm.decoder.unembed(resid).slice([3..4, 7..8]).sum();
@@ -225,7 +226,8 @@ fn gradients_reach_the_input_embeddings() {
         let mut values = host(embeds.clone().inner()).unwrap();
         values[2 * 64 + 5] += delta;
         let embeds = Tensor::from_data(TensorData::new(values, [4, 64]), &vlm.device);
-        let step = Step { resid: embeds, positions: &[0, 1, 2, 3], layers: vlm.decoder.all_layers() };
+        let step =
+            Step { resid: embeds, positions: &[0, 1, 2, 3], layers: vlm.decoder.all_layers(), read: 4 };
         let mut cache = KvCache::default();
         let out = vlm.decoder.forward(step, &mut cache, &Hooks::default(), &Cancel::default()).unwrap();
         host(logit(out.resid).reshape([1, 1])).unwrap()[0]

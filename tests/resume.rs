@@ -872,7 +872,10 @@ fn attributions_add_up_and_the_largest_are_the_gradient_set() {
     let baseline = keep(engine, seen, &RunSpec::ask(LEFT, 4)).unwrap();
     let answer = baseline.ids();
     let (embeds, visual) = embeds(engine, seen, &baseline);
-    let parts = gradient::attributions(vlm, embeds.clone(), &visual, &answer, &cancel).unwrap();
+    let mut steps = Vec::new();
+    let mut on_step = |done: usize, total: usize| steps.push((done, total));
+    let parts = gradient::attributions(vlm, embeds.clone(), &visual, &answer, &cancel, &mut on_step).unwrap();
+    assert!(steps.iter().copied().eq((1..=gradient::STEPS).map(|step| (step, gradient::STEPS))));
     assert_eq!(parts.len(), visual.len());
     let given = vlm.decoder.embed(&answer[..answer.len() - 1]);
     let end = Tensor::cat(vec![embeds, given], 0);
@@ -893,7 +896,15 @@ fn attributions_add_up_and_the_largest_are_the_gradient_set() {
     let mut ten = order[..10].to_vec();
     ten.sort_unstable();
     let cut = intervention(&["last -> gradient[0-9] @ all"], &[]);
-    assert_eq!(blank(&intervene(engine, seen, &baseline, &cut).unwrap().free), ten);
+    let mut steps = 0;
+    let mut again = || {
+        let mut on = |event: RunEvent<'_>| steps += usize::from(matches!(event, RunEvent::Gradients { .. }));
+        blank(&engine.intervene(&baseline, &cut, &[seen], &cancel, &mut on).unwrap().free)
+    };
+    assert_eq!(again(), ten);
+    // They cost many passes: a kept run works them out once.
+    assert_eq!(again(), ten);
+    assert_eq!(steps, gradient::STEPS);
 }
 
 #[test]
@@ -907,7 +918,7 @@ fn a_cancelled_gradient_stops_and_so_does_the_run_that_asked_for_it() {
             thread::sleep(Duration::from_millis(30));
             cancel.cancel();
         });
-        gradient::attributions(&engine.vlm, embeds, &visual, &baseline.ids(), &cancel)
+        gradient::attributions(&engine.vlm, embeds, &visual, &baseline.ids(), &cancel, &mut |_, _| {})
     });
     assert!(matches!(found, Err(DecodingError::Cancelled(_))));
     // The flag stays up: whatever is asked now is stopped before it begins.

@@ -88,6 +88,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let opened = args.subject.open(&cancel)?;
     let engine = &opened.engine;
     let experiment = args.subject.experiment(engine, args.control)?;
+    let gradients = super::bar(0, "gradients");
     let report = engine.experiment(&experiment, &opened.seen, &cancel, &mut |event| match event {
         RunEvent::Prompt(prompt) => {
             eprintln!("prompt: {} tokens", prompt.len());
@@ -98,6 +99,13 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
                 " (attention three times: uncut, scored, new)"
             };
             eprintln!("keeps at most: {memory}{runs}");
+        }
+        RunEvent::Gradients { done, total } => {
+            gradients.set_length(total as u64);
+            gradients.set_position(done as u64);
+            if done == total {
+                gradients.finish_and_clear();
+            }
         }
         RunEvent::Prefilled(_) => {}
         RunEvent::Token { token, .. } => {

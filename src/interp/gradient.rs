@@ -3,13 +3,22 @@
 //! Sundararajan et al. (arXiv 1703.01365), as Neo et al. (arXiv 2410.07149) use it to choose tokens:
 //! the path runs from every visual token being their mean to what they are, in [`STEPS`] midpoint
 //! steps; the target is the log probability of the whole answer, teacher-forced. Embeddings are
-//! `[rows, width]`; gradients come from burn's autodiff through the hooked decoder itself.
+//! `[rows, width]`; gradients come from burn's autodiff through the hooked decoder itself, one block at
+//! a time from the last to the first, so that what one block leaves for its way back is all that is
+//! ever held.
+
+use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData, activation::log_softmax};
 
 use crate::{
     decoding::{DecodingError, host, place_rows},
-    model::{Cancel, Vlm, decoder::Step, hooks::Hooks, kv_cache::KvCache},
+    model::{
+        Cancel, Cancelled, Vlm,
+        decoder::{Forward, Step},
+        hooks::Hooks,
+        kv_cache::KvCache,
+    },
 };
 
 /// Points on the path.
@@ -17,38 +26,36 @@ pub const STEPS: usize = 50;
 
 /// For every visual position, the part of the answer's log probability (in nats, against the mean
 /// tokens) that is due to it. They sum to the difference between the two ends of the path, but for the
-/// error of the steps. `embeds` is the prompt's `[rows, width]`.
+/// error of the steps. `embeds` is the prompt's `[rows, width]`. `on_step` hears of every step done, and
+/// of how many there are.
 ///
 /// # Errors
-/// [`DecodingError`].
+/// [`DecodingError`]; stops within one block of being told.
 pub fn attributions(
     vlm: &Vlm,
     embeds: Tensor<2>,
     visual: &[usize],
     answer: &[u32],
     cancel: &Cancel,
+    on_step: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<f32>, DecodingError> {
     if visual.is_empty() || answer.is_empty() {
         return Ok(vec![0.0; visual.len()]);
     }
-    let (given, width) = (&answer[..answer.len() - 1], embeds.dims()[1]);
+    let given = &answer[..answer.len() - 1];
     let input = match given {
-        [] => embeds.clone(),
-        _ => Tensor::cat(vec![embeds.clone(), vlm.decoder.embed(given)], 0),
+        [] => embeds,
+        _ => Tensor::cat(vec![embeds, vlm.decoder.embed(given)], 0),
     };
     let base = at_mean(&input, visual);
     let way = input - base.clone();
     let mut gradients = Tensor::zeros(way.dims(), &vlm.device);
     for step in 0..STEPS {
         let share = (step as f32 + 0.5) / STEPS as f32;
-        let x = (base.clone() + way.clone() * share).autodiff().require_grad();
-        let found = log_probability(vlm, x.clone(), answer, cancel)?.backward();
-        let gradient = x.grad(&found);
-        gradients =
-            gradients + gradient.ok_or_else(|| DecodingError::Device("no gradient came back".into()))?;
+        gradients = gradients + gradient(vlm, base.clone() + way.clone() * share, answer, cancel)?;
+        on_step(step + 1, STEPS);
     }
     let parts = host((gradients * way / STEPS as f32).sum_dim(1))?;
-    debug_assert_eq!(parts.len() * width, base.dims()[0] * width);
     Ok(visual.iter().map(|&p| parts[p]).collect())
 }
 
@@ -72,12 +79,55 @@ pub fn log_probability(
     answer: &[u32],
     cancel: &Cancel,
 ) -> Result<Tensor<1>, DecodingError> {
-    let (rows, n) = (input.dims()[0], answer.len());
-    let positions: Vec<u32> = (0..rows as u32).collect();
-    let step = Step { resid: input, positions: &positions, layers: vlm.decoder.all_layers() };
-    let out = vlm.decoder.forward(step, &mut KvCache::default(), &Hooks::default(), cancel)?;
-    let logits = vlm.decoder.unembed(out.resid.narrow(0, rows - n, n));
+    let out = through(vlm, input, vlm.decoder.all_layers(), &Hooks::default(), cancel)?;
+    Ok(of_answer(vlm, out.resid, answer))
+}
+
+/// `[rows, width]`: the gradient of [`log_probability`] at `input`.
+fn gradient(
+    vlm: &Vlm,
+    input: Tensor<2>,
+    answer: &[u32],
+    cancel: &Cancel,
+) -> Result<Tensor<2>, DecodingError> {
+    let hooks = Hooks { resid_every: 1, ..Hooks::default() };
+    let out = through(vlm, input, vlm.decoder.all_layers(), &hooks, cancel)?;
+    let top = out.resid.autodiff().require_grad();
+    let mut gradient = back(&top, of_answer(vlm, top.clone(), answer))?;
+    for (layer, resid) in out.recorded.resid_pre.into_iter().rev() {
+        let x = resid.autodiff().require_grad();
+        let y = through(vlm, x.clone(), layer..layer + 1, &Hooks::default(), cancel)?.resid;
+        gradient = back(&x, (y * gradient.autodiff()).sum())?;
+    }
+    Ok(gradient)
+}
+
+/// The gradient of `y` in `x`.
+fn back(x: &Tensor<2>, y: Tensor<1>) -> Result<Tensor<2>, DecodingError> {
+    let found = x.grad(&y.backward());
+    found.ok_or_else(|| DecodingError::Device("no gradient came back".into()))
+}
+
+/// Rows from the first position on through some layers.
+fn through(
+    vlm: &Vlm,
+    resid: Tensor<2>,
+    layers: Range<usize>,
+    hooks: &Hooks,
+    cancel: &Cancel,
+) -> Result<Forward, Cancelled> {
+    let read = resid.dims()[0];
+    let positions: Vec<u32> = (0..read as u32).collect();
+    let step = Step { resid, positions: &positions, layers, read };
+    vlm.decoder.forward(step, &mut KvCache::default(), hooks, cancel)
+}
+
+/// `[1]`: the log probability of an answer that the last of some rows predict, given the last block's
+/// output.
+fn of_answer(vlm: &Vlm, resid: Tensor<2>, answer: &[u32]) -> Tensor<1> {
+    let (rows, n) = (resid.dims()[0], answer.len());
+    let logits = vlm.decoder.unembed(resid.narrow(0, rows - n, n));
     let ids: Vec<i32> = answer.iter().map(|&id| id as i32).collect();
     let ids = Tensor::from_data(TensorData::new(ids, [n, 1]), &vlm.device);
-    Ok(log_softmax(logits, 1).gather(1, ids).sum())
+    log_softmax(logits, 1).gather(1, ids).sum()
 }

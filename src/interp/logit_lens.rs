@@ -65,7 +65,9 @@ impl Engine {
     ) -> Result<Vec<usize>, RunError> {
         let named = set.patch_sets().collect();
         let (prompt, seed) = (&baseline.prompt, baseline.spec.seed);
-        let patches = self.patch_sets(prompt, images, &named, seed, Some(&baseline.trace), cancel)?;
+        let mut unheard = |_: usize, _: usize| {};
+        let uncut = Some(baseline.uncut(&mut unheard));
+        let patches = self.patch_sets(prompt, images, &named, seed, uncut, cancel)?;
         let scope = Scope {
             spans: &prompt.spans(),
             patches: &patches,

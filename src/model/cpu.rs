@@ -20,7 +20,7 @@
 #![allow(clippy::result_large_err, reason = "what is declined is handed back, and is no error")]
 #![allow(clippy::needless_range_loop, reason = "loops over registers read alike, and compile to them")]
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{borrow::Cow, mem::MaybeUninit, ops::Range, sync::Arc};
 
 use burn::{
     backend::{
@@ -73,9 +73,37 @@ fn values<T: Element + Pod>(x: &FlexTensor) -> Option<&[T]> {
     x.as_slice()
 }
 
-fn tensor<const D: usize, T: Element + Pod + Send + Sync>(values: Vec<T>, shape: [usize; D]) -> Tensor<D> {
+/// A tensor on the CPU, in the memory of `values`.
+pub(super) fn tensor<const D: usize, T: Element + Pod + Send + Sync>(
+    values: Vec<T>,
+    shape: [usize; D],
+) -> Tensor<D> {
     let layout = Layout::contiguous(Shape::from(shape));
     Tensor::from_primitive::<Flex>(FlexTensor::new(Bytes::from_elems(values), layout, T::dtype()))
+}
+
+/// `n` numbers that `write` makes run by run, on all cores where there is more than one run. It gets a
+/// run's number and zeros, fresh in the cache of the core that is to write over them.
+fn in_runs(n: usize, run: usize, write: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut all = Vec::with_capacity(n);
+    let make = |(number, place): (usize, &mut [MaybeUninit<f32>])| {
+        place.fill(MaybeUninit::new(0.0));
+        // SAFETY: filled just now.
+        #[allow(unsafe_code)]
+        write(number, unsafe { place.assume_init_mut() });
+    };
+    let place = &mut all.spare_capacity_mut()[..n];
+    if n <= run {
+        make((0, place));
+    } else {
+        place.par_chunks_mut(run).enumerate().for_each(make);
+    }
+    // SAFETY: every run has been filled.
+    #[allow(unsafe_code)]
+    unsafe {
+        all.set_len(n);
+    }
+    all
 }
 
 /// The storage of a row-major float32 tensor, to be changed in place; copied first if it is shared.
@@ -187,16 +215,17 @@ pub type Layer<'a> = (Option<&'a Panels>, Option<&'a Tensor<1>>);
 pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[Tensor<2>; N]> {
     let x = plain(x)?;
     let rows = x.layout().shape()[0];
-    let (mut weights, mut outs) = (Vec::with_capacity(N), Vec::with_capacity(N));
-    for (weight, bias) in layers {
-        let weight = weight?;
-        weights.push(weight);
-        outs.push(match bias {
-            Some(bias) => values(&plain(bias)?)?.repeat(rows),
-            None => vec![0.0; rows * weight.out],
-        });
+    let weights: Vec<&Panels> = layers.iter().map(|(weight, _)| *weight).collect::<Option<_>>()?;
+    let mut outs: Vec<Vec<f32>> = weights.iter().map(|w| Vec::with_capacity(rows * w.out)).collect();
+    let places = outs.iter_mut().zip(&weights).map(|(out, w)| &mut out.spare_capacity_mut()[..rows * w.out]);
+    product(&x, &layers, places.collect())?;
+    for (out, weight) in outs.iter_mut().zip(&weights) {
+        // SAFETY: the product has written every column of every row.
+        #[allow(unsafe_code)]
+        unsafe {
+            out.set_len(rows * weight.out);
+        }
     }
-    accumulate(&x, &weights, outs.iter_mut().map(Vec::as_mut_slice).collect())?;
     let mut outs = weights.iter().zip(outs).map(|(w, out)| tensor(out, [rows, w.out]));
     Some(std::array::from_fn(|_| outs.next().expect("one a layer")))
 }
@@ -205,60 +234,75 @@ pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[
 ///
 /// # Errors
 /// Gives `base` back.
-pub fn linear_onto(
-    base: Tensor<2>,
-    x: &Tensor<2>,
-    (weight, bias): Layer<'_>,
-) -> Result<Tensor<2>, Tensor<2>> {
-    let bias = match bias.map(plain) {
-        Some(None) => return Err(base),
-        Some(bias) => bias,
-        None => None,
-    };
-    let (Some(weight), Some(x)) = (weight, plain(x)) else { return Err(base) };
+pub fn linear_onto(base: Tensor<2>, x: &Tensor<2>, layer: Layer<'_>) -> Result<Tensor<2>, Tensor<2>> {
+    let Some(x) = plain(x) else { return Err(base) };
     let mut base = owned(base)?;
-    let out = base.storage_mut::<f32>();
-    if let Some(bias) = bias.as_ref().and_then(values::<f32>) {
-        for row in out.chunks_exact_mut(bias.len()) {
-            row.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
-        }
+    match product(&x, &[layer], vec![base.storage_mut::<f32>()]) {
+        Some(()) => Ok(Tensor::from_primitive::<Flex>(base)),
+        None => Err(Tensor::from_primitive::<Flex>(base)),
     }
-    accumulate(&x, &[weight], vec![out]).expect("float32 rows, and panels");
-    Ok(Tensor::from_primitive::<Flex>(base))
 }
 
-/// Adds `x W^T` to every layer's rows.
-fn accumulate(x: &FlexTensor, weights: &[&Panels], outs: Vec<&mut [f32]>) -> Option<()> {
+/// What a product does with its numbers.
+trait Place: Send {
+    fn take(&mut self, number: f32);
+}
+
+impl Place for MaybeUninit<f32> {
+    fn take(&mut self, number: f32) {
+        self.write(number);
+    }
+}
+
+/// Adds them to what is there.
+impl Place for f32 {
+    fn take(&mut self, number: f32) {
+        *self += number;
+    }
+}
+
+/// Hands `x W^T + b` to every layer's places, `[rows, out]`; to none of them where it declines.
+fn product<O: Place>(x: &FlexTensor, layers: &[Layer<'_>], outs: Vec<&mut [O]>) -> Option<()> {
     let k = x.layout().shape()[1];
     let x: &[f32] = values(x)?;
+    let weights: Vec<&Panels> = layers.iter().map(|(weight, _)| *weight).collect::<Option<_>>()?;
     let data: Vec<FlexTensor> = weights.iter().map(|w| flex(&w.data)).collect::<Option<_>>()?;
+    let bias = |(_, bias): &Layer<'_>| bias.map_or(Some(None), |bias| Some(Some(plain(bias)?)));
+    let biases: Vec<Option<FlexTensor>> = layers.iter().map(bias).collect::<Option<_>>()?;
     match weights.first()?.dtype() {
-        DType::F32 => multiply(x, k, jobs::<f32>(weights, &data, outs)?),
-        _ => multiply(x, k, jobs::<f16>(weights, &data, outs)?),
+        DType::F32 => multiply(x, k, jobs::<f32, O>(&weights, &data, &biases, outs)?),
+        _ => multiply(x, k, jobs::<f16, O>(&weights, &data, &biases, outs)?),
     }
     Some(())
 }
 
-/// The panels of one matrix, and the rows `[rows, n]` that its product adds to.
-struct Job<'w, 'o, T> {
+/// The panels of one matrix and its bias, and the places of their product, `[rows, n]`.
+struct Job<'w, 'o, T, O> {
     panels: &'w [T],
+    bias: Option<&'w [f32]>,
     n: usize,
-    out: &'o mut [f32],
+    out: &'o mut [O],
 }
 
-fn jobs<'w, 'o, T: Number>(
+fn jobs<'w, 'o, T: Number, O>(
     weights: &[&Panels],
     data: &'w [FlexTensor],
-    outs: Vec<&'o mut [f32]>,
-) -> Option<Vec<Job<'w, 'o, T>>> {
-    let all = weights.iter().zip(data).zip(outs);
-    all.map(|((w, data), out)| Some(Job { panels: values(data)?, n: w.out, out })).collect()
+    biases: &'w [Option<FlexTensor>],
+    outs: Vec<&'o mut [O]>,
+) -> Option<Vec<Job<'w, 'o, T, O>>> {
+    let all = weights.iter().zip(data).zip(biases).zip(outs);
+    let job = |(((w, data), bias), out): (((&&Panels, &'w FlexTensor), &'w Option<FlexTensor>), _)| {
+        Some(Job { panels: values(data)?, bias: bias.as_ref().and_then(values), n: w.out, out })
+    };
+    all.map(job).collect()
 }
 
 /// A task takes some panels of a matrix, which stay in its core's cache while all rows pass by.
-fn multiply<T: Number>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T>>) {
+fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O>>) {
     /// Bytes of panels that a task takes at most.
     const NEAR: usize = 1 << 19;
+    /// Tasks a thread: so many that none waits long for the others.
+    const TASKS: usize = 16;
     let (rows, panel) = (x.len() / k, k * PANEL);
     if rows == 0 {
         return;
@@ -266,22 +310,22 @@ fn multiply<T: Number>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T>>) {
     let tiles = Tiles::new(Rows { data: x, stride: k, rows, width: k });
     let numbers: usize = jobs.iter().map(|job| job.panels.len()).sum();
     let alone = rows * numbers < WORTH;
-    let threads = if alone { 1 } else { 8 * rayon::current_num_threads() };
+    let threads = if alone { 1 } else { TASKS * rayon::current_num_threads() };
     let near = (NEAR / (panel * size_of::<T>())).max(1);
     let each = (numbers / panel).div_ceil(threads).min(if alone { usize::MAX } else { near });
     // Parts of rows, those of a task side by side.
-    let mut outs: Vec<&mut [f32]> = Vec::new();
-    let mut parts: Vec<&[T]> = Vec::new();
+    let mut outs: Vec<&mut [O]> = Vec::new();
+    let mut parts: Vec<(&[T], Option<&[f32]>)> = Vec::new();
     for job in jobs {
         let rows = job.out.chunks_exact_mut(job.n).map(|row| row.chunks_mut(each * PANEL));
         let mut rows: Vec<_> = rows.collect();
-        for part in job.panels.chunks(each * panel) {
-            parts.push(part);
+        for (n, part) in job.panels.chunks(each * panel).enumerate() {
+            parts.push((part, job.bias.map(|bias| &bias[n * each * PANEL..])));
             outs.extend(rows.iter_mut().filter_map(Iterator::next));
         }
     }
-    let task = |(panels, outs): (&&[T], &mut [&mut [f32]])| {
-        widest(Product { tiles: &tiles, panels, outs });
+    let task = |((panels, bias), outs): (&(&[T], Option<&[f32]>), &mut [&mut [O]])| {
+        widest(Product { tiles: &tiles, panels, bias: *bias, outs });
     };
     if alone {
         parts.iter().zip(outs.chunks_exact_mut(rows)).for_each(task);
@@ -309,8 +353,7 @@ impl<'a> Tiles<'a> {
         if each == 1 {
             return Tiles { data: Cow::Borrowed(x.data), each, k: x.width };
         }
-        let mut data = vec![0.0; x.rows * x.width];
-        data.par_chunks_mut(each * x.width).enumerate().for_each(|(n, tile)| {
+        let data = in_runs(x.rows * x.width, each * x.width, |n, tile| {
             let rows = tile.len() / x.width;
             for r in 0..rows {
                 interleave(x.row(n * each + r), tile, r, rows);
@@ -324,14 +367,15 @@ impl<'a> Tiles<'a> {
     }
 }
 
-/// Adds the products of all rows with some panels to these rows' parts of the result.
-struct Product<'a, 'o, T> {
+/// Hands the products of all rows with some panels, plus their bias, to these rows' parts of the result.
+struct Product<'a, 'o, T, O> {
     tiles: &'a Tiles<'a>,
     panels: &'a [T],
-    outs: &'a mut [&'o mut [f32]],
+    bias: Option<&'a [f32]>,
+    outs: &'a mut [&'o mut [O]],
 }
 
-impl<T: Number> Kernel for Product<'_, '_, T> {
+impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
     type Out = ();
 
     #[inline(always)]
@@ -340,9 +384,15 @@ impl<T: Number> Kernel for Product<'_, '_, T> {
         for (x, outs) in self.tiles.iter().zip(self.outs.chunks_mut(self.tiles.each)) {
             for (n, panel) in self.panels.chunks_exact(k * PANEL).enumerate() {
                 let panel = Rows { data: panel, stride: PANEL, rows: k, width: PANEL };
-                let sums = tile_of::<V, T>(Few::Interleaved(x, outs.len()), panel, 0);
+                let mut sums = tile_of::<V, T>(Few::Interleaved(x, outs.len()), panel, 0);
+                if let Some(bias) = self.bias {
+                    let bias = &bias[n * PANEL..];
+                    for sums in &mut sums {
+                        sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                    }
+                }
                 for (out, sums) in outs.iter_mut().zip(&sums) {
-                    out[n * PANEL..].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                    out[n * PANEL..].iter_mut().zip(sums).for_each(|(out, sum)| out.take(*sum));
                 }
             }
         }
@@ -503,20 +553,24 @@ impl Attend<'_> {
 pub struct Attended {
     /// `[rows, heads * width]`.
     pub mixed: Tensor<2>,
-    /// `[kept heads, kept rows, keys]`; `None` when there are none.
-    pub pattern: Option<Tensor<3>>,
     /// Per [`Blocked`]: the largest value after the softmax on any of its pairs.
     pub left: Vec<f32>,
 }
 
 /// Softmax attention of `q` `[heads, rows, width]` over `k` and `v` `[kv heads, keys, width]`, a chunk
-/// of rows at a time: no square of rows and keys is ever made.
-pub fn attention(q: &Tensor<3>, [k, v]: [&Tensor<3>; 2], attend: &Attend<'_>) -> Option<Attended> {
+/// of rows at a time: no square of rows and keys is ever made. `pattern`, `[kept heads, kept rows, keys]`
+/// and all zeros, takes what is kept.
+pub fn attention(
+    q: &Tensor<3>,
+    [k, v]: [&Tensor<3>; 2],
+    attend: &Attend<'_>,
+    pattern: &mut [f32],
+) -> Option<Attended> {
     let (q, k, v) = (flex(q)?, flex(k)?, flex(v)?);
     let q = Cube::<f32>::new(&q).filter(|q| q.strides[2] == 1)?;
     match k.dtype() {
-        DType::F32 => attention_over::<f32>(q, Cube::new(&k)?, Cube::new(&v)?, attend),
-        DType::F16 => attention_over::<f16>(q, Cube::new(&k)?, Cube::new(&v)?, attend),
+        DType::F32 => attention_over::<f32>(q, Cube::new(&k)?, Cube::new(&v)?, attend, pattern),
+        DType::F16 => attention_over::<f16>(q, Cube::new(&k)?, Cube::new(&v)?, attend, pattern),
         _ => None,
     }
 }
@@ -617,18 +671,6 @@ fn place<T: Number>(from: Cube<'_, T>, to: &mut [T], strides: [usize; 3], len: u
     }
 }
 
-/// Tensors of one shape as one, `[n, ..]`: memory never used before comes page by page, and all cores
-/// share in fetching it.
-pub fn stack(parts: &[Tensor<3>]) -> Option<Tensor<4>> {
-    let [a, b, c] = parts.first()?.dims();
-    let parts: Vec<FlexTensor> = parts.iter().map(plain).collect::<Option<_>>()?;
-    let parts: Vec<&[f32]> = parts.iter().map(values).collect::<Option<_>>()?;
-    let mut all = vec![0.0; parts.len() * a * b * c];
-    let copy = |(to, from): (&mut [f32], &&[f32])| to.copy_from_slice(from);
-    all.par_chunks_exact_mut((a * b * c).max(1)).zip(&parts).for_each(copy);
-    Some(tensor(all, [parts.len(), a, b, c]))
-}
-
 /// Rows of numbers at a stride, the numbers of a row side by side.
 #[derive(Clone, Copy)]
 struct Rows<'a, T> {
@@ -712,6 +754,7 @@ fn attention_over<T: Number>(
     k: Cube<'_, T>,
     v: Cube<'_, T>,
     attend: &Attend<'_>,
+    pattern: &mut [f32],
 ) -> Option<Attended> {
     /// Rows, of all heads that share a key head, whose scores exist at one time on each thread.
     const TOGETHER: usize = 96;
@@ -725,14 +768,15 @@ fn attention_over<T: Number>(
     let tasks = rows.div_ceil(chunk) * kv_heads;
     // What is kept is written where it stays, by whichever task makes it.
     let kept_heads: Vec<usize> = (0..heads).filter(|&h| attend.keeps_head(h)).collect();
-    let shape = [kept_heads.len(), attend.rows.len(), keys];
-    let mut pattern = vec![0.0; shape.iter().product()];
+    if pattern.len() != kept_heads.len() * attend.rows.len() * keys {
+        return None;
+    }
     let mut kept: Vec<Vec<Kept<'_>>> = (0..tasks).map(|_| Vec::new()).collect();
     let places = kept_heads.iter().flat_map(|&head| attend.rows.iter().map(move |&row| (head, row)));
     for ((head, row), pattern) in places.zip(pattern.chunks_exact_mut(keys)) {
         kept[row / chunk * kv_heads + head / group].push(Kept { head, row, pattern });
     }
-    let task = |(n, kept): (usize, Vec<Kept<'_>>)| {
+    let task = |room: &mut Room, (n, kept): (usize, Vec<Kept<'_>>)| {
         let (first, head) = (n / kv_heads * chunk, n % kv_heads);
         widest(Chunk {
             attend,
@@ -743,18 +787,18 @@ fn attention_over<T: Number>(
             rows: first..rows.min(first + chunk),
             keys,
             kept,
+            room,
         })
     };
     let done: Vec<Chunked> = if heads * rows * keys * width < WORTH {
-        kept.into_iter().enumerate().map(task).collect()
+        let mut room = Room::default();
+        kept.into_iter().enumerate().map(|one| task(&mut room, one)).collect()
     } else {
-        kept.into_par_iter().enumerate().map(task).collect()
+        kept.into_par_iter().enumerate().map_init(Room::default, task).collect()
     };
 
-    let mut mixed = vec![0.0; rows * heads * width];
-    let by_chunk = mixed.par_chunks_mut(chunk * heads * width).zip(done.par_chunks(kv_heads));
-    by_chunk.for_each(|(mixed, done)| {
-        let rows = mixed.len() / (heads * width);
+    let mixed = in_runs(rows * heads * width, chunk * heads * width, |n, mixed| {
+        let (rows, done) = (mixed.len() / (heads * width), &done[n * kv_heads..][..kv_heads]);
         for (head, from) in done.iter().flat_map(|d| d.mixed.chunks_exact(rows * width)).enumerate() {
             for (row, from) in from.chunks_exact(width).enumerate() {
                 mixed[(row * heads + head) * width..][..width].copy_from_slice(from);
@@ -764,7 +808,6 @@ fn attention_over<T: Number>(
     let left = |b: usize| done.iter().map(|d| d.left[b]).fold(0.0, f32::max);
     Some(Attended {
         mixed: tensor(mixed, [rows, heads * width]),
-        pattern: (!pattern.is_empty()).then(|| tensor(pattern, shape)),
         left: (0..attend.blocked.len()).map(left).collect(),
     })
 }
@@ -781,6 +824,14 @@ struct Chunk<'a, T> {
     rows: Range<usize>,
     keys: usize,
     kept: Vec<Kept<'a>>,
+    room: &'a mut Room,
+}
+
+/// What a [`Chunk`] works in; whatever the one before left there is written over.
+#[derive(Default)]
+struct Room {
+    scores: Vec<f32>,
+    queries: Vec<f32>,
 }
 
 /// A row of a head's pattern, and where it is kept: `[keys]`, zeros.
@@ -802,15 +853,16 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector>(self) -> Chunked {
-        let Chunk { attend, q, heads, k, v, rows, keys, kept } = self;
+        let Chunk { attend, q, heads, k, v, rows, keys, kept, room } = self;
         let [_, all_rows, width] = q.shape;
         // Keys that row `r` sees, and the last row.
         let seen = |r: usize| if attend.causal { keys - all_rows + r + 1 } else { keys };
         let most = seen(rows.end - 1);
         let count = heads.len() * rows.len();
         let each = count.div_ceil(count.div_ceil(V::ROWS));
-        let mut scores = vec![0.0; count * most];
-        let mut queries = vec![0.0; each * width];
+        room.scores.resize(count * most, 0.0);
+        room.queries.resize(each * width, 0.0);
+        let (scores, queries) = (&mut room.scores, &mut room.queries);
         for (n, scores) in scores.chunks_mut(each * most).enumerate() {
             let here = scores.len() / most;
             let queries = &mut queries[..here * width];
@@ -870,14 +922,9 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 /// Numbers below which one thread does an elementwise step.
 const ALONE: usize = 1 << 15;
 
-/// Runs `step` over runs of whole rows of `out`, and the same rows of `x`.
-fn by_rows(out: &mut [f32], x: &[f32], width: usize, step: impl Fn(&mut [f32], &[f32]) + Sync) {
-    let run = if out.len() <= ALONE { out.len() } else { (ALONE / 4 / width).max(1) * width };
-    if run == out.len() {
-        step(out, x);
-    } else {
-        out.par_chunks_mut(run).zip(x.par_chunks(run)).for_each(|(out, x)| step(out, x));
-    }
+/// Numbers, of whole rows, that a task of an elementwise step takes.
+fn run(numbers: usize, width: usize) -> usize {
+    if numbers <= ALONE { numbers } else { (ALONE / 4 / width).max(1) * width }
 }
 
 /// RMS norm of every row.
@@ -898,8 +945,11 @@ fn normed(x: &Tensor<2>, weight: &Tensor<1>, bias: Option<&Tensor<1>>, eps: f32)
         None => None,
     };
     let (x, weight) = (values(&x)?, values(&weight)?);
-    let mut out = vec![0.0; x.len()];
-    by_rows(&mut out, x, shape[1], |out, x| widest(Norm { out, x, weight, bias, eps }));
+    let run = run(x.len(), shape[1]);
+    let out = in_runs(x.len(), run, |n, out| {
+        let x = &x[n * run..][..out.len()];
+        widest(Norm { out, x, weight, bias, eps });
+    });
     Some(tensor(out, shape))
 }
 
@@ -943,8 +993,7 @@ pub fn activate(act: Activation, x: Tensor<2>) -> Result<Tensor<2>, Tensor<2>> {
     }
     let mut x = owned(x)?;
     let out = x.storage_mut::<f32>();
-    let run = if out.len() <= ALONE { ALONE } else { ALONE / 4 };
-    out.par_chunks_mut(run).for_each(|out| widest(Activate { act, out, factor: None }));
+    out.par_chunks_mut(run(out.len(), 1).max(1)).for_each(|out| widest(Activate { act, out, factor: None }));
     Ok(Tensor::from_primitive::<Flex>(x))
 }
 
@@ -958,7 +1007,10 @@ pub fn gated(act: Activation, gate: Tensor<2>, up: &Tensor<2>) -> Result<Tensor<
     };
     let mut gate = owned(gate)?;
     let Some(up) = values(&up) else { return Err(Tensor::from_primitive::<Flex>(gate)) };
-    by_rows(gate.storage_mut(), up, 1, |out, up| widest(Activate { act, out, factor: Some(up) }));
+    let out = gate.storage_mut::<f32>();
+    let run = run(out.len(), 1).max(1);
+    let runs = out.par_chunks_mut(run).zip(up.par_chunks(run));
+    runs.for_each(|(out, up)| widest(Activate { act, out, factor: Some(up) }));
     Ok(Tensor::from_primitive::<Flex>(gate))
 }
 
@@ -998,8 +1050,7 @@ pub fn rotate(x: &Tensor<2>, heads: usize, [cos, sin]: [&Tensor<3>; 2]) -> Optio
     let width = all / heads;
     let (x, cos, sin) = (plain(x)?, plain(cos)?, plain(sin)?);
     let (x, cos, sin) = (values::<f32>(&x)?, values::<f32>(&cos)?, values::<f32>(&sin)?);
-    let mut out = vec![0.0; x.len()];
-    let turn = |(n, out): (usize, &mut [f32])| {
+    let turn = |n: usize, out: &mut [f32]| {
         let (head, row) = (n / rows, n % rows);
         let (a, b) = x[row * all + head * width..][..width].split_at(width / 2);
         let (cos, sin) = (&cos[row * a.len()..][..a.len()], &sin[row * a.len()..][..a.len()]);
@@ -1009,11 +1060,10 @@ pub fn rotate(x: &Tensor<2>, heads: usize, [cos, sin]: [&Tensor<3>; 2]) -> Optio
             out_b[i] = b[i] * cos[i] + a[i] * sin[i];
         }
     };
-    if x.len() <= ALONE {
-        out.chunks_exact_mut(width).enumerate().for_each(turn);
-    } else {
-        out.par_chunks_exact_mut(width).enumerate().with_min_len(64).for_each(turn);
-    }
+    let run = run(x.len(), width);
+    let out = in_runs(x.len(), run, |n, out| {
+        out.chunks_exact_mut(width).enumerate().for_each(|(i, out)| turn(n * (run / width) + i, out));
+    });
     Some(tensor(out, [heads, rows, width]))
 }
 

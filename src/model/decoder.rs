@@ -51,12 +51,15 @@ pub struct Step<'a> {
     pub positions: &'a [u32],
     /// Which blocks to run; all of them but for a resumed run.
     pub layers: Range<usize>,
+    /// How many of the last rows to give the output of. The others, in the last block, matter by their keys
+    /// and values alone and are not taken past its attention.
+    pub read: usize,
 }
 
 /// What a forward pass gives.
 #[derive(Debug)]
 pub struct Forward {
-    /// `[rows, width]`: output of the last block that ran, before the final norm.
+    /// `[read rows, width]`: output of the last block that ran, before the final norm.
     pub resid: Tensor<2>,
     /// What the hooks kept.
     pub recorded: Recorded,
@@ -134,7 +137,16 @@ impl Decoder {
         let rotary = Rotary::new(step.positions, &self.config, &self.device);
         let mut recorded = Recorded::default();
         let mut x = step.resid;
-        let mut keys = 0;
+        let rows = x.dims()[0];
+        let keys = cache.layer_len(step.layers.start) + rows;
+        let last = step.layers.end.saturating_sub(1);
+        // On the CPU what is kept is written where it stays; elsewhere it is joined in the end.
+        let keep = &hooks.pattern;
+        let n_kept = step.layers.clone().filter(|&n| keep.layer(n)).count();
+        let shape = [n_kept, keep.n_heads(self.config.n_heads), keep.rows.len(), keys];
+        let each = shape[1] * shape[2] * keys;
+        let mut written = vec![0.0; if cpu::is_plain(&x) { n_kept * each } else { 0 }];
+        let (mut places, mut parts) = (written.chunks_exact_mut(each.max(1)), Vec::new());
         for n in step.layers {
             cancel.check()?;
             let block = &self.blocks[n];
@@ -144,12 +156,21 @@ impl Decoder {
             let h = block.norm1.forward(x.clone());
             let (q, k, v) = self.project(block, h, &rotary);
             let (k, v) = cache.append(n, k, v, self.cache_dtype);
-            keys = cache.layer_len(n);
-            let attended = self.attend(n, [q, k, v], hooks, &mut recorded);
+            let place = if keep.layer(n) { places.next().unwrap_or_default() } else { &mut [] };
+            let (mut attended, part) = self.attend(n, [q, k, v], hooks, place, &mut recorded);
+            parts.extend(part);
+            if n == last && step.read < rows {
+                [x, attended] = [x, attended].map(|rows| read_of(rows, step.read));
+            }
             x = block.out.forward_onto(x, attended);
             let h = block.norm2.forward(x.clone());
             let [gate, up] = Linear::forward_all([&block.gate, &block.up], h);
             x = block.down.forward_onto(x, gated(self.config.act, gate, up));
+        }
+        if n_kept > 0 {
+            let pattern =
+                if parts.is_empty() { cpu::tensor(written, shape) } else { Tensor::stack(parts, 0) };
+            recorded.pattern = Some(pattern);
         }
         if let Some(last) = step.positions.last() {
             cache.advance(keys, last + 1);
@@ -166,14 +187,16 @@ impl Decoder {
         (rotary.turn(q, c.n_heads), rotary.turn(k, c.n_kv_heads), v)
     }
 
-    /// `[rows, heads * head width]`; records the pattern and the proof of its cuts, some rows at a time.
+    /// `[rows, heads * head width]`, some rows at a time; records the proof of the cuts. What is kept of the
+    /// pattern, `[kept heads, kept rows, keys]`, is written to `place` or, without one, given as a tensor.
     fn attend(
         &self,
         layer: usize,
         [q, k, v]: [Tensor<3>; 3],
         hooks: &Hooks,
+        place: &mut [f32],
         recorded: &mut Recorded,
-    ) -> Tensor<2> {
+    ) -> (Tensor<2>, Option<Tensor<3>>) {
         let (rows, keys) = (q.dims()[1], k.dims()[1]);
         let blocked = hooks.blocked.get(layer).map(Vec::as_slice).unwrap_or_default();
         let how = cpu::Attend {
@@ -184,12 +207,11 @@ impl Decoder {
             rows: if hooks.pattern.layer(layer) { &hooks.pattern.rows } else { &[] },
             heads: hooks.pattern.heads.as_deref(),
         };
-        if let Some(done) = cpu::attention(&q, [&k, &v], &how) {
+        if let Some(done) = cpu::attention(&q, [&k, &v], &how, place) {
             for (b, left) in blocked.iter().zip(done.left) {
                 recorded.blocked_mass.push((layer, b.tag, Tensor::from_data([left], &self.device)));
             }
-            recorded.pattern.extend(done.pattern);
-            return done.mixed;
+            return (done.mixed, None);
         }
         let (mut mixed, mut kept) = (Vec::new(), Vec::new());
         for first in (0..rows).step_by(CHUNK) {
@@ -201,10 +223,7 @@ impl Decoder {
             mixed.push(attended);
             kept.extend(kept_part(&pattern, here, keys, layer, &hooks.pattern));
         }
-        if !kept.is_empty() {
-            recorded.pattern.push(Tensor::cat(kept, 1));
-        }
-        Tensor::cat(mixed, 0)
+        (Tensor::cat(mixed, 0), (!kept.is_empty()).then(|| Tensor::cat(kept, 1)))
     }
 
     /// Factor of the scores.
@@ -287,6 +306,12 @@ impl Decoder {
         let block = self.blocks.first().map_or(0, |b| b.parameters() + 2 * c.width);
         table * if c.tied { 1 } else { 2 } + block * c.n_layers + c.width
     }
+}
+
+/// The last `n` rows.
+fn read_of(rows: Tensor<2>, n: usize) -> Tensor<2> {
+    let first = rows.dims()[0] - n;
+    rows.narrow(0, first, n)
 }
 
 /// `[kept heads, kept rows, keys]`: what is kept of some rows' pattern; `None` where nothing is. Keys

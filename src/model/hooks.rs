@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use super::cpu;
-
 /// What to cut and what to keep in one forward pass.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
@@ -57,23 +55,21 @@ impl Keep {
     pub(super) fn layer(&self, layer: usize) -> bool {
         !self.rows.is_empty() && self.layers.as_ref().is_none_or(|l| l.get(layer) == Some(&true))
     }
+
+    /// How many of `heads` query heads are kept.
+    pub(super) fn n_heads(&self, heads: usize) -> usize {
+        self.heads.as_ref().map_or(heads, |kept| kept.len())
+    }
 }
 
 /// What the hooks kept.
 #[derive(Debug, Default)]
 pub struct Recorded {
-    /// Per kept layer, in order: `[kept heads, kept rows, keys]`, after the softmax.
-    pub pattern: Vec<Tensor<3>>,
+    /// `[kept layers, kept heads, kept rows, keys]`, after the softmax; `None` where nothing was to be kept.
+    pub pattern: Option<Tensor<4>>,
     /// Layer, and `[rows, width]`: that block's input.
     pub resid_pre: Vec<(usize, Tensor<2>)>,
     /// The proof: layer, tag, and the largest value after the softmax on a blocked pair, `[1]`; several
     /// entries a layer and tag when rows went through in chunks.
     pub blocked_mass: Vec<(usize, usize, Tensor<1>)>,
-}
-
-impl Recorded {
-    /// `[kept layers, kept heads, kept rows, keys]`: the pattern of a pass that kept some.
-    pub fn stacked(self) -> Tensor<4> {
-        cpu::stack(&self.pattern).unwrap_or_else(|| Tensor::stack(self.pattern, 0))
-    }
 }

@@ -301,7 +301,7 @@ impl Layer {
 
 /// Attention of every token over every token: `[tokens, width]`, and the pattern when asked for.
 fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<2>, Option<Tensor<3>>) {
-    let [_, tokens, width] = q.dims();
+    let [heads, tokens, width] = q.dims();
     let scale = (width as f64).powf(-0.5);
     let rows: Vec<usize> = if record { (0..tokens).collect() } else { Vec::new() };
     let how = cpu::Attend {
@@ -312,8 +312,10 @@ fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<
         rows: &rows,
         heads: None,
     };
-    if let Some(done) = cpu::attention(&q, [&k, &v], &how) {
-        return (done.mixed, done.pattern);
+    let shape = [heads, rows.len(), tokens];
+    let mut pattern = vec![0.0; heads * rows.len() * tokens];
+    if let Some(done) = cpu::attention(&q, [&k, &v], &how, &mut pattern) {
+        return (done.mixed, record.then(|| cpu::tensor(pattern, shape)));
     }
     let (mixed, pattern) = if record {
         let pattern = softmax(q.matmul(k.transpose()) * scale, 2);
