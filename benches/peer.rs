@@ -144,8 +144,7 @@ impl Report {
         for (dtype, peer_dtype) in [("f32", "float32"), ("f16", "bfloat16")] {
             for tiles in [1, 13] {
                 let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-                // The longer prompt takes the peer most of a minute.
-                for _ in 0..if tiles == 1 { self.pairs } else { self.pairs.div_ceil(3) } {
+                for _ in 0..self.pairs {
                     ours.push(self.child("run", &["--tiles", &tiles.to_string(), "--dtype", dtype])?);
                     theirs.extend(self.peer(tiles, peer_dtype)?);
                 }
@@ -180,13 +179,18 @@ impl Report {
         println!("\nrecording every layer and head, against recording nothing, token by token in turn");
         for dtype in ["f32", "f16"] {
             for tiles in ["1", "13"] {
-                let result = self.child("recording", &["--tiles", tiles, "--dtype", dtype])?;
-                let of = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
-                let slower = 100.0 * (of("on_ms") / of("off_ms") - 1.0);
+                let mut results = Vec::new();
+                for _ in 0..self.pairs {
+                    let mut result = self.child("recording", &["--tiles", tiles, "--dtype", dtype])?;
+                    let of = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
+                    result["slower"] = json!(100.0 * (of("on_ms") / of("off_ms") - 1.0));
+                    results.push(result);
+                }
                 println!(
-                    "  {tiles:>2} tiles, {dtype}: {:.2} ms on, {:.2} ms off, {slower:+.1} %",
-                    of("on_ms"),
-                    of("off_ms")
+                    "  {tiles:>2} tiles, {dtype}: {} ms on, {} ms off, {} % slower",
+                    spread(&results, "on_ms"),
+                    spread(&results, "off_ms"),
+                    spread(&results, "slower")
                 );
             }
         }

@@ -191,6 +191,40 @@ fn positions_are_what_the_caller_says() {
 }
 
 #[test]
+fn rows_that_are_not_read_still_count() {
+    // A GPU's kernels for one row differ from those for many.
+    let mut devices = vec![(device::cpu().device, 0.0)];
+    devices.extend(gpu().map(|compute| (compute.device, 1e-4)));
+    for (device, tolerance) in devices {
+        let vlm = model(&device, WeightDtype::F32);
+        let cuts = cuts(&vlm, &["question -> visual @ all"]);
+        let cancel = Cancel::default();
+        let pass = |read: usize| {
+            let mut decoding = Decoding::new(&vlm, &cuts, SPANS.len(), &cancel).unwrap();
+            let embeds = vlm.decoder.embed(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+            let hooks = Hooks { pattern: Keep::rows([6, 8]), ..Hooks::default() };
+            let out = decoding.pass_from(0, 0, embeds, read, hooks).unwrap();
+            assert_eq!(out.resid.dims()[0], read);
+            let proof: Vec<(Vec<u64>, f32)> = decoding.proof().collect();
+            let last = host(out.resid.narrow(0, read - 1, 1)).unwrap();
+            // One more row sees the keys and values of all of them.
+            let next = decoding.logits(vlm.decoder.embed(&[10])).unwrap();
+            (last, host(out.recorded.pattern.unwrap()).unwrap(), proof, next)
+        };
+        let (all, one) = (pass(SPANS.len()), pass(1));
+        let close = |a: &[f32], b: &[f32]| {
+            assert_eq!(a.len(), b.len());
+            let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart <= tolerance, "{apart}");
+        };
+        close(&one.0, &all.0);
+        close(&one.1, &all.1);
+        close(&one.3, &all.3);
+        assert_eq!(one.2, all.2);
+    }
+}
+
+#[test]
 fn a_cancelled_run_stops() {
     let vlm = model(&device::cpu().device, WeightDtype::F32);
     let cancel = Cancel::default();

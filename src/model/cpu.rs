@@ -249,6 +249,7 @@ trait Place: Send {
 }
 
 impl Place for MaybeUninit<f32> {
+    #[inline(always)]
     fn take(&mut self, number: f32) {
         self.write(number);
     }
@@ -256,6 +257,7 @@ impl Place for MaybeUninit<f32> {
 
 /// Adds them to what is there.
 impl Place for f32 {
+    #[inline(always)]
     fn take(&mut self, number: f32) {
         *self += number;
     }
@@ -266,6 +268,9 @@ fn product<O: Place>(x: &FlexTensor, layers: &[Layer<'_>], outs: Vec<&mut [O]>) 
     let k = x.layout().shape()[1];
     let x: &[f32] = values(x)?;
     let weights: Vec<&Panels> = layers.iter().map(|(weight, _)| *weight).collect::<Option<_>>()?;
+    if weights.iter().any(|w| w.dims()[1] != k) {
+        return None;
+    }
     let data: Vec<FlexTensor> = weights.iter().map(|w| flex(&w.data)).collect::<Option<_>>()?;
     let bias = |(_, bias): &Layer<'_>| bias.map_or(Some(None), |bias| Some(Some(plain(bias)?)));
     let biases: Vec<Option<FlexTensor>> = layers.iter().map(bias).collect::<Option<_>>()?;
@@ -297,6 +302,12 @@ fn jobs<'w, 'o, T: Number, O>(
     all.map(job).collect()
 }
 
+/// Neighbouring panels, and their bias.
+struct Part<'w, T> {
+    panels: &'w [T],
+    bias: Option<&'w [f32]>,
+}
+
 /// A task takes some panels of a matrix, which stay in its core's cache while all rows pass by.
 fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O>>) {
     /// Bytes of panels that a task takes at most.
@@ -315,22 +326,23 @@ fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O
     let each = (numbers / panel).div_ceil(threads).min(if alone { usize::MAX } else { near });
     // Parts of rows, those of a task side by side.
     let mut outs: Vec<&mut [O]> = Vec::new();
-    let mut parts: Vec<(&[T], Option<&[f32]>)> = Vec::new();
+    let mut parts: Vec<Part<'_, T>> = Vec::new();
     for job in jobs {
         let rows = job.out.chunks_exact_mut(job.n).map(|row| row.chunks_mut(each * PANEL));
         let mut rows: Vec<_> = rows.collect();
         for (n, part) in job.panels.chunks(each * panel).enumerate() {
-            parts.push((part, job.bias.map(|bias| &bias[n * each * PANEL..])));
+            parts.push(Part { panels: part, bias: job.bias.map(|bias| &bias[n * each * PANEL..]) });
             outs.extend(rows.iter_mut().filter_map(Iterator::next));
         }
     }
-    let task = |((panels, bias), outs): (&(&[T], Option<&[f32]>), &mut [&mut [O]])| {
-        widest(Product { tiles: &tiles, panels, bias: *bias, outs });
+    let task = |(n, outs): (usize, &mut [&mut [O]])| {
+        let next = parts.get(n + 1).map_or(&[][..], |next| next.panels);
+        widest(Product { tiles: &tiles, part: &parts[n], next, outs });
     };
     if alone {
-        parts.iter().zip(outs.chunks_exact_mut(rows)).for_each(task);
+        outs.chunks_exact_mut(rows).enumerate().for_each(task);
     } else {
-        parts.par_iter().zip(outs.par_chunks_exact_mut(rows)).for_each(task);
+        outs.par_chunks_exact_mut(rows).enumerate().for_each(task);
     }
 }
 
@@ -367,11 +379,12 @@ impl<'a> Tiles<'a> {
     }
 }
 
-/// Hands the products of all rows with some panels, plus their bias, to these rows' parts of the result.
+/// Hands the products of all rows with a part of a matrix to these rows' parts of the result.
 struct Product<'a, 'o, T, O> {
     tiles: &'a Tiles<'a>,
-    panels: &'a [T],
-    bias: Option<&'a [f32]>,
+    part: &'a Part<'a, T>,
+    /// The panels of the part that comes next: most likely this core's as well.
+    next: &'a [T],
     outs: &'a mut [&'o mut [O]],
 }
 
@@ -381,11 +394,17 @@ impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
     #[inline(always)]
     fn run<V: Vector>(self) {
         let k = self.tiles.k;
+        // As many pieces of what comes next as there are tiles to make; a single row is through before it
+        // could help.
+        let tiles = self.outs.len().div_ceil(self.tiles.each) * self.part.panels.len() / (k * PANEL);
+        let next = if self.outs.len() > 1 { self.next } else { &[] };
+        let mut ahead = next.chunks(next.len().div_ceil(tiles).max(1));
         for (x, outs) in self.tiles.iter().zip(self.outs.chunks_mut(self.tiles.each)) {
-            for (n, panel) in self.panels.chunks_exact(k * PANEL).enumerate() {
+            for (n, panel) in self.part.panels.chunks_exact(k * PANEL).enumerate() {
                 let panel = Rows { data: panel, stride: PANEL, rows: k, width: PANEL };
-                let mut sums = tile_of::<V, T>(Few::Interleaved(x, outs.len()), panel, 0);
-                if let Some(bias) = self.bias {
+                let ahead = ahead.next().unwrap_or_default();
+                let mut sums = tile_of::<V, T>(Few::Interleaved(x, outs.len()), panel, 0, ahead);
+                if let Some(bias) = self.part.bias {
                     let bias = &bias[n * PANEL..];
                     for sums in &mut sums {
                         sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
@@ -432,16 +451,22 @@ impl<const R: usize> Left<R> for [&[f32]; R] {
 }
 
 /// `x[r] . b[.., at + c]` of `R` rows and `C` vectors of columns. Every number is one chain of fused
-/// products in the order of `i`: it does not depend on the other rows and columns of the tile.
+/// products in the order of `i`: it does not depend on the other rows and columns of the tile. Meanwhile
+/// `ahead`, which comes next, is fetched from memory.
 #[inline(always)]
 fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
     x: impl Left<R>,
     b: Rows<'_, T>,
     at: usize,
+    ahead: &[T],
 ) -> [[V; C]; R] {
     let mut sums = [[V::splat(0.0); C]; R];
+    let stride = ahead.len().div_ceil(b.rows.max(1));
     // Plain loops: what is in a closure may end up outside the function that has the instructions.
     for i in 0..b.rows {
+        if let Some(next) = ahead.get(i * stride) {
+            V::fetch(next);
+        }
         let columns = b.data[i * b.stride + at..][..C * LANES].as_chunks::<LANES>().0;
         let mut vectors = [V::splat(0.0); C];
         for c in 0..C {
@@ -463,17 +488,18 @@ fn panel<V: Vector, T: Number, const R: usize>(
     x: impl Left<R>,
     b: Rows<'_, T>,
     at: usize,
+    ahead: &[T],
     sums: &mut [[f32; PANEL]; MOST],
 ) {
     if V::ROWS == MOST || R <= 2 {
-        let made = tile::<V, T, R, 2>(x, b, at);
+        let made = tile::<V, T, R, 2>(x, b, at, ahead);
         for r in 0..R {
             sums[r][..LANES].copy_from_slice(&made[r][0].numbers());
             sums[r][LANES..].copy_from_slice(&made[r][1].numbers());
         }
     } else {
         for from in [0, LANES] {
-            let made = tile::<V, T, R, 1>(x, b, at + from);
+            let made = tile::<V, T, R, 1>(x, b, at + from, ahead);
             for r in 0..R {
                 sums[r][from..from + LANES].copy_from_slice(&made[r][0].numbers());
             }
@@ -483,20 +509,20 @@ fn panel<V: Vector, T: Number, const R: usize>(
 
 /// Columns `at..at + PANEL` of a product, which `b` must have; rows that `x` lacks are zeros.
 #[inline(always)]
-fn tile_of<V: Vector, T: Number>(x: Few<'_>, b: Rows<'_, T>, at: usize) -> [[f32; PANEL]; MOST] {
+fn tile_of<V: Vector, T: Number>(x: Few<'_>, b: Rows<'_, T>, at: usize, ahead: &[T]) -> [[f32; PANEL]; MOST] {
     let mut sums = [[0.0; PANEL]; MOST];
     macro_rules! by_rows {
         ($rows:expr, $($r:literal)*) => {
             match ($rows, x) {
                 $(($r, Few::Interleaved(x, _)) if $r <= V::ROWS => {
-                    panel::<V, T, $r>(x.as_chunks::<$r>().0, b, at, &mut sums);
+                    panel::<V, T, $r>(x.as_chunks::<$r>().0, b, at, ahead, &mut sums);
                 })*
                 $(($r, Few::Apart(x)) if $r <= V::ROWS => {
                     let mut rows: [&[f32]; $r] = [&[]; $r];
                     for r in 0..$r {
                         rows[r] = x.row(r);
                     }
-                    panel::<V, T, $r>(rows, b, at, &mut sums);
+                    panel::<V, T, $r>(rows, b, at, ahead, &mut sums);
                 })*
                 _ => unreachable!("no row, or more than a tile has"),
             }
@@ -872,7 +898,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
                 interleave(row, queries, i, here);
             }
             for at in (0..most).step_by(PANEL) {
-                let sums = tile_of::<V, T>(Few::Interleaved(queries, here), k, at);
+                let sums = tile_of::<V, T>(Few::Interleaved(queries, here), k, at, &[]);
                 for (scores, sums) in scores.chunks_exact_mut(most).zip(&sums) {
                     scores[at..].iter_mut().zip(sums).for_each(|(score, sum)| *score = sum * attend.scale);
                 }
@@ -905,7 +931,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
         for (mixed, scores) in mixed.chunks_mut(each * width).zip(scores.chunks(each * most)) {
             let weights = Rows { data: scores, stride: most, rows: scores.len() / most, width: most };
             for at in (0..width).step_by(PANEL) {
-                let sums = tile_of::<V, T>(Few::Apart(weights), values, at);
+                let sums = tile_of::<V, T>(Few::Apart(weights), values, at, &[]);
                 for (mixed, sums) in mixed.chunks_exact_mut(width).zip(&sums) {
                     mixed[at..].iter_mut().zip(sums).for_each(|(mixed, sum)| *mixed = *sum);
                 }
@@ -1107,6 +1133,8 @@ trait Vector: Copy {
     fn splat(number: f32) -> Self;
     fn new(numbers: [f32; LANES]) -> Self;
     fn widened(numbers: &[f16; LANES]) -> Self;
+    /// Asks for the memory around a number, to be near when it is read.
+    fn fetch<T>(_: &T) {}
     /// `self * factor + sum`.
     fn times_plus(self, factor: Self, sum: Self) -> Self;
     fn numbers(self) -> [f32; LANES];
@@ -1148,8 +1176,8 @@ impl Vector for [f32; LANES] {
 #[allow(unsafe_code)]
 mod x86 {
     use std::arch::x86_64::{
-        __m128i, __m256, __m256i, __m512, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_cvtph_ps,
-        _mm512_fmadd_ps, _mm512_set1_ps,
+        __m128i, __m256, __m256i, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_cvtph_ps, _mm256_fmadd_ps,
+        _mm256_set1_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_set1_ps,
     };
 
     use super::{LANES, MOST, Vector, f16};
@@ -1178,6 +1206,12 @@ mod x86 {
             let halves: __m256i = bytemuck::cast(*numbers);
             // SAFETY: as above.
             Avx512(unsafe { _mm512_cvtph_ps(halves) })
+        }
+
+        #[inline(always)]
+        fn fetch<T>(number: &T) {
+            // SAFETY: a hint about memory that is there.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(number).cast()) }
         }
 
         #[inline(always)]
@@ -1216,6 +1250,12 @@ mod x86 {
             let [low, high]: [__m128i; 2] = bytemuck::cast(*numbers);
             // SAFETY: as above.
             Avx2(unsafe { [_mm256_cvtph_ps(low), _mm256_cvtph_ps(high)] })
+        }
+
+        #[inline(always)]
+        fn fetch<T>(number: &T) {
+            // SAFETY: a hint about memory that is there.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(number).cast()) }
         }
 
         #[inline(always)]

@@ -374,10 +374,10 @@ fn all_compilations_agree() {
         fn run<V: Vector>(self) -> Vec<f32> {
             let sums = |row: usize| {
                 let one = Rows { data: &self.0[row * K..], stride: K, rows: 1, width: K };
-                tile_of::<V, f32>(Few::Apart(one), self.1, 0)[0]
+                tile_of::<V, f32>(Few::Apart(one), self.1, 0, &[])[0]
             };
             let two = Rows { data: self.0, stride: K, rows: 2, width: K };
-            let together = tile_of::<V, f32>(Few::Apart(two), self.1, 0);
+            let together = tile_of::<V, f32>(Few::Apart(two), self.1, 0, &[]);
             assert_eq!(together[..2], [sums(0), sums(1)]);
             together[..2].as_flattened().to_vec()
         }
