@@ -192,19 +192,12 @@ impl Panels {
         tensor(rows.iter().flat_map(row).collect(), [rows.len(), k])
     }
 
-    /// `x W^T` by burn's own operators and in the matrix's format, for rows that the kernels decline.
+    /// `x W^T` by burn's own operators and in the matrix's format, for rows that the kernels decline. Laid
+    /// anew as one matrix: panel by panel, the way back would sum a gradient of all rows for each.
     pub fn product(&self, x: Tensor<2>) -> Tensor<2> {
-        /// Panels at a time: on the way back, each makes a gradient of all rows before they are summed.
-        const GROUP: usize = 16;
-        let ([rows, _], panels) = (x.dims(), self.data.dims()[0]);
-        let x = x.cast(self.dtype()).unsqueeze::<3>();
-        let group = |first: usize| {
-            let panels = GROUP.min(panels - first);
-            let y = x.clone().matmul(self.data.clone().narrow(0, first, panels));
-            y.swap_dims(0, 1).reshape([rows, panels * PANEL])
-        };
-        let all = (0..panels).step_by(GROUP).map(group).collect();
-        Tensor::cat(all, 1).narrow(1, 0, self.out).cast(DType::F32)
+        let [panels, k, _] = self.data.dims();
+        let matrix = self.data.clone().swap_dims(0, 1).reshape([k, panels * PANEL]).narrow(1, 0, self.out);
+        x.cast(self.dtype()).matmul(matrix).cast(DType::F32)
     }
 }
 
