@@ -458,7 +458,7 @@ fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
     // Plain loops: what is in a closure may end up outside the function that has the instructions.
     for i in 0..b.rows {
         if let Some(next) = ahead.get(i * stride) {
-            V::fetch(next);
+            fetch(next);
         }
         let columns = b.data[i * b.stride + at..][..C * LANES].as_chunks::<LANES>().0;
         let mut vectors = [V::splat(0.0); C];
@@ -943,7 +943,7 @@ const ALONE: usize = 1 << 15;
 
 /// Numbers, of whole rows, that a task of an elementwise step takes.
 fn run(numbers: usize, width: usize) -> usize {
-    if numbers <= ALONE { numbers } else { (ALONE / 4 / width).max(1) * width }
+    if numbers <= ALONE { numbers.max(1) } else { (ALONE / 4 / width).max(1) * width }
 }
 
 /// RMS norm of every row.
@@ -1012,7 +1012,7 @@ pub fn activate(act: Activation, x: Tensor<2>) -> Result<Tensor<2>, Tensor<2>> {
     }
     let mut x = owned(x)?;
     let out = x.storage_mut::<f32>();
-    out.par_chunks_mut(run(out.len(), 1).max(1)).for_each(|out| widest(Activate { act, out, factor: None }));
+    out.par_chunks_mut(run(out.len(), 1)).for_each(|out| widest(Activate { act, out, factor: None }));
     Ok(Tensor::from_primitive::<Flex>(x))
 }
 
@@ -1027,7 +1027,7 @@ pub fn gated(act: Activation, gate: Tensor<2>, up: &Tensor<2>) -> Result<Tensor<
     let mut gate = owned(gate)?;
     let Some(up) = values(&up) else { return Err(Tensor::from_primitive::<Flex>(gate)) };
     let out = gate.storage_mut::<f32>();
-    let run = run(out.len(), 1).max(1);
+    let run = run(out.len(), 1);
     let runs = out.par_chunks_mut(run).zip(up.par_chunks(run));
     runs.for_each(|(out, up)| widest(Activate { act, out, factor: Some(up) }));
     Ok(Tensor::from_primitive::<Flex>(gate))
@@ -1126,8 +1126,6 @@ trait Vector: Copy {
     fn splat(number: f32) -> Self;
     fn new(numbers: [f32; LANES]) -> Self;
     fn widened(numbers: &[f16; LANES]) -> Self;
-    /// Asks for the memory around a number, to be near when it is read.
-    fn fetch<T>(_: &T) {}
     /// `self * factor + sum`.
     fn times_plus(self, factor: Self, sum: Self) -> Self;
     fn numbers(self) -> [f32; LANES];
@@ -1169,8 +1167,8 @@ impl Vector for [f32; LANES] {
 #[allow(unsafe_code)]
 mod x86 {
     use std::arch::x86_64::{
-        __m128i, __m256, __m256i, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_cvtph_ps, _mm256_fmadd_ps,
-        _mm256_set1_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_set1_ps,
+        __m128i, __m256, __m256i, __m512, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_cvtph_ps,
+        _mm512_fmadd_ps, _mm512_set1_ps,
     };
 
     use super::{LANES, MOST, Vector, f16};
@@ -1199,12 +1197,6 @@ mod x86 {
             let halves: __m256i = bytemuck::cast(*numbers);
             // SAFETY: as above.
             Avx512(unsafe { _mm512_cvtph_ps(halves) })
-        }
-
-        #[inline(always)]
-        fn fetch<T>(number: &T) {
-            // SAFETY: a hint about memory that is there.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(number).cast()) }
         }
 
         #[inline(always)]
@@ -1246,12 +1238,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn fetch<T>(number: &T) {
-            // SAFETY: a hint about memory that is there.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(number).cast()) }
-        }
-
-        #[inline(always)]
         fn times_plus(self, factor: Self, sum: Self) -> Self {
             let ([a, b], [x, y], [s, t]) = (self.0, factor.0, sum.0);
             // SAFETY: as above.
@@ -1262,6 +1248,18 @@ mod x86 {
         fn numbers(self) -> [f32; LANES] {
             bytemuck::cast(self.0)
         }
+    }
+}
+
+/// Asks for the memory around a number, to be near when it is read.
+#[inline(always)]
+#[allow(unsafe_code, unused_variables)]
+fn fetch<T>(number: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 has it, and it is a hint about memory that is there.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(number).cast()) }
     }
 }
 
