@@ -23,13 +23,16 @@ use std::{
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 use sightline::{
-    answer::Baseline,
-    bundled, device,
-    device::DeviceChoice,
-    model::{Cancel, weights::WeightDtype},
-    run::{Engine, Seen},
-    spec::{Intervention, RunSpec},
-    worker::{Ask, Event, ImageSource, Request, Worker},
+    bundled,
+    checkpoint::weights::WeightDtype,
+    device::{open as device, open::DeviceChoice},
+    engine::{
+        answer::Baseline,
+        load::{Engine, Seen},
+    },
+    progress::Cancel,
+    spec::experiment::{Intervention, RunSpec},
+    worker::thread::{Ask, Event, ImageSource, Request, Worker},
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

@@ -33,13 +33,14 @@ use rand_chacha::{
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use sightline::{
-    decoding::{Decoding, argmax, host, log_softmax, place_rows},
-    device,
+    checkpoint::weights::WeightDtype,
+    device::open as device,
+    engine::decoding::{Decoding, argmax, host, log_softmax, place_rows},
     model::{
-        Cancel, Vlm,
         nn::{Linear, Matrix},
-        weights::WeightDtype,
+        vlm::Vlm,
     },
+    progress::Cancel,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -111,7 +112,7 @@ impl Report {
             flops / 1e9,
             burn / 1e9
         );
-        let config = sightline::model::config::VlmConfig::from_dir(&self.folder)?;
+        let config = sightline::checkpoint::config::VlmConfig::from_dir(&self.folder)?;
         let (t, v) = (&config.text, &config.vision);
         let attention = (2 * t.n_heads + 2 * t.n_kv_heads) * t.head_dim * t.width;
         let blocks = (t.n_layers * (attention + 3 * t.width * t.intermediate)) as f64;

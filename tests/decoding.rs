@@ -3,18 +3,21 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use sightline::{
-    decoding::{Decoding, DecodingError, argmax, host, place_rows},
-    device,
-    knockout::{Cut, Knockout},
+    checkpoint::weights::WeightDtype,
+    device::open as device,
+    engine::decoding::{Decoding, DecodingError, argmax, host, place_rows},
     model::{
-        Cancel, Vlm,
         decoder::Step,
         hooks::{Hooks, Keep},
         kv_cache::KvCache,
-        weights::WeightDtype,
+        vlm::Vlm,
     },
-    sets::{Patches, Scope},
-    span::Span,
+    progress::Cancel,
+    spec::{
+        knockout::{Cut, Knockout},
+        sets::{Patches, Scope},
+        span::Span,
+    },
 };
 
 mod common;

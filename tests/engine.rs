@@ -5,13 +5,17 @@ use std::fs;
 
 use serde_json::{Value, json};
 use sightline::{
-    bundled, device,
-    interp::flow,
-    model::{Cancel, image as model_image, weights::WeightDtype},
-    run::{Engine, RunError, Seen},
-    span::Span,
-    spec::RunSpec,
-    trace::{Stop, Trace},
+    bundled,
+    checkpoint::weights::WeightDtype,
+    device::open as device,
+    engine::load::{Engine, RunError, Seen},
+    image::process as model_image,
+    progress::Cancel,
+    spec::{experiment::RunSpec, span::Span},
+    trace::{
+        flow,
+        run::{Stop, Trace},
+    },
 };
 
 mod common;
@@ -158,7 +162,7 @@ fn a_cancelled_run_keeps_what_there_was() {
     let cancel = Cancel::default();
     let mut tokens = 0;
     let trace = engine.run(&RunSpec::ask(bundled::PROMPT, 64), &[&seen], &cancel, &mut |event| {
-        if matches!(event, sightline::run::RunEvent::Token { .. }) {
+        if matches!(event, sightline::engine::load::RunEvent::Token { .. }) {
             tokens += 1;
             if tokens == 3 {
                 cancel.cancel();

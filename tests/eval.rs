@@ -4,17 +4,21 @@
 use std::{fs, path::Path};
 
 use sightline::{
-    answer::Reply,
-    bundled, device,
-    eval::{
-        EvalError, EvalOptions, Images,
+    bundled,
+    checkpoint::weights::WeightDtype,
+    device::open as device,
+    engine::{
+        answer::Reply,
+        load::{Engine, Seen},
+    },
+    image::process as image,
+    progress::Cancel,
+    spec::experiment::RunSpec,
+    studies::eval::{
         answer::{Ask, ask_all},
-        evaluate,
+        evaluate::{EvalError, EvalOptions, Images, evaluate},
         folder::{Folder, FolderOptions, Item},
     },
-    model::{Cancel, image, weights::WeightDtype},
-    run::{Engine, Seen},
-    spec::RunSpec,
 };
 
 fn engine() -> Engine {

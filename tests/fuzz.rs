@@ -22,23 +22,29 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use sightline::{
-    ablation::Ablation,
-    bundled, device,
-    eval::folder::{Folder, FolderOptions},
-    experiment::{Entry, Experiment, FORMAT, Session},
-    knockout::Knockout,
-    model::{
-        Cancel, Vlm,
+    bundled,
+    checkpoint::{
         config::VlmConfig,
-        image::{self as pixels, ImageProcessor},
         weights::{WeightDtype, Weights},
     },
-    prompt::{Content, ImageGrid, ImageLayout, ImageTokens, PromptBuilder, Role, Turn},
-    run::Engine,
-    sets::{Name, PatchSet, Patches, Scope, Spot},
-    span::Span,
-    spec::{Pattern, RunSpec},
-    verify::verify,
+    device::open as device,
+    engine::load::Engine,
+    image::{process as pixels, process::ImageProcessor},
+    model::vlm::Vlm,
+    progress::Cancel,
+    prompt::build::{Content, ImageGrid, ImageLayout, ImageTokens, PromptBuilder, Role, Turn},
+    spec::{
+        ablation::Ablation,
+        experiment::{Pattern, RunSpec},
+        knockout::Knockout,
+        sets::{Name, PatchSet, Patches, Scope, Spot},
+        span::Span,
+    },
+    studies::{
+        eval::folder::{Folder, FolderOptions},
+        session::{Entry, Experiment, FORMAT, Session},
+        verify::verify,
+    },
 };
 
 mod common;
@@ -640,7 +646,7 @@ fn load_and_run(dir: &Path) {
     let embeds = vlm.encode_tile(&vec![0.5; 3 * side * side], &Cancel::default()).unwrap();
     assert_eq!(embeds.dims(), [vlm.config.tokens_per_tile(), vlm.config.text.width]);
     let cancel = Cancel::default();
-    let mut decoding = sightline::decoding::Decoding::new(&vlm, &[], 4, &cancel).unwrap();
+    let mut decoding = sightline::engine::decoding::Decoding::new(&vlm, &[], 4, &cancel).unwrap();
     assert_eq!(decoding.logits(vlm.decoder.embed(&[0, 1])).unwrap().len(), vlm.config.text.vocabulary);
 }
 
@@ -681,7 +687,7 @@ fn open_weights(dir: &Path) {
     outcome(weights.matrix("c", [1, 2]));
     outcome(weights.excuse_copy("b", "c", [1, 2]));
     outcome(weights.finish());
-    outcome(sightline::model::weights::sha256(dir));
+    outcome(sightline::checkpoint::weights::sha256(dir));
 }
 
 #[test]

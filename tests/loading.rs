@@ -7,9 +7,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sightline::{
-    device,
-    model::{LoadError, Vlm, weights::WeightDtype},
-    verify::verify,
+    checkpoint::weights::WeightDtype,
+    device::open as device,
+    model::vlm::{LoadError, Vlm},
+    studies::verify::verify,
 };
 
 mod common;

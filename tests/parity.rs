@@ -6,8 +6,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sightline::{
-    device::{self, Compute, DeviceChoice},
-    verify::{Report, verify},
+    device::{
+        open as device,
+        open::{Compute, DeviceChoice},
+    },
+    studies::verify::{Report, verify},
 };
 
 mod common;

@@ -9,11 +9,16 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sightline::model::image::{self as pixels, ImageProcessor, Place, Processed};
-use sightline::model::resample::{self, Filter};
-use sightline::prompt::{Content, ImageGrid, ImageLayout, ImageTokens, Prompt, PromptBuilder, Role, Turn};
-use sightline::span::Span;
-use sightline::trace::{Cell, VisualRef};
+use sightline::image::resample::{self, Filter};
+use sightline::image::{
+    process as pixels,
+    process::{ImageProcessor, Place, Processed},
+};
+use sightline::prompt::build::{
+    Content, ImageGrid, ImageLayout, ImageTokens, Prompt, PromptBuilder, Role, Turn,
+};
+use sightline::spec::span::Span;
+use sightline::trace::run::{Cell, VisualRef};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")

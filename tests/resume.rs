@@ -19,18 +19,23 @@ use image::{GrayImage, Luma};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sightline::{
-    answer::Baseline,
     bundled,
-    decoding::{Decoding, DecodingError, host, log_softmax},
-    device,
-    experiment::Experiment,
-    interp::gradient,
-    model::{Cancel, weights::WeightDtype},
-    resume::{Effect, Outcome, Start, totals},
-    run::{Engine, RunError, RunEvent, Seen},
-    span::Span,
-    spec::{Intervention, ObjectMask, Record, RunSpec, Sampling},
-    trace::{AnswerToken, PatternRow, Stop, Trace},
+    checkpoint::weights::WeightDtype,
+    device::open as device,
+    engine::{
+        answer::Baseline,
+        decoding::{Decoding, DecodingError, host, log_softmax},
+        gradient,
+        load::{Engine, RunError, RunEvent, Seen},
+        resume::{Effect, Outcome, Start, totals},
+    },
+    progress::Cancel,
+    spec::{
+        experiment::{Intervention, ObjectMask, Record, RunSpec, Sampling},
+        span::Span,
+    },
+    studies::session::Experiment,
+    trace::run::{AnswerToken, PatternRow, Stop, Trace},
 };
 use tempfile::TempDir;
 
@@ -862,7 +867,7 @@ fn sinks_are_what_every_answer_row_looks_at() {
 fn embeds(engine: &Engine, seen: &Seen, baseline: &Baseline) -> (Tensor<2>, Vec<usize>) {
     let visual = visual(&baseline.trace);
     let embeds = engine.vlm.decoder.embed(&baseline.prompt.ids());
-    (sightline::decoding::place_rows(embeds, &visual, seen.embeds.clone()), visual)
+    (sightline::engine::decoding::place_rows(embeds, &visual, seen.embeds.clone()), visual)
 }
 
 #[test]

@@ -17,19 +17,23 @@ use std::{
 use eframe::egui_wgpu::{RenderState, RendererOptions, WgpuSetup};
 use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable as _, wgpu::WgpuTestRenderer};
 use sightline::{
-    app::{App, Link, Options},
-    colormap::Colormap,
-    device::{self, DeviceChoice},
-    gpu,
-    trace::{PatternRow, Stop},
-    ui::{
-        self, Action, Draft, State,
-        heatmap::{self, Map, Patch},
-        selection::Which,
-        state::CutSettings,
-        theme,
+    device::{open as device, open::DeviceChoice, shared as gpu},
+    trace::{
+        palette::Colormap,
+        run::{PatternRow, Stop},
     },
-    worker::{Ask, Event, ImageSource, Request, RunId},
+    ui::{
+        self,
+        layout::Draft,
+        store::{
+            selection::Which,
+            state::{Action, CutSettings, State},
+        },
+        theme,
+        widgets::heatmap::{self, Map, Patch},
+    },
+    window::app::{App, Link, Options},
+    worker::thread::{Ask, Event, ImageSource, Request, RunId},
 };
 
 const QUESTION: &str = "what is in the picture ?";
@@ -343,7 +347,7 @@ fn window_under_a_cut_in_the_light() {
     let mut bench = Bench::new(answered(), gpu_maps);
     bench.act(cut((2, 3)));
     bench.act(Action::Pin(Which::Cut, 9));
-    bench.act(Action::Map(sightline::ui::state::MapSettings {
+    bench.act(Action::Map(sightline::ui::store::state::MapSettings {
         colormap: Colormap::Viridis,
         ..Default::default()
     }));

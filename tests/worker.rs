@@ -7,12 +7,14 @@ use std::{
 };
 
 use sightline::{
-    bundled, device,
-    model::{Cancel, weights::WeightDtype},
-    run::Engine,
-    spec::RunSpec,
-    trace::{Stop, Trace},
-    worker::{Ask, Event, ImageSource, Request, RunId, Worker},
+    bundled,
+    checkpoint::weights::WeightDtype,
+    device::open as device,
+    engine::load::Engine,
+    progress::Cancel,
+    spec::experiment::RunSpec,
+    trace::run::{Stop, Trace},
+    worker::thread::{Ask, Event, ImageSource, Request, RunId, Worker},
 };
 
 fn worker() -> Worker {

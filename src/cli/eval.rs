@@ -9,15 +9,16 @@ use std::{
 };
 
 use sightline::{
-    bundled, device,
-    eval::{
-        EvalOptions, Images, Report, evaluate,
+    bundled,
+    device::open as device,
+    engine::load::Engine,
+    progress::Cancel,
+    spec::knockout::Knockout,
+    studies::eval::{
+        evaluate::{EvalOptions, Images, Report, evaluate},
         folder::{Folder, FolderOptions, POLL},
         localise::localise,
     },
-    knockout::Knockout,
-    model::Cancel,
-    run::Engine,
 };
 
 use super::{ModelArgs, bar};

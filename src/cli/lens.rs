@@ -4,10 +4,10 @@ use std::{error::Error, io::Write as _, path::PathBuf, process::ExitCode};
 
 use serde_json::json;
 use sightline::{
-    interp::logit_lens::{Lens, LensLayer},
-    model::Cancel,
-    run::{Engine, RunError},
-    sets::{Numbers, parse_numbers, parse_set},
+    engine::load::{Engine, RunError},
+    progress::Cancel,
+    spec::sets::{Numbers, parse_numbers, parse_set},
+    studies::lens::{Lens, LensLayer},
 };
 
 use super::subject::SubjectArgs;

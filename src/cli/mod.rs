@@ -14,7 +14,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use sightline::{device::DeviceChoice, model::weights::WeightDtype};
+use sightline::{checkpoint::weights::WeightDtype, device::open::DeviceChoice};
 
 /// See which image patches a vision-language model looks at for every word of its answer, and cut
 /// those paths live. Without a subcommand: the window.

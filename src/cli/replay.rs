@@ -9,12 +9,15 @@ use std::{
 use clap::ValueEnum as _;
 use serde_json::json;
 use sightline::{
-    device::DeviceChoice,
-    experiment::{Entry, Report, Session, TOLERANCE},
-    intervention::image_files,
-    model::{Cancel, weights::WeightDtype},
-    resume::totals,
-    run::{Engine, RunError},
+    checkpoint::weights::WeightDtype,
+    device::open::DeviceChoice,
+    engine::{
+        load::{Engine, RunError},
+        resolve::image_files,
+        resume::totals,
+    },
+    progress::Cancel,
+    studies::session::{Entry, Report, Session, TOLERANCE},
 };
 
 use super::{ModelArgs, bar};

@@ -9,14 +9,18 @@ use std::{
 
 use clap::ValueEnum as _;
 use sightline::{
-    experiment::{Entry, FORMAT, Report, Session},
-    export::{data, picture},
-    interp::compression::{Compression, Keep},
-    model::Cancel,
-    run::{Engine, RunEvent},
-    span::Span,
-    trace::{PatternRow, Trace},
-    words::{self, Word},
+    engine::load::{Engine, RunEvent},
+    export::{picture, trace as data},
+    progress::Cancel,
+    spec::span::Span,
+    studies::{
+        compression::{Compression, Keep},
+        session::{Entry, FORMAT, Report, Session},
+    },
+    trace::{
+        run::{PatternRow, Trace},
+        words::{self, Word},
+    },
 };
 
 use super::subject::{Opened, SubjectArgs};
@@ -157,7 +161,7 @@ fn find(trace: &Trace, phrase: &str) -> Vec<Word> {
 fn write_session(
     args: &Args,
     engine: &Engine,
-    experiment: &sightline::experiment::Experiment,
+    experiment: &sightline::studies::session::Experiment,
     report: &Report,
 ) -> Result<(), Box<dyn Error>> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
@@ -270,7 +274,7 @@ fn print_summary(report: &Report, difference: Option<data::Difference>, opened: 
     println!("written: {}", std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf()).display());
 }
 
-fn print_outcome(report: &Report, outcome: &sightline::resume::Outcome) {
+fn print_outcome(report: &Report, outcome: &sightline::engine::resume::Outcome) {
     println!("uncut answer: {}", report.baseline.trace.answer_text());
     match outcome.start {
         Some(s) => println!("started at layer {}, row {}: {} rows in one pass", s.layer, s.row, s.rows),

@@ -4,13 +4,15 @@ use std::{error::Error, path::PathBuf};
 
 use image::RgbImage;
 use sightline::{
-    ablation::Ablation,
-    device,
-    experiment::Experiment,
-    knockout::Knockout,
-    model::Cancel,
-    run::{Engine, Seen},
-    spec::{Intervention, ObjectMask, Pattern, Record, RunSpec, Sampling},
+    device::open as device,
+    engine::load::{Engine, Seen},
+    progress::Cancel,
+    spec::{
+        ablation::Ablation,
+        experiment::{Intervention, ObjectMask, Pattern, Record, RunSpec, Sampling},
+        knockout::Knockout,
+    },
+    studies::session::Experiment,
 };
 
 use super::{ModelArgs, bar};

@@ -3,8 +3,8 @@
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::{
-    device::{self, DeviceChoice},
-    verify::verify,
+    device::{open as device, open::DeviceChoice},
+    studies::verify::verify,
 };
 
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use sightline::{app, bundled, worker::ImageSource};
+use sightline::{bundled, window::app, worker::thread::ImageSource};
 
 use super::{ModelArgs, run as headless, subject::SubjectArgs};
 

@@ -7,8 +7,8 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use image::{Rgb, RgbImage};
 
-use super::ExportError;
-use crate::{colormap::Colormap, interp::flow, span::Span, trace::Trace};
+use crate::export::error::ExportError;
+use crate::{spec::span::Span, trace::{flow, palette::Colormap, run::Trace}};
 
 /// How strongly the map covers the image.
 const OPACITY: f32 = 0.65;

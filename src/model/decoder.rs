@@ -10,15 +10,7 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::softmax};
 
-use super::{
-    Cancel, Cancelled,
-    config::{Family, TextConfig, VlmConfig},
-    cpu,
-    hooks::{Blocked, Hooks, Keep, Recorded},
-    kv_cache::KvCache,
-    nn::{Linear, Matrix, RmsNorm, gated},
-    weights::{WeightError, Weights},
-};
+use crate::{checkpoint::{config::{Family, TextConfig, VlmConfig}, weights::{WeightError, Weights}}, model::{cpu::kernels as cpu, hooks::{Blocked, Hooks, Keep, Recorded}, kv_cache::KvCache, nn::{Linear, Matrix, RmsNorm, gated}}, progress::{Cancel, Cancelled}};
 
 /// Added to a blocked score in effect: the lowest finite float32. Its exponential is exactly 0 beside
 /// any real score, and WGSL, unlike IEEE arithmetic, makes no promise about infinities.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-use super::cpu::{self, Lie};
+use crate::model::cpu::{kernels as cpu, kernels::Lie};
 
 /// The cache of one sequence. Clones share memory until one of them grows.
 #[derive(Clone, Debug, Default)]

@@ -5,11 +5,7 @@
 
 use burn::tensor::{DType, Int, Tensor, TensorData, activation};
 
-use super::{
-    config::Activation,
-    cpu,
-    weights::{WeightError, Weights},
-};
+use crate::{checkpoint::{config::Activation, weights::{WeightError, Weights}}, model::cpu::kernels as cpu};
 
 /// A weight matrix or embedding table, `[out, in]`, in the chosen weight format.
 #[derive(Clone, Debug)]

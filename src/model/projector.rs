@@ -4,11 +4,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{
-    config::{Activation, Family, VlmConfig},
-    nn::{Linear, activate},
-    weights::{WeightError, Weights},
-};
+use crate::{checkpoint::{config::{Activation, Family, VlmConfig}, weights::{WeightError, Weights}}, model::nn::{Linear, activate}};
 
 /// A loaded projector.
 #[derive(Clone, Debug)]

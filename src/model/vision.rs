@@ -7,13 +7,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax, module::attention};
 
-use super::{
-    Cancel, Cancelled,
-    config::{Family, VisionConfig, VlmConfig},
-    cpu,
-    nn::{LayerNorm, Linear, activate},
-    weights::{WeightError, Weights},
-};
+use crate::{checkpoint::{config::{Family, VisionConfig, VlmConfig}, weights::{WeightError, Weights}}, model::{cpu::kernels as cpu, nn::{LayerNorm, Linear, activate}}, progress::{Cancel, Cancelled}};
 
 /// A loaded vision encoder.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::dice::Dice;
+use crate::statistics::dice::Dice;
 
 /// What is behind the objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -16,8 +16,8 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::objects::{class_name, classes};
-use super::{Question, Scene, SceneObject, SceneOptions, generate};
+use crate::scenes::objects::{class_name, classes};
+use crate::scenes::{Question, Scene, SceneObject, SceneOptions, generate};
 
 /// Why scenes could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -2,11 +2,11 @@
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-use super::backgrounds::Background;
-use super::dice::Dice;
-use super::objects::{Sprite, Tint, classes};
-use super::place::Place;
-use super::{SceneObject, SceneOptions};
+use crate::scenes::backgrounds::Background;
+use crate::statistics::dice::Dice;
+use crate::scenes::objects::{Sprite, Tint, classes};
+use crate::scenes::place::Place;
+use crate::scenes::{SceneObject, SceneOptions};
 
 /// At least this share of every object stays visible.
 pub(super) const LEAST_VISIBLE: f32 = 0.7;

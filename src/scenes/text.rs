@@ -1,10 +1,10 @@
 //! What is said and asked about a scene. Lower case, few words, one right answer each.
 
-use super::backgrounds::Background;
-use super::dice::Dice;
-use super::objects::{Tint, class_name, classes};
-use super::place::{Direction, Neighbour, Place, neighbour};
-use super::{Question, QuestionType, SceneObject};
+use crate::scenes::backgrounds::Background;
+use crate::statistics::dice::Dice;
+use crate::scenes::objects::{Tint, class_name, classes};
+use crate::scenes::place::{Direction, Neighbour, Place, neighbour};
+use crate::scenes::{Question, QuestionType, SceneObject};
 
 const NUMBERS: [&str; 20] = [
     "one",

@@ -2,7 +2,7 @@
 
 use egui::{ProgressBar, RichText, Ui};
 
-use crate::ui::{Action, State};
+use crate::ui::store::state::{Action, State};
 
 /// Draws the bar.
 pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {

@@ -2,7 +2,7 @@
 
 use egui::{Color32, Context, FontFamily, FontId, TextStyle, Theme, Visuals};
 
-use crate::span::Span;
+use crate::spec::span::Span;
 
 /// Sets fonts, spacing and visuals of both themes.
 pub fn install(ctx: &Context) {

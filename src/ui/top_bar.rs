@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use egui::{Key, TextEdit, Ui};
 
-use crate::{
-    ui::{Action, Draft, State},
-    worker::ImageSource,
-};
+use crate::{ui::{layout::Draft, store::state::{Action, State}}, worker::thread::ImageSource};
 
 /// Draws the bar.
 pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Action>) {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sightline::device::{self, Compute, DeviceChoice};
+use sightline::device::{
+    open as device,
+    open::{Compute, DeviceChoice},
+};
 use tempfile::TempDir;
 
 /// A folder under tests/fixtures.

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
 use sightline::{
-    knockout::Cut,
-    sets::{Patches, Scope},
-    span::Span,
-    trace::{
+    spec::{
+        knockout::Cut,
+        sets::{Patches, Scope},
+        span::Span,
+    },
+    trace::run::{
         AnswerToken, Candidate, Cell, Kept, KnockoutReport, ModelInfo, PatternRow, PromptToken, Stop,
         StoredRow, Timing, Trace, VisualRef,
     },
-    worker::{Ask, ImageView},
+    worker::thread::{Ask, ImageView},
 };
 
 /// Side of the token grid.

@@ -1,0 +1,4 @@
+//! Where tensors live.
+
+pub mod open;
+pub mod shared;

@@ -1,0 +1,4 @@
+//! Pixels as the model sees them.
+
+pub mod process;
+pub mod resample;

@@ -1,0 +1,132 @@
+//! Ablations: visual tokens overwritten at the decoder's input.
+//!
+//! Neo et al. (arXiv 2410.07149) overwrite the tokens of an object with the mean visual embedding and
+//! see whether the model still names it. Holds the text form; `run` turns it into embeddings. Knows
+//! nothing of tensors.
+//!
+//! # Grammar
+//! ```text
+//! ablation := set "=" fill                           "object~1 = mean"
+//! fill     := "mean"                                 mean of this prompt's visual tokens
+//!           | "zero"
+//!           | "mean:" DIR                            mean over the visual tokens of all images in DIR
+//!           | "image:" FILE                          the token at the same place of another image
+//! ```
+//! `set` is that of [`crate::spec::sets`]; it may hold visual tokens only.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::sets::{Set, parse_set};
+
+/// One ablation, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Ablation {
+    /// Visual tokens.
+    pub tokens: Set,
+    /// What they become.
+    pub fill: Fill,
+}
+
+/// What an ablated token becomes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fill {
+    /// The mean visual embedding of this prompt.
+    Mean,
+    /// Zeros.
+    Zero,
+    /// The mean visual embedding of all images of a folder.
+    MeanOf(PathBuf),
+    /// The embedding at the same place of another image.
+    Image(PathBuf),
+}
+
+/// An ablation that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "ablation `{text}`: {why}; the form is SET = FILL, FILL being mean, zero, mean:DIR or image:FILE, for example `object~1 = mean`"
+)]
+pub struct AblationError {
+    /// What was typed.
+    pub text: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl FromStr for Ablation {
+    type Err = AblationError;
+
+    fn from_str(text: &str) -> Result<Self, AblationError> {
+        let fail = |why: String| AblationError { text: text.to_string(), why };
+        let (tokens, fill) = text.split_once('=').ok_or_else(|| fail("there is no `=`".into()))?;
+        let tokens = parse_set(&tokens.to_lowercase()).map_err(fail)?;
+        let fill = fill.trim();
+        let fill = match fill.split_once(':') {
+            Some(("mean", dir)) if !dir.trim().is_empty() => Fill::MeanOf(dir.trim().into()),
+            Some(("image", file)) if !file.trim().is_empty() => Fill::Image(file.trim().into()),
+            _ if fill.eq_ignore_ascii_case("mean") => Fill::Mean,
+            _ if fill.eq_ignore_ascii_case("zero") => Fill::Zero,
+            _ => return Err(fail(format!("`{fill}` is no fill"))),
+        };
+        Ok(Ablation { tokens, fill })
+    }
+}
+
+impl fmt::Display for Ablation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.tokens, self.fill)
+    }
+}
+
+impl fmt::Display for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fill::Mean => f.write_str("mean"),
+            Fill::Zero => f.write_str("zero"),
+            Fill::MeanOf(dir) => write!(f, "mean:{}", dir.display()),
+            Fill::Image(file) => write!(f, "image:{}", file.display()),
+        }
+    }
+}
+
+impl From<Ablation> for String {
+    fn from(ablation: Ablation) -> String {
+        ablation.to_string()
+    }
+}
+
+impl TryFrom<String> for Ablation {
+    type Error = AblationError;
+
+    fn try_from(text: String) -> Result<Self, AblationError> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_what_it_reads_and_keeps_the_case_of_paths() {
+        for text in [
+            "object~1 = mean",
+            "visual - object = image:/tmp/A.png",
+            "random[0-39] = mean:Dir",
+            "sink = zero",
+        ] {
+            assert_eq!(text.parse::<Ablation>().unwrap().to_string(), text);
+        }
+        for (text, part) in [
+            ("object", "no `=`"),
+            ("object = grey", "`grey` is no fill"),
+            ("object = mean:", "no fill"),
+            ("objct = mean", "`objct` is none of"),
+        ] {
+            let message = text.parse::<Ablation>().unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Chance and counting.
+
+pub mod dice;

@@ -1,0 +1,293 @@
+//! Reads what is asked about which image.
+//!
+//! - With scenes.jsonl, as `sightline scenes` writes it: its questions and descriptions as they stand,
+//!   and the class names of annotations.json beside it.
+//! - Any other folder in COCO's format (images, categories, annotations): polls, "is there a dog?",
+//!   about classes that an image has and as many that it has not, drawn the same way every time.
+//!
+//! Images are looked for in `images/` and in the folder itself. They are not opened here; this knows
+//! neither models nor scores. A crowd (`iscrowd`) counts as one object.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::studies::eval::evaluate::EvalError;
+use crate::{scenes::objects, statistics::dice::Dice};
+
+/// Seed of the polls.
+const SEED: u64 = 2024;
+/// An image is polled for at most so many classes that it has, and for as many that it has not.
+const PRESENT: usize = 3;
+/// Where a poll's text takes the class.
+pub const CLASS: &str = "{class}";
+/// The usual poll. The second sentence keeps large models from explaining themselves.
+pub const POLL: &str = "Is there a {class} in this image? Answer yes or no.";
+
+/// Images with what is asked about them.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// In the folder's order.
+    pub items: Vec<Item>,
+    /// Every class that a description may name.
+    pub classes: Vec<String>,
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Its file.
+    pub image: PathBuf,
+    /// The classes of its objects, one entry an object.
+    pub objects: Vec<String>,
+    /// The right description, where there is one.
+    pub description: Option<String>,
+    /// What is asked.
+    pub questions: Vec<Question>,
+}
+
+/// A question with its right answer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Question {
+    /// Its type, a word.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its text.
+    #[serde(rename = "question")]
+    pub text: String,
+    /// The right answer.
+    pub answer: String,
+    /// How much of an answer must agree.
+    #[serde(skip)]
+    pub agree: Agree,
+}
+
+/// How much of an answer must agree with the right one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Agree {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its first word: "Yes, there is." answers a poll.
+    FirstWord,
+}
+
+/// How a folder is read.
+#[derive(Clone, Debug)]
+pub struct FolderOptions {
+    /// A COCO file to be used instead of scenes.jsonl or annotations.json.
+    pub annotations: Option<PathBuf>,
+    /// A poll, with [`CLASS`] in it.
+    pub poll: String,
+    /// At most so many images.
+    pub limit: Option<usize>,
+}
+
+impl Default for FolderOptions {
+    fn default() -> Self {
+        FolderOptions { annotations: None, poll: POLL.to_string(), limit: None }
+    }
+}
+
+impl Folder {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// [`EvalError`]: a file is missing, or not what it should be.
+    pub fn open(dir: &Path, options: &FolderOptions) -> Result<Self, EvalError> {
+        let limit = options.limit.unwrap_or(usize::MAX);
+        let (scenes, annotations) = (dir.join("scenes.jsonl"), dir.join("annotations.json"));
+        let (items, classes) = match &options.annotations {
+            Some(file) => polls(dir, file, &options.poll, limit)?,
+            None if scenes.is_file() => questions(dir, &scenes, &annotations, limit)?,
+            None if annotations.is_file() => polls(dir, &annotations, &options.poll, limit)?,
+            None => return Err(EvalError::NoScenes { dir: dir.to_path_buf() }),
+        };
+        if items.is_empty() {
+            return Err(EvalError::NoImages { dir: dir.to_path_buf() });
+        }
+        Ok(Folder { dir: dir.to_path_buf(), items, classes })
+    }
+
+    /// Questions of all images, descriptions not counted.
+    pub fn n_questions(&self) -> usize {
+        self.items.iter().map(|item| item.questions.len()).sum()
+    }
+}
+
+/// What is read, and all classes.
+type Contents = (Vec<Item>, Vec<String>);
+
+/// The part of a line of scenes.jsonl that is asked about.
+#[derive(Deserialize)]
+struct Line {
+    file: String,
+    objects: Vec<Object>,
+    description: String,
+    questions: Vec<Question>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    class: String,
+}
+
+fn questions(dir: &Path, scenes: &Path, annotations: &Path, limit: usize) -> Result<Contents, EvalError> {
+    let text = read(scenes)?;
+    let mut items = Vec::new();
+    for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).take(limit) {
+        let line: Line = serde_json::from_str(line).map_err(|e| EvalError::File {
+            file: scenes.to_path_buf(),
+            why: format!("line {}: {e}", n + 1),
+        })?;
+        items.push(Item {
+            image: find(dir, &line.file)?,
+            objects: line.objects.into_iter().map(|o| o.class).collect(),
+            description: Some(line.description),
+            questions: line.questions,
+        });
+    }
+    // A description may name a class that no image has: that is what precision is about.
+    let known: Vec<String> = if annotations.is_file() {
+        parse::<Coco>(annotations)?.categories.into_iter().map(|c| c.name).collect()
+    } else {
+        objects::classes().map(str::to_string).collect()
+    };
+    let seen = items.iter().flat_map(|item| item.objects.iter().cloned());
+    let classes: BTreeSet<String> = known.into_iter().chain(seen).collect();
+    Ok((items, classes.into_iter().collect()))
+}
+
+/// The part of COCO's format that is needed.
+#[derive(Deserialize)]
+struct Coco {
+    images: Vec<CocoImage>,
+    categories: Vec<CocoCategory>,
+    annotations: Vec<CocoAnnotation>,
+}
+
+#[derive(Deserialize)]
+struct CocoImage {
+    id: u64,
+    file_name: String,
+}
+
+#[derive(Deserialize)]
+struct CocoCategory {
+    id: u64,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct CocoAnnotation {
+    image_id: u64,
+    category_id: u64,
+}
+
+fn polls(dir: &Path, file: &Path, poll: &str, limit: usize) -> Result<Contents, EvalError> {
+    if !poll.contains(CLASS) {
+        return Err(EvalError::Poll { text: poll.to_string() });
+    }
+    let coco: Coco = parse(file)?;
+    let names: BTreeMap<u64, &str> = coco.categories.iter().map(|c| (c.id, c.name.as_str())).collect();
+    let mut objects: HashMap<u64, Vec<String>> = HashMap::new();
+    for annotation in &coco.annotations {
+        let id = annotation.category_id;
+        let name = names.get(&id).ok_or_else(|| EvalError::File {
+            file: file.to_path_buf(),
+            why: format!("an annotation has category_id {id}, which is not among the categories"),
+        })?;
+        objects.entry(annotation.image_id).or_default().push(name.to_string());
+    }
+    let classes: Vec<String> =
+        names.values().collect::<BTreeSet<_>>().into_iter().map(|n| n.to_string()).collect();
+    let mut items = Vec::new();
+    for image in coco.images.iter().take(limit) {
+        let objects = objects.remove(&image.id).unwrap_or_default();
+        items.push(Item {
+            image: find(dir, &image.file_name)?,
+            questions: polls_about(image.id, &objects, &classes, poll),
+            description: None,
+            objects,
+        });
+    }
+    Ok((items, classes))
+}
+
+/// As many polls answered yes as no; the image's id decides which, so that a limit changes nothing.
+fn polls_about(image: u64, objects: &[String], classes: &[String], poll: &str) -> Vec<Question> {
+    let objects: BTreeSet<&String> = objects.iter().collect();
+    let (mut present, mut absent): (Vec<&String>, Vec<&String>) =
+        classes.iter().partition(|class| objects.contains(class));
+    let mut dice = Dice::new(SEED, image);
+    let mut questions = Vec::new();
+    for _ in 0..PRESENT.min(present.len()).min(absent.len()) {
+        for (classes, answer) in [(&mut present, "yes"), (&mut absent, "no")] {
+            let class = dice.draw(classes);
+            questions.push(Question {
+                kind: "exists".to_string(),
+                text: about(poll, class),
+                answer: answer.to_string(),
+                agree: Agree::FirstWord,
+            });
+        }
+    }
+    questions
+}
+
+/// A poll with its class; "a" becomes "an" before a vowel.
+fn about(poll: &str, class: &str) -> String {
+    let vowel = class.starts_with(|c: char| "aeiouAEIOU".contains(c));
+    let article = if vowel { " an " } else { " a " };
+    poll.replace(&format!(" a {CLASS}"), &format!("{article}{class}")).replace(CLASS, class)
+}
+
+/// Where an image is: COCO's own folders name it without `images/`, and so do ours.
+fn find(dir: &Path, name: &str) -> Result<PathBuf, EvalError> {
+    let places = [dir.join("images").join(name), dir.join(name)];
+    places
+        .into_iter()
+        .find(|place| place.is_file())
+        .ok_or_else(|| EvalError::NoImage { name: name.to_string(), dir: dir.to_path_buf() })
+}
+
+fn read(file: &Path) -> Result<String, EvalError> {
+    fs::read_to_string(file).map_err(|source| EvalError::Read { file: file.to_path_buf(), source })
+}
+
+fn parse<T: DeserializeOwned>(file: &Path) -> Result<T, EvalError> {
+    serde_json::from_str(&read(file)?)
+        .map_err(|e| EvalError::File { file: file.to_path_buf(), why: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn articles_follow_the_class() {
+        assert_eq!(about("Is there a {class}?", "apple"), "Is there an apple?");
+        assert_eq!(about("Is there a {class}?", "dog"), "Is there a dog?");
+        assert_eq!(about("any {class} here?", "apple"), "any apple here?");
+    }
+
+    #[test]
+    fn polls_are_balanced_and_the_same_every_time() {
+        let classes: Vec<String> = ["ant", "bee", "cat", "dog", "elk"].map(String::from).into();
+        let objects: Vec<String> = ["bee", "bee", "dog"].map(String::from).into();
+        let asked = polls_about(7, &objects, &classes, POLL);
+        assert_eq!(asked, polls_about(7, &objects, &classes, POLL));
+        let count = |answer: &str| asked.iter().filter(|q| q.answer == answer).count();
+        assert_eq!((count("yes"), count("no")), (2, 2));
+        let texts: BTreeSet<&str> = asked.iter().map(|q| q.text.as_str()).collect();
+        assert_eq!(texts.len(), 4, "no class twice");
+        assert!(polls_about(7, &[], &classes, POLL).is_empty());
+        assert!(polls_about(7, &classes, &classes, POLL).is_empty());
+    }
+}

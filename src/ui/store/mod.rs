@@ -1,0 +1,5 @@
+//! What the window knows.
+
+pub mod runs;
+pub mod selection;
+pub mod state;

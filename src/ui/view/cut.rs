@@ -1,0 +1,140 @@
+//! What is cut, in the text form, and the proof that it is.
+
+use egui::{Key, Label, RichText, TextEdit, Ui};
+
+use crate::{trace::run::KnockoutReport, ui::{layout::{Draft, section}, store::{selection::Which, state::{Action, CutSettings, State}}, theme}};
+
+/// Draws the panel.
+pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Action>) {
+    let n = state.n_layers();
+    let mut cut = state.cut.clone();
+    section(ui, "Cut", |ui| {
+        ui.add_enabled_ui(n > 0, |ui| {
+            // Right to left.
+            for (name, range) in presets(n).into_iter().rev() {
+                let chosen = cut.enabled && cut.range == range;
+                if ui
+                    .selectable_label(chosen, name)
+                    .on_hover_text(format!("layers {}-{}", range.0, range.1))
+                    .clicked()
+                {
+                    (cut.range, cut.enabled) = (range, true);
+                }
+            }
+        });
+    });
+    ui.horizontal(|ui| {
+        let text = RichText::new(cut.range_knockout().to_string()).monospace();
+        let toggle = ui.add_enabled(n > 0, egui::Checkbox::new(&mut cut.enabled, text));
+        draft.place("cut", toggle.rect);
+        toggle.on_hover_text("Blocks the answer's attention to the image in these layers");
+    });
+    ui.horizontal(|ui| {
+        ui.label("and");
+        let edit = TextEdit::singleline(&mut draft.typed_cut)
+            .id_salt("typed cut")
+            .font(egui::TextStyle::Monospace)
+            .hint_text("last -> visual[12,30-34] @ all # 0,2")
+            .desired_width(f32::INFINITY);
+        let edit = ui.add(edit).on_hover_text(
+            "QUERY -> KEY @ LAYERS [# HEADS], several with ; between them. Enter applies.\n\
+             Sets: bos, system, markers, visual, question, last, answer, decode, all, pos[3-5], joined by + or -;\n\
+             patches: visual[3:4] (row:column), lastrow, register, random[0-9], and ~1 for one ring more",
+        );
+        draft.place("typed cut", edit.rect);
+        if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || draft.typed_cut.trim().is_empty())
+        {
+            cut.typed = draft.typed_cut.clone();
+        }
+    });
+    let warn = theme::cut_color(ui.visuals());
+    for problem in [state.cut_error.as_deref(), state.runs.cut.refusal()].into_iter().flatten() {
+        ui.add(Label::new(RichText::new(problem).color(warn)).wrap());
+    }
+    if cut != state.cut {
+        actions.push(Action::Cut(CutSettings { ..cut }));
+    }
+    proof(ui, state);
+    ui.add_space(6.0);
+}
+
+fn proof(ui: &mut Ui, state: &State) {
+    let lane = state.runs.lane(Which::Cut);
+    let Some(outcome) = lane.done().and_then(|view| view.outcome.as_ref()) else { return };
+    let mut text = |s: String, strong: bool| {
+        let mut s = RichText::new(s).small();
+        if lane.busy() {
+            s = s.weak();
+        }
+        if strong {
+            s = s.monospace();
+        }
+        ui.add(Label::new(s).wrap());
+    };
+    for report in &outcome.knockouts {
+        text(report.text.clone(), true);
+        text(sentence(report), false);
+    }
+}
+
+/// A report in words.
+pub fn sentence(report: &KnockoutReport) -> String {
+    let layers = report.pairs.iter().filter(|n| **n > 0).count();
+    match report.total_pairs() {
+        0 => "0 pairs: nothing to block there (a position never sees what comes after it)".to_string(),
+        pairs => format!(
+            "{} pairs blocked in {layers} layer{}; largest attention left on any of them: {}",
+            thousands(pairs),
+            if layers == 1 { "" } else { "s" },
+            match report.blocked_mass {
+                0.0 => "exactly 0".to_string(),
+                mass => format!("{mass:e}"),
+            },
+        ),
+    }
+}
+
+/// `12 345`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Named ranges: thirds of the model, and all of it.
+fn presets(n: usize) -> [(&'static str, (usize, usize)); 4] {
+    let last = n.saturating_sub(1);
+    let third = |i: usize| (n * i / 3).min(last);
+    let end = |i: usize| third(i).saturating_sub(1).max(third(i - 1));
+    [("early", (0, end(1))), ("middle", (third(1), end(2))), ("late", (third(2), last)), ("all", (0, last))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_cover_every_layer_once() {
+        assert_eq!(presets(8), [("early", (0, 1)), ("middle", (2, 4)), ("late", (5, 7)), ("all", (0, 7))]);
+        assert_eq!(presets(30)[..3], [("early", (0, 9)), ("middle", (10, 19)), ("late", (20, 29))]);
+        for n in 0..4 {
+            assert!(presets(n).iter().all(|(_, (a, b))| a <= b && *b <= n.saturating_sub(1)));
+        }
+    }
+
+    #[test]
+    fn proof_reads_well() {
+        let report =
+            |pairs: Vec<u64>, blocked_mass| KnockoutReport { text: String::new(), pairs, blocked_mass };
+        assert!(sentence(&report(vec![0, 0], 0.0)).starts_with("0 pairs"));
+        let text = sentence(&report(vec![0, 1008, 1008], 0.0));
+        assert_eq!(text, "2 016 pairs blocked in 2 layers; largest attention left on any of them: exactly 0");
+        assert!(sentence(&report(vec![5], 0.25)).contains("2.5e-1"));
+    }
+}

@@ -1,0 +1,7 @@
+//! One file a view.
+
+pub mod answer;
+pub mod cut;
+pub mod flow;
+pub mod image;
+pub mod question;

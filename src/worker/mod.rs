@@ -1,0 +1,3 @@
+//! The inference thread.
+
+pub mod thread;
