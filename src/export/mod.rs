@@ -1,0 +1,5 @@
+//! Runs as files for others.
+
+pub mod error;
+pub mod picture;
+pub mod trace;
