@@ -1,5 +1,9 @@
-//! A Hugging Face folder, as it lies on disk.
+//! A Hugging Face folder as it lies on disk: settings by key, weights by key and shape, and what ends an
+//! answer.
+//!
+//! Knows files and number formats; not what the numbers are for.
 
 pub mod config;
+pub mod end_tokens;
 pub mod json;
 pub mod weights;

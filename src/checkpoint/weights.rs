@@ -10,7 +10,7 @@
 //! format stays in memory, and no page of a file is mapped.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
@@ -23,9 +23,10 @@ use half::{
     slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _},
 };
 use safetensors::{Dtype, tensor::Metadata};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::nn::Matrix;
+use crate::progress::{Cancel, Cancelled, Progress, Stage};
 
 /// Numbers read at a time.
 const PIECE: usize = 1 << 18;
@@ -113,6 +114,9 @@ pub enum WeightError {
         /// The other.
         second: PathBuf,
     },
+    /// Told to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// A tied head is stored, and is not the embedding.
     #[error(
         "config.json ties the head to the embedding, but `{key}` differs from `{embedding}`: set tie_word_embeddings to false, or remove it"
@@ -132,7 +136,8 @@ fn shorten(keys: &[String]) -> String {
 }
 
 /// The number format that weights and the KV cache take in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WeightDtype {
     /// 32 bits.
     #[default]
@@ -149,6 +154,9 @@ impl WeightDtype {
             WeightDtype::F16 => DType::F16,
         }
     }
+
+    /// Every format, by the name that people type.
+    pub const ALL: [(&str, WeightDtype); 2] = [("f32", WeightDtype::F32), ("f16", WeightDtype::F16)];
 
     /// The name in traces.
     pub fn name(self) -> &'static str {
@@ -168,8 +176,45 @@ struct Shard {
     data: u64,
 }
 
+/// How reading is watched: it stops between two pieces of a file, and tells how many bytes are read.
+pub struct Watch<'a> {
+    /// Stops it.
+    pub cancel: &'a Cancel,
+    /// Bytes read so far, of all that will be.
+    done: Cell<u64>,
+    total: u64,
+    tell: RefCell<&'a mut dyn FnMut(Progress)>,
+}
+
+impl<'a> Watch<'a> {
+    /// For a folder whose weight files are read twice: once for their sum, once for their numbers.
+    ///
+    /// # Errors
+    /// [`WeightError::Read`] or [`WeightError::Index`].
+    pub fn new(
+        dir: &Path,
+        cancel: &'a Cancel,
+        tell: &'a mut dyn FnMut(Progress),
+    ) -> Result<Self, WeightError> {
+        let mut total = 0;
+        for file in shard_files(dir)? {
+            let size = fs::metadata(&file).map_err(|source| WeightError::Read { file, source })?.len();
+            total += 2 * size;
+        }
+        Ok(Watch { cancel, done: Cell::new(0), total, tell: RefCell::new(tell) })
+    }
+
+    fn read(&self, bytes: usize) -> Result<(), Cancelled> {
+        self.cancel.check()?;
+        let done = (self.done.get() + bytes as u64).min(self.total);
+        self.done.set(done);
+        (self.tell.borrow_mut())(Progress { stage: Stage::Load, done, total: Some(self.total) });
+        Ok(())
+    }
+}
+
 /// All weights of a folder.
-pub struct Weights {
+pub struct Weights<'a> {
     dir: PathBuf,
     shards: Vec<Shard>,
     /// Key -> shard.
@@ -178,15 +223,21 @@ pub struct Weights {
     unused: RefCell<Vec<String>>,
     device: Device,
     dtype: WeightDtype,
+    watch: &'a Watch<'a>,
 }
 
-impl Weights {
+impl<'a> Weights<'a> {
     /// Opens the folder's shards and reads their headers. Matrices will be made on `device` as
     /// `dtype`.
     ///
     /// # Errors
     /// [`WeightError`]: no file, a truncated one, a broken index, a key in two shards.
-    pub fn open(dir: &Path, device: &Device, dtype: WeightDtype) -> Result<Self, WeightError> {
+    pub fn open(
+        dir: &Path,
+        device: &Device,
+        dtype: WeightDtype,
+        watch: &'a Watch<'a>,
+    ) -> Result<Self, WeightError> {
         let mut shards: Vec<Shard> = Vec::new();
         let mut place: BTreeMap<String, usize> = BTreeMap::new();
         for file in shard_files(dir)? {
@@ -207,6 +258,7 @@ impl Weights {
             unused: RefCell::default(),
             device: device.clone(),
             dtype,
+            watch,
         })
     }
 
@@ -227,9 +279,9 @@ impl Weights {
     ///
     /// # Errors
     /// [`WeightError`], when it is missing, misshapen, or not representable.
-    pub fn matrix<const D: usize>(&self, key: &str, shape: [usize; D]) -> Result<Matrix, WeightError> {
+    pub fn matrix<const D: usize>(&self, key: &str, shape: [usize; D]) -> Result<Tensor<2>, WeightError> {
         let rows = self.tensor(key, shape, self.dtype)?;
-        Ok(Matrix::new(rows.reshape([shape[0], shape[1..].iter().product()])))
+        Ok(rows.reshape([shape[0], shape[1..].iter().product()]))
     }
 
     /// A norm's weight or a bias: always float32.
@@ -285,6 +337,7 @@ impl Weights {
         let mut stored = self.stored(key, shape)?;
         let mut values = Vec::new();
         while stored.next(&mut values)? {
+            self.watch.read(stored.bytes.len())?;
             piece(&values)?;
         }
         Ok(())
@@ -338,6 +391,7 @@ impl Weights {
             let (mut a, mut b) = (self.stored(key, &shape)?, self.stored(original, &shape)?);
             let (mut here, mut there) = (Vec::new(), Vec::new());
             while a.next(&mut here)? && b.next(&mut there)? {
+                self.watch.read(a.bytes.len())?;
                 if here != there {
                     let embedding = original.to_string();
                     return Err(WeightError::Untied { key: key.to_string(), embedding });
@@ -407,8 +461,8 @@ impl Stored<'_> {
 /// SHA-256 over the folder's weight files, in the order of their names, in hex.
 ///
 /// # Errors
-/// [`WeightError::Read`] or [`WeightError::Index`].
-pub fn sha256(dir: &Path) -> Result<String, WeightError> {
+/// [`WeightError::Read`], [`WeightError::Index`] or [`WeightError::Cancelled`].
+pub fn sha256(dir: &Path, watch: &Watch<'_>) -> Result<String, WeightError> {
     let mut hasher = Sha256::new();
     for file in shard_files(dir)? {
         let read = |source| WeightError::Read { file: file.clone(), source };
@@ -421,6 +475,7 @@ pub fn sha256(dir: &Path) -> Result<String, WeightError> {
             hasher.update(chunk);
             let read = chunk.len();
             reader.consume(read);
+            watch.read(read)?;
         }
     }
     Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())

@@ -13,34 +13,37 @@ use std::{
 use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
-use crate::{engine::{decoding::{Decoding, DecodingError, Passed, Row, argmax, host, log_softmax, top}, load::{Engine, RunError, RunEvent, Seen}, patches as patch_sets, resolve::{Change, Uncut}, sampling::choose}, model::{cpu::kernels::is_plain, hooks::{Hooks, Keep}, kv_cache::KvCache}, progress::{Cancel, Cancelled}, prompt::build::Prompt, spec::{experiment::{Extent, Memory, RunSpec}, knockout::Knockout, span::Span}, trace::run::{AnswerToken, Candidate, Kept, KnockoutReport, ModelInfo, PatternRow, Stop, StoredRow, Timing, Trace}};
-
-/// A run kept whole enough to start others from: see `resume`.
-#[derive(Clone, Debug)]
-pub struct Baseline {
-    /// What was run.
-    pub spec: RunSpec,
-    /// What came out.
-    pub trace: Trace,
-    /// Its prompt.
-    pub prompt: Prompt,
-    /// `[vocabulary]` logits, one row an answer token.
-    pub logits: Vec<Vec<f32>>,
-    /// The same as natural log probabilities.
-    pub logprobs: Vec<Vec<f32>>,
-    /// What was in force: an intervention goes back to before it.
-    pub(crate) change: Change,
-    /// Keys and values of every row that ran.
-    pub(crate) cache: KvCache,
-    /// `[rows, width]` by layer: that block's input, every row that ran.
-    pub(crate) resid_pre: BTreeMap<usize, Tensor<2>>,
-    /// `[rows, width]`: output of the last block, not normed.
-    pub(crate) resid_post: Tensor<2>,
-    /// Longest answer that the context allows.
-    pub(crate) max_new: usize,
-    /// Visual positions by integrated gradient, once something asked for them.
-    pub(crate) by_gradient: OnceLock<Vec<usize>>,
-}
+use crate::{
+    engine::{
+        baseline::Baseline,
+        change::Change,
+        decoding::{Decoding, DecodingError, Passed, Row, Rows, host},
+        error::RunError,
+        event::{RunEvent, Told},
+        load::Engine,
+        logits::{argmax, log_softmax, top},
+        resolve::{Asked, Uncut},
+        sampling::choose,
+        see::Seen,
+    },
+    model::{
+        cpu::is_plain,
+        hooks::{Hooks, Keep},
+    },
+    progress::{Cancel, Cancelled, Progress, Stage},
+    prompt::build::Prompt,
+    spec::{
+        experiment::Experiment,
+        knockout::Knockout,
+        record::{Extent, Kept, Memory, Record},
+        span::Span,
+    },
+    trace::{
+        pattern::{PatternRow, StoredRow},
+        run::{KnockoutReport, ModelInfo, Stop, Timing, Trace},
+        tokens::{AnswerToken, Candidate, visual},
+    },
+};
 
 /// An answer of which nothing but its words is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,207 +62,204 @@ struct Keeping {
     logits: Vec<Vec<f32>>,
 }
 
-impl Engine {
-    /// What a run of `spec` on a prompt of so many positions keeps at most: as a baseline that later
-    /// interventions start from, or just its trace.
-    pub fn memory(&self, spec: &RunSpec, n_prompt: usize, baseline: bool) -> Memory {
-        let text = &self.vlm.config.text;
-        let answer = spec.length().min(self.info.context.saturating_sub(n_prompt)).max(1);
-        let extent = Extent {
-            layers: text.n_layers,
-            heads: text.n_heads,
-            kv_heads: text.n_kv_heads,
-            head_dim: text.head_dim,
-            width: text.width,
-            vocabulary: text.vocabulary,
-            weight_bytes: self.vlm.dtype.burn().size(),
-            prompt: n_prompt,
-            answer,
-        };
-        spec.record.memory(&extent, baseline)
-    }
+/// What a run on a prompt of so many positions keeps at most: as a baseline that later interventions
+/// start from, or just its trace.
+pub fn memory(engine: &Engine, experiment: &Experiment, n_prompt: usize, baseline: bool) -> Memory {
+    let text = &engine.vlm.config.text;
+    let answer = experiment.length().min(engine.info.context.saturating_sub(n_prompt)).max(1);
+    let extent = Extent {
+        layers: text.n_layers,
+        heads: text.n_heads,
+        kv_heads: text.n_kv_heads,
+        head_dim: text.head_dim,
+        width: text.width,
+        vocabulary: text.vocabulary,
+        weight_bytes: engine.vlm.dtype.burn().size(),
+        prompt: n_prompt,
+        answer,
+    };
+    experiment.record.memory(&extent, baseline)
+}
 
-    /// Runs a spec and keeps residuals and KV cache.
-    ///
-    /// # Errors
-    /// [`RunError`].
-    pub fn keep(
-        &self,
-        spec: &RunSpec,
-        images: &[&Seen],
-        cancel: &Cancel,
-        on: &mut dyn FnMut(RunEvent<'_>),
-    ) -> Result<Baseline, RunError> {
-        self.answer(spec, images, true, cancel, on)
+/// Runs what is left of a prompt and answers greedily; records nothing.
+///
+/// # Errors
+/// [`RunError::Decoding`].
+pub fn reply(
+    engine: &Engine,
+    mut decoding: Decoding<'_>,
+    rest: Rows,
+    max_new: usize,
+) -> Result<Reply, RunError> {
+    let mut ids = Vec::new();
+    let mut next = rest;
+    while ids.len() < max_new {
+        let id = argmax(&decoding.logits(next)?) as u32;
+        ids.push(id);
+        if engine.is_end(id) {
+            break;
+        }
+        next = decoding.text(engine.vlm.decoder.embed(&[id]));
     }
+    let said: Vec<u32> = ids.iter().copied().filter(|&id| !engine.is_end(id)).collect();
+    let text = engine.prompts.decode(&said).trim().to_string();
+    Ok(Reply { ids, text })
+}
 
-    /// Runs what is left of a prompt, `[rows, width]`, and answers greedily; records nothing.
-    ///
-    /// # Errors
-    /// [`RunError::Decoding`].
-    pub fn reply(
-        &self,
-        mut decoding: Decoding<'_>,
-        rest: Tensor<2>,
-        max_new: usize,
-    ) -> Result<Reply, RunError> {
-        let mut ids = Vec::new();
-        let mut next = rest;
-        while ids.len() < max_new {
-            let id = argmax(&decoding.logits(next)?) as u32;
-            ids.push(id);
-            if self.is_end(id) {
-                break;
-            }
-            next = self.vlm.decoder.embed(&[id]);
-        }
-        let said: Vec<u32> = ids.iter().copied().filter(|&id| !self.is_end(id)).collect();
-        let text = self.prompts.decode(&said).trim().to_string();
-        Ok(Reply { ids, text })
+/// The longest answer that an experiment and the context allow.
+fn max_new(engine: &Engine, experiment: &Experiment, n_prompt: usize) -> Result<usize, RunError> {
+    let wanted = experiment.length();
+    if wanted == 0 {
+        let expected = "at least 1".to_string();
+        return Err(RunError::Spec { what: "the answer's length", found: 0, expected });
     }
+    let vocabulary = engine.info.vocabulary;
+    if let Some(&id) = experiment.forced_answer.iter().flatten().find(|&&id| id as usize >= vocabulary) {
+        let expected = format!("below the vocabulary's {vocabulary}");
+        return Err(RunError::Spec { what: "a forced token", found: id as usize, expected });
+    }
+    Ok(wanted.min(engine.info.context - n_prompt))
+}
 
-    /// The longest answer that a spec and the context allow.
-    pub(crate) fn max_new(&self, spec: &RunSpec, n_prompt: usize) -> Result<usize, RunError> {
-        let wanted = spec.length();
-        if wanted == 0 {
-            let expected = "at least 1".to_string();
-            return Err(RunError::Spec { what: "the answer's length", found: 0, expected });
-        }
-        if let Some(&id) =
-            spec.forced_answer.iter().flatten().find(|&&id| id as usize >= self.info.vocabulary)
-        {
-            let expected = format!("below the vocabulary's {}", self.info.vocabulary);
-            return Err(RunError::Spec { what: "a forced token", found: id as usize, expected });
-        }
-        Ok(wanted.min(self.info.context - n_prompt))
-    }
+/// Which attention an experiment keeps of an answer of at most `max_new` tokens.
+pub(super) fn kept(engine: &Engine, experiment: &Experiment, max_new: usize) -> Result<Kept, RunError> {
+    let pattern = &experiment.record.pattern;
+    let kept = pattern.resolve(engine.info.n_layers, engine.info.n_heads, max_new);
+    kept.map_err(|source| RunError::Choice { what: format!("recording `{pattern}`"), source })
+}
 
-    /// Which attention a spec keeps of an answer of at most `max_new` tokens.
-    pub(crate) fn kept(&self, spec: &RunSpec, max_new: usize) -> Result<Kept, RunError> {
-        let kept = spec.record.pattern.resolve(self.info.n_layers, self.info.n_heads, max_new);
-        kept.map_err(|source| RunError::Choice {
-            what: format!("recording `{}`", spec.record.pattern),
-            source,
-        })
+/// An empty trace of a prompt.
+pub(super) fn blank(engine: &Engine, prompt: &Prompt, kept: Kept, images: &[&Seen]) -> Trace {
+    Trace {
+        model: engine.info.clone(),
+        device: engine.device.clone(),
+        dtype: engine.vlm.dtype_text(),
+        images: images.iter().map(|seen| seen.geometry.clone()).collect(),
+        prompt: prompt.tokens.clone(),
+        answer: Vec::new(),
+        kept,
+        pattern: Vec::new(),
+        knockouts: Vec::new(),
+        stop: Stop::MaxNew,
+        timing: Timing {
+            load: engine.load_time,
+            encode: images.iter().map(|s| s.encode_time).sum(),
+            ..Timing::default()
+        },
     }
+}
 
-    /// An empty trace of a prompt.
-    pub(crate) fn blank(&self, prompt: &Prompt, kept: Kept, images: &[&Seen]) -> Trace {
-        Trace {
-            model: self.info.clone(),
-            device: self.device.clone(),
-            dtype: self.vlm.dtype_text(),
-            prompt: prompt.tokens.clone(),
-            answer: Vec::new(),
-            kept,
-            pattern: Vec::new(),
-            knockouts: Vec::new(),
-            stop: Stop::MaxNew,
-            timing: Timing {
-                load: self.load_time,
-                encode: images.iter().map(|s| s.encode_time).sum(),
-                ..Timing::default()
-            },
-        }
+/// Runs an experiment's answer from the start, whatever is in force; `keep`: residuals and logits too.
+pub(super) fn answer(
+    engine: &Engine,
+    experiment: &Experiment,
+    images: &[&Seen],
+    keep: bool,
+    cancel: &Cancel,
+    on: &mut dyn FnMut(RunEvent<'_>),
+) -> Result<Baseline, RunError> {
+    let prompt = engine.prompt(&experiment.turns, images)?;
+    let n_prompt = prompt.len();
+    on(RunEvent::Prompt(&prompt));
+    experiment.sampling.map_or(Ok(()), |s| s.check()).map_err(RunError::Sampling)?;
+    let max_new = max_new(engine, experiment, n_prompt)?;
+    let kept = kept(engine, experiment, max_new)?;
+    let memory = memory(engine, experiment, n_prompt, keep);
+    if memory.total() > experiment.record.limit {
+        return Err(RunError::Memory { memory, limit: experiment.record.limit });
     }
+    let change = change_from_start(engine, experiment, &prompt, images, max_new, cancel, on)?;
+    let rows = engine.rows(&prompt, images);
+    let added = rows.added.clone();
+    let resid = change.overwrite(rows.resid.clone(), 0, &visual(&prompt.tokens));
+    let rows = rows.with(resid);
+    // The last answer token is predicted, never looked from.
+    let knockouts = &experiment.intervention.knockouts;
+    let mut decoding = Decoding::new(&engine.vlm, &change.cuts, n_prompt + max_new - 1, cancel)
+        .map_err(|e| with_text(e, knockouts))?;
+    let mut trace = blank(engine, &prompt, kept, images);
+    let keeping = keep.then(Keeping::default);
+    let every = if keep { experiment.record.residuals_every } else { 0 };
+    on(RunEvent::Progress(Progress::begun(Stage::Prefill)));
+    let mut answer = Answer::new(engine, experiment, &mut trace, keeping, every, on);
+    let stop = match &experiment.forced_answer {
+        Some(ids) => answer.score(&mut decoding, rows, &ids[..max_new]),
+        None => answer.go_on(&mut decoding, rows, max_new, 0),
+    };
+    let keeping = answer.keeping.take().unwrap_or_default();
+    trace.stop = match stop {
+        Ok(Stop::MaxNew | Stop::Forced) if max_new < experiment.length() => Stop::Context,
+        Ok(stop) => stop,
+        Err(DecodingError::Cancelled(_)) => Stop::Cancelled,
+        Err(e) => return Err(e.into()),
+    };
+    finish(&mut trace, knockouts, &decoding);
+    let cache = decoding.cache().clone();
+    drop(decoding);
+    let joined = |parts: Vec<Tensor<2>>| match parts.len() {
+        0 => Tensor::zeros([0, engine.info.width], &engine.vlm.device),
+        _ => stored(Tensor::cat(parts, 0), experiment.record.half),
+    };
+    let resid_pre = keeping.resid_pre.into_iter().map(|(layer, parts)| (layer, joined(parts)));
+    Ok(Baseline {
+        experiment: experiment.clone(),
+        resid_pre: resid_pre.collect(),
+        resid_post: joined(keeping.resid_post),
+        logprobs: keeping.logits.par_iter().map(|row| log_softmax(row)).collect(),
+        logits: keeping.logits,
+        trace,
+        prompt,
+        change,
+        cache,
+        added,
+        max_new,
+        by_gradient: OnceLock::new(),
+    })
+}
 
-    /// Runs a spec from the start; `baseline`: keeps residuals and logits too.
-    pub(crate) fn answer(
-        &self,
-        spec: &RunSpec,
-        images: &[&Seen],
-        baseline: bool,
-        cancel: &Cancel,
-        on: &mut dyn FnMut(RunEvent<'_>),
-    ) -> Result<Baseline, RunError> {
-        let prompt = self.prompt(&spec.prompt, images)?;
-        let n_prompt = prompt.len();
-        on(RunEvent::Prompt(&prompt));
-        spec.sampling.map_or(Ok(()), |s| s.check()).map_err(RunError::Sampling)?;
-        let max_new = self.max_new(spec, n_prompt)?;
-        let kept = self.kept(spec, max_new)?;
-        let memory = self.memory(spec, n_prompt, baseline);
-        if memory.total() > spec.record.limit {
-            return Err(RunError::Memory { memory, limit: spec.record.limit });
-        }
-        let intervention = &spec.intervention;
-        let uncut = self.uncut_for(spec, images, cancel);
-        let by_gradient = OnceLock::new();
-        let change = uncut.and_then(|uncut| {
-            let mut on_step = |done: usize, total: usize| on(RunEvent::Gradients { done, total });
-            let uncut =
-                uncut.as_ref().map(|trace| Uncut { trace, by_gradient: &by_gradient, on_step: &mut on_step });
-            self.change(intervention, &prompt, images, max_new, spec.seed, uncut, cancel)
-        });
-        let change = match change {
-            // Stopped before it is known what is to change: the flag stops the run below as well.
-            Err(RunError::Decoding(DecodingError::Cancelled(_))) => Change::default(),
-            other => other?,
-        };
-        let visual = patch_sets::visual(&prompt.tokens);
-        let embeds = change.overwrite(self.embeds(&prompt, images), 0, &visual);
-        // The last answer token is predicted, never looked from.
-        let mut decoding = Decoding::new(&self.vlm, &change.cuts, n_prompt + max_new - 1, cancel)
-            .map_err(|e| with_text(e, &intervention.knockouts))?;
-        let mut trace = self.blank(&prompt, kept, images);
-        let keeping = baseline.then(Keeping::default);
-        let every = if baseline { spec.record.residuals_every } else { 0 };
-        let mut answer = Answer::new(self, spec, &mut trace, keeping, every, on);
-        let stop = match &spec.forced_answer {
-            Some(ids) => answer.score(&mut decoding, embeds, &ids[..max_new]),
-            None => answer.go_on(&mut decoding, embeds, max_new, 0),
-        };
-        let keeping = answer.keeping.take().unwrap_or_default();
-        trace.stop = match stop {
-            Ok(Stop::MaxNew | Stop::Forced) if max_new < spec.length() => Stop::Context,
-            Ok(stop) => stop,
-            Err(DecodingError::Cancelled(_)) => Stop::Cancelled,
-            Err(e) => return Err(e.into()),
-        };
-        trace.finish(&intervention.knockouts, &decoding);
-        let cache = decoding.cache().clone();
-        drop(decoding);
-        let joined = |parts: Vec<Tensor<2>>| match parts.len() {
-            0 => Tensor::zeros([0, self.info.width], &self.vlm.device),
-            _ => stored(Tensor::cat(parts, 0), spec.record.half),
-        };
-        let resid_pre = keeping.resid_pre.into_iter().map(|(layer, parts)| (layer, joined(parts)));
-        Ok(Baseline {
-            spec: spec.clone(),
-            resid_pre: resid_pre.collect(),
-            resid_post: joined(keeping.resid_post),
-            logprobs: keeping.logits.par_iter().map(|row| log_softmax(row)).collect(),
-            logits: keeping.logits,
-            trace,
-            prompt,
-            change,
-            cache,
-            max_new,
-            by_gradient: OnceLock::new(),
-        })
+/// What an experiment's intervention changes, without an uncut run to start from: one is made where a set is
+/// computed from it.
+fn change_from_start(
+    engine: &Engine,
+    experiment: &Experiment,
+    prompt: &Prompt,
+    images: &[&Seen],
+    max_new: usize,
+    cancel: &Cancel,
+    on: &mut dyn FnMut(RunEvent<'_>),
+) -> Result<Change, RunError> {
+    let uncut = uncut_for(engine, experiment, images, cancel);
+    let by_gradient = OnceLock::new();
+    let change = uncut.and_then(|uncut| {
+        let mut tell = |progress: Progress| on(RunEvent::Progress(progress));
+        let uncut = uncut.as_ref().map(|trace| Uncut { trace, by_gradient: &by_gradient, tell: &mut tell });
+        let asked = Asked { engine, prompt, images, max_new, seed: experiment.seed, cancel };
+        asked.change(&experiment.intervention, uncut)
+    });
+    match change {
+        // Stopped before it is known what is to change: the flag stops the run as well.
+        Err(e) if e.is_cancelled() => Ok(Change::default()),
+        other => other,
     }
+}
 
-    /// The uncut answer, where the intervention names a set that is computed from it.
-    fn uncut_for(
-        &self,
-        spec: &RunSpec,
-        images: &[&Seen],
-        cancel: &Cancel,
-    ) -> Result<Option<Trace>, RunError> {
-        if !spec.intervention.needs_uncut() {
-            return Ok(None);
-        }
-        let uncut = RunSpec {
-            intervention: Default::default(),
-            record: crate::spec::experiment::Record { limit: spec.record.limit, ..Default::default() },
-            ..spec.clone()
-        };
-        let uncut = self.run(&uncut, images, cancel, &mut |_| {})?;
-        if uncut.stop == Stop::Cancelled {
-            return Err(DecodingError::from(Cancelled).into());
-        }
-        Ok(Some(uncut))
+/// The uncut answer, where the intervention names a set that is computed from it.
+fn uncut_for(
+    engine: &Engine,
+    experiment: &Experiment,
+    images: &[&Seen],
+    cancel: &Cancel,
+) -> Result<Option<Trace>, RunError> {
+    if !experiment.intervention.needs_uncut() {
+        return Ok(None);
     }
+    let record = Record { limit: experiment.record.limit, ..Default::default() };
+    let uncut = Experiment { record, ..experiment.uncut() };
+    let uncut = answer(engine, &uncut, images, false, cancel, &mut |_| {})?.trace;
+    if uncut.stop == Stop::Cancelled {
+        return Err(DecodingError::from(Cancelled).into());
+    }
+    Ok(Some(uncut))
 }
 
 /// As residuals are stored.
@@ -268,7 +268,7 @@ fn stored(tensor: Tensor<2>, half: bool) -> Tensor<2> {
 }
 
 /// Names the knockouts where together they leave a row nothing.
-pub(crate) fn with_text(error: DecodingError, knockouts: &[Knockout]) -> RunError {
+pub(super) fn with_text(error: DecodingError, knockouts: &[Knockout]) -> RunError {
     match error {
         DecodingError::Knockout(source) => {
             let text = knockouts.iter().map(Knockout::to_string).collect::<Vec<_>>().join("; ");
@@ -278,24 +278,22 @@ pub(crate) fn with_text(error: DecodingError, knockouts: &[Knockout]) -> RunErro
     }
 }
 
-impl Trace {
-    /// Cuts the lists of what was kept to what there is, and reports what the cuts did.
-    pub(crate) fn finish(&mut self, knockouts: &[Knockout], decoding: &Decoding<'_>) {
-        self.kept.rows.truncate(self.pattern.len());
-        let report = |(knockout, (pairs, blocked_mass)): (&Knockout, (Vec<u64>, f32))| KnockoutReport {
-            text: knockout.to_string(),
-            pairs,
-            blocked_mass,
-        };
-        self.knockouts = knockouts.iter().zip(decoding.proof()).map(report).collect();
-    }
+/// Cuts the lists of what was kept to what there is, and reports what the cuts did.
+pub(super) fn finish(trace: &mut Trace, knockouts: &[Knockout], decoding: &Decoding<'_>) {
+    trace.kept.rows.truncate(trace.pattern.len());
+    let report = |(knockout, (pairs, blocked_mass)): (&Knockout, (Vec<u64>, f32))| KnockoutReport {
+        text: knockout.to_string(),
+        pairs,
+        blocked_mass,
+    };
+    trace.knockouts = knockouts.iter().zip(decoding.proof()).map(report).collect();
 }
 
 /// An answer being collected.
-pub(crate) struct Answer<'a, 'b> {
+pub(super) struct Answer<'a, 'b> {
     engine: &'a Engine,
-    spec: &'a RunSpec,
-    pub(crate) trace: &'a mut Trace,
+    experiment: &'a Experiment,
+    pub(super) trace: &'a mut Trace,
     ids: Vec<u32>,
     /// Text of `ids`.
     said: String,
@@ -306,14 +304,14 @@ pub(crate) struct Answer<'a, 'b> {
 }
 
 /// Which attention is kept, as the decoder's hooks take it.
-pub(crate) struct Watch {
+pub(super) struct Watch {
     rows: Vec<usize>,
     layers: Option<Arc<[bool]>>,
     heads: Option<Arc<[usize]>>,
 }
 
 impl Watch {
-    pub(crate) fn new(kept: &Kept, info: &ModelInfo) -> Self {
+    pub(super) fn new(kept: &Kept, info: &ModelInfo) -> Self {
         let layers = (kept.layers.len() < info.n_layers)
             .then(|| (0..info.n_layers).map(|l| kept.layers.contains(&l)).collect());
         let heads = (kept.heads.len() < info.n_heads).then(|| kept.heads.clone().into());
@@ -321,7 +319,7 @@ impl Watch {
     }
 
     /// For a pass whose last `n` of `rows` predict the answer from place `s` on.
-    pub(crate) fn keep(&self, rows: usize, s: usize, n: usize) -> Keep {
+    pub(super) fn keep(&self, rows: usize, s: usize, n: usize) -> Keep {
         let kept = self.rows.iter().filter(|&&k| (s..s + n).contains(&k));
         let rows = kept.map(|k| rows - n + (k - s)).collect();
         Keep { rows, layers: self.layers.clone(), heads: self.heads.clone() }
@@ -329,18 +327,18 @@ impl Watch {
 }
 
 impl<'a, 'b> Answer<'a, 'b> {
-    pub(crate) fn begin(
+    pub(super) fn begin(
         engine: &'a Engine,
-        spec: &'a RunSpec,
+        experiment: &'a Experiment,
         trace: &'a mut Trace,
         on: &'b mut dyn FnMut(RunEvent<'_>),
     ) -> Self {
-        Self::new(engine, spec, trace, None, 0, on)
+        Self::new(engine, experiment, trace, None, 0, on)
     }
 
     fn new(
         engine: &'a Engine,
-        spec: &'a RunSpec,
+        experiment: &'a Experiment,
         trace: &'a mut Trace,
         keeping: Option<Keeping>,
         resid_every: usize,
@@ -348,7 +346,7 @@ impl<'a, 'b> Answer<'a, 'b> {
     ) -> Self {
         let watch = Watch::new(&trace.kept, &engine.info);
         let (ids, said) = (Vec::new(), String::new());
-        Answer { engine, spec, trace, ids, said, keeping, resid_every, watch, on }
+        Answer { engine, experiment, trace, ids, said, keeping, resid_every, watch, on }
     }
 
     /// The hooks of a pass whose last `n` of `rows` predict the answer from place `s` on.
@@ -363,28 +361,28 @@ impl<'a, 'b> Answer<'a, 'b> {
     }
 
     /// Generates from place `first` on, given the rows that predict it.
-    pub(crate) fn go_on(
+    pub(super) fn go_on(
         &mut self,
         decoding: &mut Decoding<'_>,
-        embeds: Tensor<2>,
+        rows: Rows,
         max_new: usize,
         first: usize,
     ) -> Result<Stop, DecodingError> {
-        let mut next = embeds;
+        let mut next = rows;
         for step in first..max_new {
             let start = Instant::now();
-            let rows = next.dims()[0];
+            let rows = next.len();
             let hooks = self.hooks(rows, step, 1);
             let read = [1, self.read(rows, 1)];
             let row = self.passed(decoding.rows_from(0, decoding.cache().len(), next, read, hooks)?);
             let Some(row) = row.into_iter().next() else { break };
-            let id = choose(&row.logits, self.spec.sampling, self.spec.seed, step) as u32;
+            let id = choose(&row.logits, self.experiment.sampling, self.experiment.seed, step) as u32;
             self.push(id, row)?;
             self.clock(step, start);
             if self.engine.is_end(id) {
                 return Ok(Stop::End);
             }
-            next = self.engine.vlm.decoder.embed(&[id]);
+            next = decoding.text(self.engine.vlm.decoder.embed(&[id]));
         }
         Ok(Stop::MaxNew)
     }
@@ -393,16 +391,16 @@ impl<'a, 'b> Answer<'a, 'b> {
     fn score(
         &mut self,
         decoding: &mut Decoding<'_>,
-        embeds: Tensor<2>,
+        prompt: Rows,
         ids: &[u32],
     ) -> Result<Stop, DecodingError> {
         let start = Instant::now();
         let given = &ids[..ids.len() - 1];
         let all = match given {
-            [] => embeds,
-            _ => Tensor::cat(vec![embeds, self.engine.vlm.decoder.embed(given)], 0),
+            [] => prompt,
+            _ => prompt.then_text(self.engine.vlm.decoder.embed(given)),
         };
-        let rows = all.dims()[0];
+        let rows = all.len();
         let hooks = self.hooks(rows, 0, ids.len());
         let read = [ids.len(), self.read(rows, ids.len())];
         let rows = self.passed(decoding.rows_from(0, 0, all, read, hooks)?);
@@ -425,11 +423,11 @@ impl<'a, 'b> Answer<'a, 'b> {
         passed.rows
     }
 
-    pub(crate) fn clock(&mut self, step: usize, start: Instant) {
+    pub(super) fn clock(&mut self, step: usize, start: Instant) {
         let timing = &mut self.trace.timing;
         if step == 0 {
             timing.prefill = start.elapsed();
-            (self.on)(RunEvent::Prefilled(timing.prefill));
+            (self.on)(RunEvent::Progress(Progress::begun(Stage::Decode)));
         } else {
             timing.decode += start.elapsed();
             timing.decode_steps += 1;
@@ -437,7 +435,7 @@ impl<'a, 'b> Answer<'a, 'b> {
     }
 
     /// Takes up one more token and what predicted it.
-    pub(crate) fn push(&mut self, id: u32, row: Row) -> Result<(), DecodingError> {
+    pub(super) fn push(&mut self, id: u32, row: Row) -> Result<(), DecodingError> {
         // Only a device's memory is worth drawing from: on the CPU the numbers are handed over.
         let resident = row.pattern.as_ref().filter(|pattern| !is_plain(pattern)).cloned();
         let pattern = match row.pattern {
@@ -447,17 +445,20 @@ impl<'a, 'b> Answer<'a, 'b> {
             }
             None => None,
         };
-        self.take(id, &log_softmax(&row.logits), pattern, resident.as_ref());
+        let resident = resident.as_ref();
+        let told = pattern.as_ref().map_or(Told::Nothing, |row| Told::New { row, resident });
+        self.take(id, &log_softmax(&row.logits), told, pattern.as_ref());
         Ok(())
     }
 
-    /// Takes up one more token, the `[vocabulary]` log probabilities at its place, and its attention.
-    pub(crate) fn take(
+    /// Takes up one more token, the `[vocabulary]` log probabilities at its place, what is told of its
+    /// attention, and the attention itself.
+    pub(super) fn take(
         &mut self,
         id: u32,
         logprobs: &[f32],
-        pattern: Option<PatternRow>,
-        resident: Option<&Tensor<3>>,
+        told: Told<'_>,
+        pattern: Option<&PatternRow>,
     ) {
         let prompts = &self.engine.prompts;
         let candidate = |(id, logprob): (usize, f32)| Candidate {
@@ -479,12 +480,12 @@ impl<'a, 'b> Answer<'a, 'b> {
             text,
             span: Span::Answer,
             logprob: logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
-            top: top(logprobs, self.spec.top).into_iter().map(candidate).collect(),
+            top: top(logprobs, self.experiment.top).into_iter().map(candidate).collect(),
             end: self.engine.is_end(id),
         };
-        (self.on)(RunEvent::Token { token: &token, row: pattern.as_ref(), resident });
+        (self.on)(RunEvent::Token { token: &token, row: told });
         self.trace.answer.push(token);
-        let half = self.spec.record.half;
-        self.trace.pattern.extend(pattern.map(|row| StoredRow::new(row, half)));
+        let half = self.experiment.record.half;
+        self.trace.pattern.extend(pattern.map(|row| StoredRow::new(row.clone(), half)));
     }
 }

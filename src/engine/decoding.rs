@@ -1,12 +1,26 @@
 //! One sequence through the decoder: prefill, decode steps or a forced answer, under cuts; from the
 //! start, or from where another sequence's cache still holds.
 //!
-//! Needs embeddings, not a tokenizer: `run` and `verify` stand on it. Patterns come as device tensors,
+//! Needs embeddings, not a tokenizer: runs and `verify` stand on it. Patterns come as device tensors,
 //! `[layers, heads, keys]`; logits as host rows, `[vocabulary]`; residuals as `[rows, width]`.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use std::ops::Range;
 
-use crate::{engine::masks, model::{decoder::{Forward, Step}, hooks::{Hooks, Keep}, kv_cache::KvCache, vlm::Vlm}, progress::{Cancel, Cancelled}, spec::knockout::{Cut, KnockoutError}};
+use burn::tensor::Tensor;
+
+use crate::{
+    engine::masks,
+    model::{
+        decoder::{Forward, Step},
+        hooks::{Hooks, Keep},
+        kv_cache::KvCache,
+        nn::index,
+        rotary::Position,
+        vlm::Vlm,
+    },
+    progress::{Cancel, Cancelled},
+    spec::knockout::{Cut, KnockoutError},
+};
 
 /// Why a sequence cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +36,64 @@ pub enum DecodingError {
         "the device could not return its results ({0}); a smaller image or prompt, or --device cpu, may help"
     )]
     Device(String),
+}
+
+/// Rows that enter a layer, and where they stand.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// `[rows, width]`.
+    pub resid: Tensor<2>,
+    /// One a row.
+    pub positions: Vec<Position>,
+    /// What is added after a layer: its number, and `[rows, width]`, 0 where nothing is.
+    pub added: Vec<(usize, Tensor<2>)>,
+}
+
+impl Rows {
+    /// Rows of text.
+    pub fn text(resid: Tensor<2>, positions: Vec<Position>) -> Self {
+        Rows { resid, positions, added: Vec::new() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    /// Some of them.
+    pub fn part(&self, Range { start, end }: Range<usize>) -> Rows {
+        let narrow = |t: &Tensor<2>| t.clone().narrow(0, start, end - start);
+        Rows {
+            resid: narrow(&self.resid),
+            positions: self.positions[start..end].to_vec(),
+            added: self.added.iter().map(|(layer, t)| (*layer, narrow(t))).collect(),
+        }
+    }
+
+    /// The same with other numbers in the same places.
+    pub fn with(&self, resid: Tensor<2>) -> Rows {
+        Rows { resid, ..self.clone() }
+    }
+
+    /// These rows, then `embeds`, `[rows, width]`, as text that goes on behind them.
+    pub fn then_text(self, embeds: Tensor<2>) -> Rows {
+        let [n, width] = embeds.dims();
+        let next = self.positions.iter().flatten().max().map_or(0, |&last| last + 1);
+        let positions = self.positions.into_iter().chain((next..next + n as u32).map(|p| [p; 3]));
+        let zeros = Tensor::zeros([n, width], &embeds.device());
+        Rows {
+            positions: positions.collect(),
+            added: self.added.into_iter()
+                .map(|(layer, t)| (layer, Tensor::cat(vec![t, zeros.clone()], 0)))
+                .collect(),
+            resid: Tensor::cat(vec![self.resid, embeds], 0),
+        }
+    }
 }
 
 /// A sequence in progress.
@@ -102,14 +174,19 @@ impl<'a> Decoding<'a> {
         self.cache.truncate(len);
     }
 
-    /// Runs rows that continue the sequence at consecutive positions through every layer; the hooks'
-    /// cuts are set here.
+    /// Text, `[rows, width]`, as rows that continue the sequence.
+    pub fn text(&self, embeds: Tensor<2>) -> Rows {
+        let positions = self.cache.next_positions(embeds.dims()[0]);
+        Rows::text(embeds, positions)
+    }
+
+    /// Runs rows that continue the sequence through every layer; the hooks' cuts are set here.
     ///
     /// # Errors
     /// [`DecodingError`].
-    pub fn pass(&mut self, embeds: Tensor<2>, hooks: Hooks) -> Result<Forward, DecodingError> {
-        let read = embeds.dims()[0];
-        self.pass_from(0, self.cache.len(), embeds, read, hooks)
+    pub fn pass(&mut self, rows: Rows, hooks: Hooks) -> Result<Forward, DecodingError> {
+        let read = rows.len();
+        self.pass_from(0, self.cache.len(), rows, read, hooks)
     }
 
     /// Runs rows through the layers from `layer` on, given the input of that layer, and gives the output
@@ -122,17 +199,15 @@ impl<'a> Decoding<'a> {
         &mut self,
         layer: usize,
         first: usize,
-        resid: Tensor<2>,
+        rows: Rows,
         read: usize,
         mut hooks: Hooks,
     ) -> Result<Forward, DecodingError> {
         let layers = layer..self.vlm.config.text.n_layers;
-        let rows = resid.dims()[0];
-        hooks.blocked = masks::for_pass(self.cuts, first, rows, layers.end);
-        let position = self.cache.next_position() - (self.cache.len() - first) as u32;
-        let positions: Vec<u32> = (position..position + rows as u32).collect();
+        hooks.blocked = masks::for_pass(self.cuts, first, rows.len(), layers.end);
         self.cache.rewind(layers.clone(), first);
-        let step = Step { resid, positions: &positions, layers, read };
+        let Rows { resid, positions, added } = rows;
+        let step = Step { resid, positions: &positions, added: &added, layers, read };
         let forward = self.vlm.decoder.forward(step, &mut self.cache, &hooks, self.cancel)?;
         let masses = &forward.recorded.blocked_mass;
         if !masses.is_empty() {
@@ -149,10 +224,9 @@ impl<'a> Decoding<'a> {
     ///
     /// # Errors
     /// [`DecodingError`].
-    pub fn rows(&mut self, embeds: Tensor<2>, n: usize) -> Result<Vec<Row>, DecodingError> {
-        let rows = embeds.dims()[0];
-        let hooks = Hooks { pattern: Keep::rows(rows - n..rows), ..Hooks::default() };
-        Ok(self.rows_from(0, self.cache.len(), embeds, [n, n], hooks)?.rows)
+    pub fn rows(&mut self, rows: Rows, n: usize) -> Result<Vec<Row>, DecodingError> {
+        let hooks = Hooks { pattern: Keep::rows(rows.len() - n..rows.len()), ..Hooks::default() };
+        Ok(self.rows_from(0, self.cache.len(), rows, [n, n], hooks)?.rows)
     }
 
     /// [`Decoding::pass_from`]: what the last `n` rows predict, and the output of the last `read`, of which
@@ -164,13 +238,13 @@ impl<'a> Decoding<'a> {
         &mut self,
         layer: usize,
         first: usize,
-        resid: Tensor<2>,
+        rows: Rows,
         [n, read]: [usize; 2],
         hooks: Hooks,
     ) -> Result<Passed, DecodingError> {
         let kept = hooks.pattern.rows.clone();
-        let rows = resid.dims()[0];
-        let Forward { resid, mut recorded } = self.pass_from(layer, first, resid, read, hooks)?;
+        let n_rows = rows.len();
+        let Forward { resid, mut recorded } = self.pass_from(layer, first, rows, read, hooks)?;
         let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, read - n, n)))?;
         let resid_pre = std::mem::take(&mut recorded.resid_pre);
         let mut pattern = recorded.pattern;
@@ -187,7 +261,7 @@ impl<'a> Decoding<'a> {
         let vocabulary = self.vlm.config.text.vocabulary;
         let row = |(at, logits): (usize, &[f32])| Row {
             logits: logits.to_vec(),
-            pattern: pattern_of(rows - n + at),
+            pattern: pattern_of(n_rows - n + at),
         };
         Ok(Passed {
             rows: logits.chunks(vocabulary).enumerate().map(row).collect(),
@@ -200,8 +274,8 @@ impl<'a> Decoding<'a> {
     ///
     /// # Errors
     /// [`DecodingError`].
-    pub fn logits(&mut self, embeds: Tensor<2>) -> Result<Vec<f32>, DecodingError> {
-        let resid = self.pass_from(0, self.cache.len(), embeds, 1, Hooks::default())?.resid;
+    pub fn logits(&mut self, rows: Rows) -> Result<Vec<f32>, DecodingError> {
+        let resid = self.pass_from(0, self.cache.len(), rows, 1, Hooks::default())?.resid;
         host(self.vlm.decoder.unembed(resid))
     }
 
@@ -225,42 +299,13 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DecodingError
     tensor.try_into_vec_as::<f32>().map_err(|e| DecodingError::Device(e.to_string()))
 }
 
-/// Natural log probabilities of a row of logits, computed in float64.
-pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-    let sum: f64 = logits.iter().map(|&l| (l as f64 - max).exp()).sum();
-    let norm = max + sum.ln();
-    logits.iter().map(|&l| (l as f64 - norm) as f32).collect()
-}
-
-/// The place of the largest value, the first one on ties, as `torch.argmax`.
-pub fn argmax(values: &[f32]) -> usize {
-    let best = |best: usize, (i, v): (usize, &f32)| if *v > values[best] { i } else { best };
-    values.iter().enumerate().fold(0, best)
-}
-
-/// The `k` largest, best first: (place, value). Ties keep their order.
-pub fn top(values: &[f32], k: usize) -> Vec<(usize, f32)> {
-    let k = k.min(values.len());
-    let mut best: Vec<(usize, f32)> = Vec::with_capacity(k + 1);
-    for (i, &value) in values.iter().enumerate() {
-        // Almost every value of a vocabulary falls out at this comparison.
-        if best.len() < k || best.last().is_some_and(|(_, worst)| value.total_cmp(worst).is_gt()) {
-            let at = best.partition_point(|(_, held)| held.total_cmp(&value).is_ge());
-            best.insert(at, (i, value));
-            best.truncate(k);
-        }
-    }
-    best
-}
-
 /// `[n, width]` with row `positions[i]` replaced by row `i` of `rows`; differentiable in both.
 pub fn place_rows(base: Tensor<2>, positions: &[usize], rows: Tensor<2>) -> Tensor<2> {
     let n = base.dims()[0];
-    let mut index: Vec<i32> = (0..n as i32).collect();
+    let mut places: Vec<usize> = (0..n).collect();
     for (i, &position) in positions.iter().enumerate() {
-        index[position] = (n + i) as i32;
+        places[position] = n + i;
     }
-    let index: Tensor<1, Int> = Tensor::from_data(TensorData::new(index, [n]), &base.device());
-    Tensor::cat(vec![base, rows], 0).select(0, index)
+    let places = index(&places, &base.device());
+    Tensor::cat(vec![base, rows], 0).select(0, places)
 }

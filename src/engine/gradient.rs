@@ -11,21 +11,33 @@ use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData, activation::log_softmax};
 
-use crate::{engine::decoding::{DecodingError, host, place_rows}, model::{decoder::{Forward, Step}, hooks::Hooks, kv_cache::KvCache, vlm::Vlm}, progress::{Cancel, Cancelled}};
+use crate::{
+    engine::{
+        decoding::{DecodingError, Rows, host, place_rows},
+        see::rows_of,
+    },
+    model::{
+        decoder::{Forward, Step},
+        hooks::Hooks,
+        kv_cache::KvCache,
+        vlm::Vlm,
+    },
+    progress::{Cancel, Cancelled},
+};
 
 /// Points on the path.
 pub const STEPS: usize = 50;
 
 /// For every visual position, the part of the answer's log probability (in nats, against the mean
 /// tokens) that is due to it. They sum to the difference between the two ends of the path, but for the
-/// error of the steps. `embeds` is the prompt's `[rows, width]`. `on_step` hears of every step done, and
+/// error of the steps. `prompt` holds the prompt's rows. `on_step` hears of every step done, and
 /// of how many there are.
 ///
 /// # Errors
 /// [`DecodingError`]; stops within one block of being told.
 pub fn attributions(
     vlm: &Vlm,
-    embeds: Tensor<2>,
+    prompt: Rows,
     visual: &[usize],
     answer: &[u32],
     cancel: &Cancel,
@@ -35,16 +47,13 @@ pub fn attributions(
         return Ok(vec![0.0; visual.len()]);
     }
     let given = &answer[..answer.len() - 1];
-    let input = match given {
-        [] => embeds,
-        _ => Tensor::cat(vec![embeds, vlm.decoder.embed(given)], 0),
-    };
-    let base = at_mean(&input, visual);
-    let way = input - base.clone();
+    let rows = if given.is_empty() { prompt } else { prompt.then_text(vlm.decoder.embed(given)) };
+    let base = at_mean(&rows.resid, visual);
+    let way = rows.resid.clone() - base.clone();
     let mut gradients = Tensor::zeros(way.dims(), &vlm.device);
     for step in 0..STEPS {
         let share = (step as f32 + 0.5) / STEPS as f32;
-        gradients = gradients + gradient(vlm, base.clone() + way.clone() * share, answer, cancel)?;
+        gradients = gradients + gradient(vlm, &rows.with(base.clone() + way.clone() * share), answer, cancel)?;
         on_step(step + 1, STEPS);
     }
     let parts = host((gradients * way / STEPS as f32).sum_dim(1))?;
@@ -53,12 +62,9 @@ pub fn attributions(
 
 /// The rows with every visual one replaced by their mean.
 pub fn at_mean(input: &Tensor<2>, visual: &[usize]) -> Tensor<2> {
-    let index: Vec<i32> = visual.iter().map(|&p| p as i32).collect();
-    let n = index.len();
-    let index = Tensor::from_data(TensorData::new(index, [n]), &input.device());
-    let mean = input.clone().select(0, index).mean_dim(0);
+    let mean = rows_of(input, visual).mean_dim(0);
     let width = input.dims()[1];
-    place_rows(input.clone(), visual, mean.expand([n, width]))
+    place_rows(input.clone(), visual, mean.expand([visual.len(), width]))
 }
 
 /// `[1]`: the log probability of an answer whose given part stands at the end of `input`.
@@ -67,7 +73,7 @@ pub fn at_mean(input: &Tensor<2>, visual: &[usize]) -> Tensor<2> {
 /// [`DecodingError::Cancelled`].
 pub fn log_probability(
     vlm: &Vlm,
-    input: Tensor<2>,
+    input: &Rows,
     answer: &[u32],
     cancel: &Cancel,
 ) -> Result<Tensor<1>, DecodingError> {
@@ -78,7 +84,7 @@ pub fn log_probability(
 /// `[rows, width]`: the gradient of [`log_probability`] at `input`.
 fn gradient(
     vlm: &Vlm,
-    input: Tensor<2>,
+    input: &Rows,
     answer: &[u32],
     cancel: &Cancel,
 ) -> Result<Tensor<2>, DecodingError> {
@@ -88,7 +94,7 @@ fn gradient(
     let mut gradient = back(&top, of_answer(vlm, top.clone(), answer))?;
     for (layer, resid) in out.recorded.resid_pre.into_iter().rev() {
         let x = resid.autodiff().require_grad();
-        let y = through(vlm, x.clone(), layer..layer + 1, &Hooks::default(), cancel)?.resid;
+        let y = through(vlm, &input.with(x.clone()), layer..layer + 1, &Hooks::default(), cancel)?.resid;
         gradient = back(&x, (y * gradient.autodiff()).sum())?;
     }
     Ok(gradient)
@@ -100,17 +106,16 @@ fn back(x: &Tensor<2>, y: Tensor<1>) -> Result<Tensor<2>, DecodingError> {
     found.ok_or_else(|| DecodingError::Device("no gradient came back".into()))
 }
 
-/// Rows from the first position on through some layers.
+/// The first rows of a sequence through some layers.
 fn through(
     vlm: &Vlm,
-    resid: Tensor<2>,
+    rows: &Rows,
     layers: Range<usize>,
     hooks: &Hooks,
     cancel: &Cancel,
 ) -> Result<Forward, Cancelled> {
-    let read = resid.dims()[0];
-    let positions: Vec<u32> = (0..read as u32).collect();
-    let step = Step { resid, positions: &positions, layers, read };
+    let Rows { resid, positions, added } = rows;
+    let step = Step { resid: resid.clone(), positions, added, layers, read: rows.len() };
     vlm.decoder.forward(step, &mut KvCache::default(), hooks, cancel)
 }
 

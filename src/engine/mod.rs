@@ -1,11 +1,26 @@
-//! A loaded model that runs.
+//! A loaded model that runs: it loads (`load`), sees (`see`) and runs (`run`): an experiment in, a report out.
+//!
+//! `answer` collects an answer from the start, `baseline` is what a run leaves to start others from, `resume`
+//! starts an intervention from there, `control` repeats it on random patches, `inside` looks into a kept run.
+//! `resolve` says what an intervention means on a prompt, `change` holds it, `masks` is what one pass blocks.
+//! `decoding` is one sequence under cuts. Knows neither studies nor windows nor what files a run ends up in.
 
-pub mod answer;
+mod answer;
+pub mod baseline;
+mod change;
+pub mod control;
 pub mod decoding;
+pub mod error;
+pub mod event;
+mod fills;
 pub mod gradient;
+pub mod inside;
 pub mod load;
+pub mod logits;
 pub mod masks;
-pub mod patches;
-pub mod resolve;
+mod patches;
+mod resolve;
 pub mod resume;
-pub mod sampling;
+pub mod run;
+mod sampling;
+pub mod see;

@@ -6,7 +6,7 @@
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{engine::decoding::argmax, spec::experiment::Sampling};
+use crate::{engine::logits::argmax, spec::experiment::Sampling};
 
 /// The id chosen from `[vocabulary]` logits at place `step` of an answer.
 pub fn choose(logits: &[f32], sampling: Option<Sampling>, seed: u64, step: usize) -> usize {
@@ -41,7 +41,7 @@ pub fn choose(logits: &[f32], sampling: Option<Sampling>, seed: u64, step: usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::decoding::log_softmax;
+    use crate::engine::logits::log_softmax;
 
     const LOGITS: [f32; 4] = [1.0, 3.0, 2.0, -4.0];
 

@@ -1,4 +1,14 @@
-//! Pixels as the model sees them.
+//! Pixels as the model sees them: decoding, resizing as Pillow does, and the plans by which images become
+//! views.
+//!
+//! A plan a way of cutting (`crop`, `tiles`); which one a model family takes, and into how many visual
+//! tokens, its file in `model/families` says. Knows nothing of tensors, prompts or windows.
 
-pub mod process;
+pub mod crop;
+pub mod error;
+pub mod files;
+pub mod open;
+pub mod plan;
 pub mod resample;
+pub mod settings;
+pub mod tiles;

@@ -1,4 +1,6 @@
-//! The Llama decoder: RMS norm, rotary attention with grouped keys, gated MLP; hooks inside.
+//! The decoder that all families share: RMS norm, rotary attention with grouped keys, gated MLP; hooks
+//! inside. By configuration: norms of queries and keys, biases, positions with three axes, and visual
+//! features that are added to the residual stream after chosen layers.
 //!
 //! Layouts: residual stream `[rows, width]`, queries `[heads, rows, head width]`, keys and values
 //! `[kv heads, keys, head width]`, scores and pattern `[heads, rows, keys]`. Query head `h` reads key
@@ -6,11 +8,24 @@
 //! are float32; products with weights and the cache run in the weights' format. Everything from
 //! embeddings to logits is differentiable.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::softmax};
 
-use crate::{checkpoint::{config::{Family, TextConfig, VlmConfig}, weights::{WeightError, Weights}}, model::{cpu::kernels as cpu, hooks::{Blocked, Hooks, Keep, Recorded}, kv_cache::KvCache, nn::{Linear, Matrix, RmsNorm, gated}}, progress::{Cancel, Cancelled}};
+use crate::{
+    checkpoint::{
+        config::TextConfig,
+        weights::{WeightError, Weights},
+    },
+    model::{
+        cpu,
+        hooks::{Blocked, Hooks, Keep, Recorded},
+        kv_cache::KvCache,
+        nn::{Linear, Matrix, RmsNorm, gated, index},
+        rotary::{Position, Rotary},
+    },
+    progress::{Cancel, Cancelled},
+};
 
 /// Added to a blocked score in effect: the lowest finite float32. Its exponential is exactly 0 beside
 /// any real score, and WGSL, unlike IEEE arithmetic, makes no promise about infinities.
@@ -33,6 +48,15 @@ pub struct Decoder {
     device: Device,
 }
 
+/// Where a family's files keep the decoder's weights.
+#[derive(Clone, Debug)]
+pub struct DecoderKeys {
+    /// What stands before `embed_tokens`, `layers` and `norm`.
+    pub model: String,
+    /// The head's matrix.
+    pub head: String,
+}
+
 /// The rows of one forward pass. They follow the keys that the cache holds: a row sees those, the rows
 /// before it, and itself.
 #[derive(Debug)]
@@ -40,7 +64,9 @@ pub struct Step<'a> {
     /// `[rows, width]`, float32: the input of the first of `layers`.
     pub resid: Tensor<2>,
     /// Rotary position of each row.
-    pub positions: &'a [u32],
+    pub positions: &'a [Position],
+    /// Added to the output of a layer: its number, and `[rows, width]`, 0 where nothing is added.
+    pub added: &'a [(usize, Tensor<2>)],
     /// Which blocks to run; all of them but for a resumed run.
     pub layers: Range<usize>,
     /// How many of the last rows to give the output of. The others, in the last block, matter by their keys
@@ -58,29 +84,25 @@ pub struct Forward {
 }
 
 impl Decoder {
-    /// Loads the decoder that `config` describes.
+    /// Loads the decoder that a config describes.
     ///
     /// # Errors
     /// [`WeightError`], naming the key.
-    pub fn load(w: &Weights, config: &VlmConfig, device: &Device) -> Result<Self, WeightError> {
-        let c = &config.text;
-        let (prefixes, heads): (&[&str], &[&str]) = match config.family {
-            Family::Llava { .. } => (
-                &["language_model.model.", "model.language_model.", "language_model."],
-                &["language_model.lm_head.", "lm_head.", "model.lm_head."],
-            ),
-            Family::Idefics3 { .. } => (&["model.text_model.", "text_model."], &["lm_head."]),
-        };
-        let prefix = w.prefix(prefixes, "embed_tokens.weight");
-        let head_key = format!("{}weight", w.prefix(heads, "weight"));
+    pub fn load(
+        w: &Weights<'_>,
+        keys: &DecoderKeys,
+        c: &TextConfig,
+        device: &Device,
+    ) -> Result<Self, WeightError> {
+        let DecoderKeys { model: prefix, head: head_key } = keys;
         let embedding_key = format!("{prefix}embed_tokens.weight");
         let shape = [c.vocabulary, c.width];
-        let embedding = w.matrix(&embedding_key, shape)?;
+        let embedding = Matrix::load(w, &embedding_key, shape)?;
         let head = if c.tied {
-            w.excuse_copy(&head_key, &embedding_key, shape)?;
+            w.excuse_copy(head_key, &embedding_key, shape)?;
             embedding.clone()
         } else {
-            w.matrix(&head_key, shape)?
+            Matrix::load(w, head_key, shape)?
         };
         let block = |n: usize| Block::load(w, &format!("{prefix}layers.{n}."), c);
         Ok(Decoder {
@@ -158,15 +180,18 @@ impl Decoder {
             let h = block.norm2.forward(x.clone());
             let [gate, up] = Linear::forward_all([&block.gate, &block.up], h);
             x = block.down.forward_onto(x, gated(self.config.act, gate, up));
+            for (_, features) in step.added.iter().filter(|(layer, _)| *layer == n) {
+                // The last block may have given fewer rows than ran.
+                let rows = x.dims()[0];
+                x = x + read_of(features.clone(), rows);
+            }
         }
         if n_kept > 0 {
             let pattern =
                 if parts.is_empty() { cpu::tensor(written, shape) } else { Tensor::stack(parts, 0) };
             recorded.pattern = Some(pattern);
         }
-        if let Some(last) = step.positions.last() {
-            cache.advance(keys, last + 1);
-        }
+        cache.advance(keys, step.positions);
         Ok(Forward { resid: x, recorded })
     }
 
@@ -176,6 +201,10 @@ impl Decoder {
         let rows = h.dims()[0];
         let [q, k, v] = Linear::forward_all([&block.q, &block.k, &block.v], h);
         let v = v.reshape([rows, c.n_kv_heads, c.head_dim]).swap_dims(0, 1);
+        let [q, k] = match &block.qk_norm {
+            Some([of_q, of_k]) => [by_head(of_q, q, c.head_dim), by_head(of_k, k, c.head_dim)],
+            None => [q, k],
+        };
         (rotary.turn(q, c.n_heads), rotary.turn(k, c.n_kv_heads), v)
     }
 
@@ -230,7 +259,7 @@ impl Decoder {
         layer: usize,
         here: Range<usize>,
         [q, k, v]: [Tensor<3>; 3],
-        blocked: &[std::sync::Arc<Blocked>],
+        blocked: &[Arc<Blocked>],
         recorded: &mut Recorded,
     ) -> (Tensor<2>, Tensor<3>) {
         let c = &self.config;
@@ -295,9 +324,16 @@ impl Decoder {
     pub fn parameters(&self) -> usize {
         let c = &self.config;
         let table = c.vocabulary * c.width;
-        let block = self.blocks.first().map_or(0, |b| b.parameters() + 2 * c.width);
+        let norms = 2 * c.width + if c.qk_norm { 2 * c.head_dim } else { 0 };
+        let block = self.blocks.first().map_or(0, |b| b.parameters() + norms);
         table * if c.tied { 1 } else { 2 } + block * c.n_layers + c.width
     }
+}
+
+/// Norms every head of `[rows, heads * head width]` by itself.
+fn by_head(norm: &RmsNorm, x: Tensor<2>, head_dim: usize) -> Tensor<2> {
+    let [rows, all] = x.dims();
+    norm.forward(x.reshape([rows * all / head_dim, head_dim])).reshape([rows, all])
 }
 
 /// The last `n` rows.
@@ -320,13 +356,8 @@ fn kept_part(
         return None;
     }
     let device = pattern.device();
-    let pick = |from: Tensor<3>, dim: usize, index: &[usize]| {
-        if index.len() == from.dims()[dim] {
-            return from;
-        }
-        let index: Vec<i32> = index.iter().map(|&i| i as i32).collect();
-        let n = index.len();
-        from.select(dim, Tensor::<1, Int>::from_data(TensorData::new(index, [n]), &device))
+    let pick = |from: Tensor<3>, dim: usize, places: &[usize]| {
+        if places.len() == from.dims()[dim] { from } else { from.select(dim, index(places, &device)) }
     };
     let mut part = pick(pattern.clone(), 1, &rows);
     if let Some(heads) = &keep.heads {
@@ -354,6 +385,8 @@ struct Block {
     q: Linear,
     k: Linear,
     v: Linear,
+    /// Of queries and of keys, `[head width]`.
+    qk_norm: Option<[RmsNorm; 2]>,
     out: Linear,
     norm2: RmsNorm,
     gate: Linear,
@@ -362,19 +395,26 @@ struct Block {
 }
 
 impl Block {
-    fn load(w: &Weights, prefix: &str, c: &TextConfig) -> Result<Self, WeightError> {
+    fn load(w: &Weights<'_>, prefix: &str, c: &TextConfig) -> Result<Self, WeightError> {
         let (q, kv) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
-        let attn = |name: &str, shape| {
-            Linear::load(w, &format!("{prefix}self_attn.{name}"), shape, c.attention_bias)
+        let attn = |name: &str, shape, bias| {
+            Linear::load(w, &format!("{prefix}self_attn.{name}"), shape, bias)
+        };
+        let head_norm = |name: &str| {
+            RmsNorm::load(w, &format!("{prefix}self_attn.{name}"), c.head_dim, c.eps)
         };
         let mlp = |name: &str, shape| Linear::load(w, &format!("{prefix}mlp.{name}"), shape, c.mlp_bias);
         let norm = |name: &str| RmsNorm::load(w, &format!("{prefix}{name}"), c.width, c.eps);
         Ok(Block {
             norm1: norm("input_layernorm")?,
-            q: attn("q_proj", [q, c.width])?,
-            k: attn("k_proj", [kv, c.width])?,
-            v: attn("v_proj", [kv, c.width])?,
-            out: attn("o_proj", [c.width, q])?,
+            q: attn("q_proj", [q, c.width], c.qkv_bias)?,
+            k: attn("k_proj", [kv, c.width], c.qkv_bias)?,
+            v: attn("v_proj", [kv, c.width], c.qkv_bias)?,
+            qk_norm: match c.qk_norm {
+                true => Some([head_norm("q_norm")?, head_norm("k_norm")?]),
+                false => None,
+            },
+            out: attn("o_proj", [c.width, q], c.out_bias)?,
             norm2: norm("post_attention_layernorm")?,
             gate: mlp("gate_proj", [c.intermediate, c.width])?,
             up: mlp("up_proj", [c.intermediate, c.width])?,
@@ -388,39 +428,3 @@ impl Block {
     }
 }
 
-/// Rotary embedding of given positions, by halves as in transformers (not by interleaved pairs).
-struct Rotary {
-    /// `[1, rows, head width / 2]`.
-    cos: Tensor<3>,
-    sin: Tensor<3>,
-}
-
-impl Rotary {
-    /// Angles are computed in float32, as the reference does.
-    fn new(positions: &[u32], c: &TextConfig, device: &Device) -> Self {
-        let half = c.head_dim / 2;
-        let frequency: Vec<f32> =
-            (0..half).map(|i| 1.0 / (c.rope_theta as f32).powf((2 * i) as f32 / c.head_dim as f32)).collect();
-        let angles = positions.iter().flat_map(|&p| frequency.iter().map(move |f| p as f32 * f));
-        let angles: Vec<f32> = angles.collect();
-        let table = |f: fn(f32) -> f32| {
-            let values: Vec<f32> = angles.iter().map(|&a| f(a)).collect();
-            Tensor::from_data(TensorData::new(values, [1, positions.len(), half]), device)
-        };
-        Rotary { cos: table(f32::cos), sin: table(f32::sin) }
-    }
-
-    /// Splits `[rows, heads * head width]` into heads and turns them: `[heads, rows, head width]`.
-    fn turn(&self, x: Tensor<2>, heads: usize) -> Tensor<3> {
-        if let Some(turned) = cpu::rotate(&x, heads, [&self.cos, &self.sin]) {
-            return turned;
-        }
-        let [rows, all] = x.dims();
-        let x = x.reshape([rows, heads, all / heads]).swap_dims(0, 1);
-        let half = all / heads / 2;
-        let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
-        let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        let first = a.clone() * cos.clone() - b.clone() * sin.clone();
-        Tensor::cat(vec![first, b * cos + a * sin], 2)
-    }
-}

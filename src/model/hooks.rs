@@ -73,3 +73,31 @@ pub struct Recorded {
     /// entries a layer and tag when rows went through in chunks.
     pub blocked_mass: Vec<(usize, usize, Tensor<1>)>,
 }
+
+/// What to record of a view's way through the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Nothing: the fast way.
+    Nothing,
+    /// Hidden states and patterns of every stored layer.
+    Everything,
+    /// The pattern of one layer.
+    Layer(usize),
+}
+
+impl Watch {
+    /// Whether a layer's pattern is recorded.
+    pub fn pattern(self, layer: usize) -> bool {
+        self == Watch::Everything || self == Watch::Layer(layer)
+    }
+}
+
+/// The inside of the encoder for one view.
+#[derive(Debug, Default)]
+pub struct VisionRecording {
+    /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output. Only where
+    /// everything was watched.
+    pub hidden: Vec<Tensor<2>>,
+    /// `[heads, tokens, tokens]` of every watched layer, after the softmax.
+    pub pattern: Vec<Tensor<3>>,
+}

@@ -2,24 +2,30 @@
 //!
 //! `[kv heads, keys, head width]` a layer, in the chosen weight format, keys already rotated; on the CPU
 //! keys lie by column and values by row (`cpu::Lie`), which only `cpu` has to know. The
-//! cache knows which rotary position comes next: only an uncompressed run has position = number of
-//! keys. Does not know what the keys stand for.
+//! cache knows the rotary position of every key: only an uncut run of a model whose positions have one axis
+//! has position = place. Does not know what the keys stand for.
 
 use std::ops::Range;
 
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 
-use crate::model::cpu::{kernels as cpu, kernels::Lie};
+use crate::model::{
+    cpu::{self, Lie},
+    nn::index,
+    rotary::Position,
+};
 
 /// The cache of one sequence. Clones share memory until one of them grows.
 #[derive(Clone, Debug, Default)]
 pub struct KvCache {
     /// Per layer; `None` for one that no row went through.
     layers: Vec<Option<(Tensor<3>, Tensor<3>)>>,
+    /// Where each row that ran was turned to.
+    positions: Vec<Position>,
     /// Keys of every layer, between two passes.
     len: usize,
-    /// Rotary position that the next row takes.
-    next_position: u32,
+    /// Rows that ran and whose keys were dropped since.
+    dropped: usize,
 }
 
 impl KvCache {
@@ -33,19 +39,24 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Rotary position that continues the sequence.
-    pub fn next_position(&self) -> u32 {
-        self.next_position
+    /// Rotary positions of the rows that ran.
+    pub fn positions(&self) -> &[Position] {
+        &self.positions
+    }
+
+    /// Rotary positions of `n` more rows of text: past the largest so far, on every axis.
+    pub fn next_positions(&self, n: usize) -> Vec<Position> {
+        let next = self.positions.iter().flatten().max().map_or(0, |&last| last + 1);
+        (next..next + n as u32).map(|position| [position; 3]).collect()
     }
 
     /// Forgets everything after the first `len` keys in all layers.
     ///
-    /// Meant for sequences whose keys stand at consecutive positions.
+    /// Meant for sequences that lost no key.
     pub fn truncate(&mut self, len: usize) {
-        let dropped = self.len.saturating_sub(len);
         self.rewind(0..self.layers.len(), len);
-        self.len -= dropped;
-        self.next_position -= dropped as u32;
+        self.len = self.len.min(len);
+        self.positions.truncate(self.len + self.dropped);
     }
 
     /// Lets `layers` forget everything after their first `len` keys, so that a pass over these layers
@@ -67,10 +78,10 @@ impl KvCache {
         let len = kept.first().map_or(0, Vec::len);
         for ((k, v), kept) in self.layers.iter_mut().flatten().zip(kept) {
             assert_eq!(kept.len(), len, "every layer keeps as many keys");
-            let index: Vec<i32> = kept.iter().map(|&i| i as i32).collect();
-            let index: Tensor<1, Int> = Tensor::from_data(TensorData::new(index, [len]), &k.device());
+            let index = index(kept, &k.device());
             (*k, *v) = (k.clone().select(1, index.clone()), v.clone().select(1, index));
         }
+        self.dropped = self.positions.len().saturating_sub(len);
         self.len = len;
     }
 
@@ -99,10 +110,12 @@ impl KvCache {
         joined
     }
 
-    /// Notes that every layer now holds `len` keys, and which position comes next.
-    pub(super) fn advance(&mut self, len: usize, next_position: u32) {
+    /// Notes that every layer now holds `len` keys, the last of which were turned to `positions`.
+    pub(super) fn advance(&mut self, len: usize, positions: &[Position]) {
+        // A resumed pass writes some rows anew.
+        self.positions.truncate((len + self.dropped).saturating_sub(positions.len()));
+        self.positions.extend_from_slice(positions);
         self.len = len;
-        self.next_position = next_position;
     }
 }
 

@@ -1,10 +1,17 @@
-//! Towers and decoder.
+//! The vision-language model: encoder, projector, decoder, and what each family makes of them.
+//!
+//! `families` has what differs (one file a family), the other files the parts that are shared; `cpu` our own
+//! kernels. Gets pixels, ids, positions and masks; does not know prompts, spans, knockouts or windows.
+//! Everything is one sequence at a time, without a batch dimension; each file's first lines say its layouts.
 
-pub mod cpu;
+pub(crate) mod cpu;
 pub mod decoder;
+pub mod encoder;
+pub mod families;
 pub mod hooks;
 pub mod kv_cache;
 pub mod nn;
 pub mod projector;
+pub mod rotary;
 pub mod vision;
 pub mod vlm;

@@ -3,9 +3,22 @@
 //! Activations are `[rows, width]`, float32; what a [`Matrix`] is made of is for the device to choose.
 //! On the CPU, `cpu` does the work where it can. Knows nothing of attention or of files' key styles.
 
-use burn::tensor::{DType, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
-use crate::{checkpoint::{config::Activation, weights::{WeightError, Weights}}, model::cpu::kernels as cpu};
+use crate::{
+    checkpoint::{
+        config::Activation,
+        weights::{WeightError, Weights},
+    },
+    model::cpu,
+};
+
+/// Places of rows or columns, as operators take them.
+pub fn index(places: &[usize], device: &Device) -> Tensor<1, Int> {
+    let places: Vec<i32> = places.iter().map(|&place| place as i32).collect();
+    let n = places.len();
+    Tensor::from_data(TensorData::new(places, [n]), device)
+}
 
 /// A weight matrix or embedding table, `[out, in]`, in the chosen weight format.
 #[derive(Clone, Debug)]
@@ -20,6 +33,14 @@ impl Matrix {
     /// Of `[out, in]`.
     pub fn new(rows: Tensor<2>) -> Self {
         cpu::Panels::new(rows).map_or_else(Matrix::Rows, Matrix::Panels)
+    }
+
+    /// Loads `[out, in]`, where the file may divide `in` into several dimensions.
+    ///
+    /// # Errors
+    /// [`WeightError`], naming the key.
+    pub fn load<const D: usize>(w: &Weights<'_>, key: &str, shape: [usize; D]) -> Result<Self, WeightError> {
+        w.matrix(key, shape).map(Matrix::new)
     }
 
     /// `[out, in]`.
@@ -42,15 +63,10 @@ impl Matrix {
     ///
     /// # Panics
     /// If a row is not there.
-    pub fn rows(&self, index: &[usize]) -> Tensor<2> {
+    pub fn rows(&self, places: &[usize]) -> Tensor<2> {
         match self {
-            Matrix::Panels(panels) => panels.rows(index),
-            Matrix::Rows(rows) => {
-                let index: Vec<i32> = index.iter().map(|&i| i as i32).collect();
-                let n = index.len();
-                let index = Tensor::<1, Int>::from_data(TensorData::new(index, [n]), &rows.device());
-                rows.clone().select(0, index).cast(DType::F32)
-            }
+            Matrix::Panels(panels) => panels.rows(places),
+            Matrix::Rows(rows) => rows.clone().select(0, index(places, &rows.device())).cast(DType::F32),
         }
     }
 
@@ -92,9 +108,9 @@ impl Linear {
     ///
     /// # Errors
     /// [`WeightError`], naming the key.
-    pub fn load(w: &Weights, key: &str, [out, input]: [usize; 2], bias: bool) -> Result<Self, WeightError> {
+    pub fn load(w: &Weights<'_>, key: &str, [out, input]: [usize; 2], bias: bool) -> Result<Self, WeightError> {
         Ok(Linear {
-            weight: w.matrix(&format!("{key}.weight"), [out, input])?,
+            weight: Matrix::load(w, &format!("{key}.weight"), [out, input])?,
             bias: if bias { Some(w.vector(&format!("{key}.bias"), out)?) } else { None },
         })
     }
@@ -147,7 +163,7 @@ impl LayerNorm {
     ///
     /// # Errors
     /// [`WeightError`], naming the key.
-    pub fn load(w: &Weights, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
+    pub fn load(w: &Weights<'_>, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
         let weight = w.vector(&format!("{key}.weight"), width)?;
         Ok(Self::new(weight, w.vector(&format!("{key}.bias"), width)?, eps))
     }
@@ -181,7 +197,7 @@ impl RmsNorm {
     ///
     /// # Errors
     /// [`WeightError`], naming the key.
-    pub fn load(w: &Weights, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
+    pub fn load(w: &Weights<'_>, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
         Ok(Self::new(w.vector(&format!("{key}.weight"), width)?, eps))
     }
 

@@ -1,10 +1,14 @@
-//! From encoder features to visual tokens: LLaVA's two-layer MLP, or Idefics3's pixel shuffle and
-//! one linear map. `[tokens, vision width]` in, `[visual tokens, text width]` out, one tile at a
-//! time. Does not know where the tokens go.
+//! From encoder features to visual tokens: an MLP of two layers, or pixel shuffle and one linear map.
+//! `[patches, vision width]` in, `[visual tokens, text width]` out, one view at a time. Does not know where
+//! the tokens go.
 
 use burn::tensor::Tensor;
 
-use crate::{checkpoint::{config::{Activation, Family, VlmConfig}, weights::{WeightError, Weights}}, model::nn::{Linear, activate}};
+use crate::{
+    checkpoint::config::Activation,
+    model::nn::{Linear, activate},
+    trace::geometry::Grid,
+};
 
 /// A loaded projector.
 #[derive(Clone, Debug)]
@@ -29,44 +33,14 @@ pub enum Projector {
 }
 
 impl Projector {
-    /// Loads the projector that `config` describes.
-    ///
-    /// # Errors
-    /// [`WeightError`], naming the key.
-    pub fn load(w: &Weights, config: &VlmConfig) -> Result<Self, WeightError> {
-        let (vision, text) = (config.vision.width, config.text.width);
-        match &config.family {
-            Family::Llava { feature_layers, projector_bias, projector_act, .. } => {
-                let prefixes = ["multi_modal_projector.", "model.multi_modal_projector."];
-                let prefix = w.prefix(&prefixes, "linear_1.weight");
-                let load = |name: &str, from: usize| {
-                    Linear::load(w, &format!("{prefix}{name}"), [text, from], *projector_bias)
-                };
-                Ok(Projector::Mlp {
-                    linear_1: load("linear_1", vision * feature_layers.len())?,
-                    act: *projector_act,
-                    linear_2: load("linear_2", text)?,
-                })
-            }
-            Family::Idefics3 { scale_factor } => {
-                let prefix = w.prefix(&["model.connector.", "connector."], "modality_projection.proj.weight");
-                let shape = [text, vision * scale_factor * scale_factor];
-                Ok(Projector::PixelShuffle {
-                    scale_factor: *scale_factor,
-                    projection: Linear::load(w, &format!("{prefix}modality_projection.proj"), shape, false)?,
-                })
-            }
-        }
-    }
-
-    /// `[tokens, vision width]` of one tile to `[visual tokens, text width]`.
-    pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+    /// `[patches, vision width]` of one view to the `[visual tokens, text width]` of its grid.
+    pub fn forward(&self, features: Tensor<2>, grid: Grid) -> Tensor<2> {
         match self {
             Projector::Mlp { linear_1, act, linear_2 } => {
                 linear_2.forward(activate(*act, linear_1.forward(features)))
             }
             Projector::PixelShuffle { scale_factor, projection } => {
-                projection.forward(pixel_shuffle(features, *scale_factor))
+                projection.forward(pixel_shuffle(features, grid, *scale_factor))
             }
         }
     }
@@ -81,9 +55,25 @@ impl Projector {
 }
 
 /// `Idefics3Connector.pixel_shuffle`: `s x s` neighbouring patches are laid side by side in one
-/// vector, row by row. `[side * side, width]` to `[(side / s)^2, s * s * width]`.
-fn pixel_shuffle(x: Tensor<2>, s: usize) -> Tensor<2> {
-    let [tokens, width] = x.dims();
-    let side = tokens.isqrt() / s;
-    x.reshape([side, s, side, s * width]).swap_dims(1, 2).reshape([side * side, s * s * width])
+/// vector, row by row. `[rows * cols * s^2, width]` to `[rows * cols, s * s * width]`.
+fn pixel_shuffle(x: Tensor<2>, Grid { rows, cols }: Grid, s: usize) -> Tensor<2> {
+    let width = x.dims()[1];
+    x.reshape([rows, s, cols, s * width]).swap_dims(1, 2).reshape([rows * cols, s * s * width])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    #[test]
+    fn neighbouring_patches_become_one_token_also_on_grids_that_are_not_square() {
+        // 2 x 4 patches of width 1, numbered row by row: two tokens side by side.
+        let patches: Vec<f32> = (0..8).map(|i| i as f32).collect();
+        let x = Tensor::from_data(TensorData::new(patches, [8, 1]), &Device::flex());
+        let y = pixel_shuffle(x, Grid { rows: 1, cols: 2 }, 2);
+        let y: Vec<f32> = y.try_into_vec_as().unwrap();
+        assert_eq!(y, [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
+    }
 }

@@ -1,13 +1,38 @@
-//! The vision encoders: CLIP's (LLaVA) and SigLIP's (Idefics3, SmolVLM).
+//! The vision transformer that CLIP (LLaVA) and SigLIP (Idefics3, SmolVLM) share.
 //!
-//! One pre-norm transformer over the patches of one tile; the two differ in the class token, the
-//! norms around the stack, and a bias. Activations are `[tokens, width]`, a tile at a time; patches
-//! run row by row, CLIP's class token comes first. Does not know how pixels were made, nor where its
-//! output goes.
+//! One pre-norm transformer over the patches of one square view; the two differ in the class token, the
+//! norms around the stack, and a bias, which a [`TowerPlan`] says. Activations are `[tokens, width]`, a view
+//! at a time; patches run row by row, a class token comes first. Does not know how pixels were made, nor
+//! where its output goes.
 
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax, module::attention};
 
-use crate::{checkpoint::{config::{Family, VisionConfig, VlmConfig}, weights::{WeightError, Weights}}, model::{cpu::kernels as cpu, nn::{LayerNorm, Linear, activate}}, progress::{Cancel, Cancelled}};
+use crate::{
+    checkpoint::{
+        config::VisionConfig,
+        weights::{WeightError, Weights},
+    },
+    model::{
+        cpu,
+        hooks::{VisionRecording, Watch},
+        nn::{LayerNorm, Linear, Matrix, activate},
+    },
+    progress::{Cancel, Cancelled},
+};
+
+/// What a family's tower looks like, and where its files keep it.
+#[derive(Clone, Debug)]
+pub struct TowerPlan {
+    /// What stands before `embeddings` and `encoder`.
+    pub prefix: String,
+    /// A class token before the patches, no bias at the patches, a norm before the stack and none after.
+    pub class_token: bool,
+    /// `[patches]`: the row of the position embedding that each patch takes, the class token's left out.
+    pub positions: Vec<usize>,
+    /// Hidden states to concatenate (0 is the input of the first layer), and whether to keep the class
+    /// token; `None` takes the normed output of the last layer.
+    pub select: Option<(Vec<usize>, bool)>,
+}
 
 /// A loaded vision encoder.
 #[derive(Clone, Debug)]
@@ -30,71 +55,34 @@ pub struct VisionTower {
     device: Device,
 }
 
-/// What to record of a tile's way through the encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watch {
-    /// Nothing: the fast way.
-    Nothing,
-    /// Hidden states and patterns of every stored layer.
-    Everything,
-    /// The pattern of one layer.
-    Layer(usize),
-}
-
-impl Watch {
-    /// Whether a layer's pattern is recorded.
-    fn pattern(self, layer: usize) -> bool {
-        self == Watch::Everything || self == Watch::Layer(layer)
-    }
-}
-
-/// What one tile becomes.
+/// What one view becomes.
 #[derive(Debug)]
-pub struct VisionOutput {
-    /// `[tokens, width]`: LLaVA's selected feature layers (not normed), class token kept or dropped;
-    /// Idefics3's last hidden state after its norm.
+pub struct TowerOutput {
+    /// `[tokens, width]`: the selected hidden states (not normed), class token kept or dropped; or the last
+    /// hidden state after its norm.
     pub features: Tensor<2>,
     /// Everything inside, when asked for.
     pub recorded: Option<VisionRecording>,
 }
 
-/// The inside of the encoder for one tile.
-#[derive(Debug, Default)]
-pub struct VisionRecording {
-    /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output. Only where
-    /// everything was watched.
-    pub hidden: Vec<Tensor<2>>,
-    /// `[heads, tokens, tokens]` of every watched layer, after the softmax.
-    pub pattern: Vec<Tensor<3>>,
-}
-
 impl VisionTower {
-    /// Loads the encoder that `config` describes.
+    /// Loads the tower that a config and a plan describe.
     ///
     /// # Errors
     /// [`WeightError`], naming the key.
-    pub fn load(w: &Weights, config: &VlmConfig, device: &Device) -> Result<Self, WeightError> {
-        let v = &config.vision;
-        let (prefixes, select): (&[&str], _) = match &config.family {
-            Family::Llava { feature_layers, keep_class_token, .. } => (
-                &[
-                    "vision_tower.vision_model.",
-                    "vision_tower.",
-                    "model.vision_tower.vision_model.",
-                    "model.vision_tower.",
-                ],
-                Some((feature_layers.clone(), *keep_class_token)),
-            ),
-            Family::Idefics3 { .. } => (&["model.vision_model.", "vision_model."], None),
-        };
-        let prefix = w.prefix(prefixes, "embeddings.patch_embedding.weight");
-        let clip = select.is_some();
+    pub fn load(
+        w: &Weights<'_>,
+        v: &VisionConfig,
+        plan: TowerPlan,
+        device: &Device,
+    ) -> Result<Self, WeightError> {
+        let TowerPlan { prefix, class_token: clip, positions, select } = plan;
         let patches = v.grid() * v.grid();
         let key = |name: &str| format!("{prefix}{name}");
 
         let filter = [v.width, 3, v.patch_size, v.patch_size];
         let patch_embedding = Linear {
-            weight: w.matrix(&key("embeddings.patch_embedding.weight"), filter)?,
+            weight: Matrix::load(w, &key("embeddings.patch_embedding.weight"), filter)?,
             bias: if clip { None } else { Some(w.vector(&key("embeddings.patch_embedding.bias"), v.width)?) },
         };
         let layer = |n: usize| Layer::load(w, &key(&format!("encoder.layers.{n}.")), v);
@@ -113,8 +101,11 @@ impl VisionTower {
         }
         let norm = |name: &str| LayerNorm::load(w, &key(name), v.width, v.eps);
         let n_positions = patches + usize::from(clip);
-        let positions = w.matrix(&key("embeddings.position_embedding.weight"), [n_positions, v.width])?;
-        let position_ids = if clip { (0..n_positions).collect() } else { position_ids(v.grid()) };
+        let table = key("embeddings.position_embedding.weight");
+        let table = Matrix::load(w, &table, [n_positions, v.width])?;
+        let class_position = clip.then_some(0).into_iter();
+        let positions: Vec<usize> =
+            class_position.chain(positions.iter().map(|p| p + usize::from(clip))).collect();
         Ok(VisionTower {
             config: v.clone(),
             patch_embedding,
@@ -123,7 +114,7 @@ impl VisionTower {
             } else {
                 None
             },
-            position_embedding: positions.rows(&position_ids),
+            position_embedding: table.rows(&positions),
             pre_norm: if clip { Some(norm("pre_layrnorm")?) } else { None },
             layers: (0..needed).map(layer).collect::<Result<_, _>>()?,
             spare,
@@ -133,19 +124,19 @@ impl VisionTower {
         })
     }
 
-    /// Encodes one tile. `pixels` is `[3, image_size, image_size]`, normalised.
+    /// Encodes one view. `pixels` is `[3, image_size, image_size]`, normalised.
     ///
     /// # Errors
     /// [`Cancelled`] between layers.
     ///
     /// # Panics
     /// If `pixels` has another length: the image processor guarantees it.
-    pub fn forward(&self, pixels: &[f32], watch: Watch, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
+    pub fn forward(&self, pixels: &[f32], watch: Watch, cancel: &Cancel) -> Result<TowerOutput, Cancelled> {
         let patches = self.patches(pixels);
         cpu::on_pool(&patches.clone(), || self.encode(patches, watch, cancel))
     }
 
-    fn encode(&self, patches: Tensor<2>, watch: Watch, cancel: &Cancel) -> Result<VisionOutput, Cancelled> {
+    fn encode(&self, patches: Tensor<2>, watch: Watch, cancel: &Cancel) -> Result<TowerOutput, Cancelled> {
         let mut x = self.patch_embedding.forward(patches);
         if let Some(class) = &self.class_embedding {
             x = Tensor::cat(vec![class.clone().unsqueeze(), x], 0);
@@ -184,13 +175,13 @@ impl VisionTower {
         if everything {
             recording.hidden = hidden.into_iter().flatten().collect();
         }
-        Ok(VisionOutput { features, recorded: (watch != Watch::Nothing).then_some(recording) })
+        Ok(TowerOutput { features, recorded: (watch != Watch::Nothing).then_some(recording) })
     }
 
     /// `[patches, 3 * patch * patch]`: each patch's pixels in the order of the filter's weights.
     fn patches(&self, pixels: &[f32]) -> Tensor<2> {
         let (side, p, grid) = (self.config.image_size, self.config.patch_size, self.config.grid());
-        assert_eq!(pixels.len(), 3 * side * side, "pixels of one tile");
+        assert_eq!(pixels.len(), 3 * side * side, "pixels of one view");
         let mut out = Vec::with_capacity(grid * grid * 3 * p * p);
         for row in 0..grid {
             for col in 0..grid {
@@ -203,6 +194,11 @@ impl VisionTower {
             }
         }
         Tensor::from_data(TensorData::new(out, [grid * grid, 3 * p * p]), &self.device)
+    }
+
+    /// Width and height of a view in pixels.
+    pub fn side(&self) -> usize {
+        self.config.image_size
     }
 
     /// Layers whose weights are at hand, used or not.
@@ -221,28 +217,6 @@ impl VisionTower {
     }
 }
 
-/// `[side * side]`: the row of the position embedding that each patch of an Idefics3 tile takes.
-fn position_ids(side: usize) -> Vec<usize> {
-    let along = buckets(side);
-    along.iter().flat_map(|row| along.iter().map(move |col| row * side + col)).collect()
-}
-
-/// Along one edge of `Idefics3VisionEmbeddings`: which of `side` buckets the fraction `i / side` falls
-/// into. In float32 that is not always `i` (19, 25, 29, .. a side), and the weights were trained so.
-fn buckets(side: usize) -> Vec<usize> {
-    let step = 1.0 / side as f64;
-    let count = ((1.0 - step) / step).ceil() as usize;
-    // torch.arange on a CPU, which rounds the first of every eight numbers before it counts on, as long
-    // as there are sixteen more to make.
-    let bound = |i: usize| {
-        let (start, lane) = if i < count / 16 * 16 { (i / 8 * 8, i % 8) } else { (i, 0) };
-        (f64::from((step + step * start as f64) as f32) + step * lane as f64) as f32
-    };
-    let bounds: Vec<f32> = (0..count).map(bound).collect();
-    let fraction = |i: usize| (i as f32 * (1.0 / side as f32)).min(1.0 - 1e-6);
-    (0..side).map(|i| bounds.partition_point(|&b| b <= fraction(i))).collect()
-}
-
 /// One pre-norm encoder layer.
 #[derive(Clone, Debug)]
 struct Layer {
@@ -257,7 +231,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn load(w: &Weights, prefix: &str, c: &VisionConfig) -> Result<Self, WeightError> {
+    fn load(w: &Weights<'_>, prefix: &str, c: &VisionConfig) -> Result<Self, WeightError> {
         let square =
             |name: &str| Linear::load(w, &format!("{prefix}self_attn.{name}"), [c.width, c.width], true);
         let norm = |name: &str| LayerNorm::load(w, &format!("{prefix}{name}"), c.width, c.eps);
@@ -320,34 +294,4 @@ fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<
         (mixed.squeeze_dim(0), None)
     };
     (mixed.swap_dims(0, 1).reshape([tokens, c.width]), pattern)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What `Idefics3VisionEmbeddings` of transformers 5.24 computes: the places along an edge that fall
-    /// into the bucket before their own.
-    #[test]
-    fn idefics3_positions_are_bucketed_as_the_reference_does() {
-        let earlier: [(usize, &[usize]); 7] = [
-            (19, &[12]),
-            (25, &[5, 9, 10, 11, 12, 13, 15, 18, 20, 23]),
-            (29, &[3, 6, 24]),
-            (31, &[17, 21, 25, 29]),
-            (38, &[12]),
-            (54, &[44, 45]),
-            (72, &[35, 51, 52, 53, 60, 61]),
-        ];
-        for (side, earlier) in earlier {
-            let expected: Vec<usize> = (0..side).map(|i| i - usize::from(earlier.contains(&i))).collect();
-            assert_eq!(buckets(side), expected, "{side} a side");
-        }
-        for side in (1..=18).chain([24, 26, 27, 28, 32, 37, 64, 128]) {
-            assert_eq!(buckets(side), (0..side).collect::<Vec<_>>(), "{side} a side");
-        }
-        let ids = position_ids(19);
-        assert_eq!(ids[11 * 19 + 11..][..3], [11 * 19 + 11, 11 * 19 + 11, 11 * 19 + 13]);
-        assert_eq!(ids[12 * 19], 11 * 19, "rows too");
-    }
 }

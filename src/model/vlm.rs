@@ -1,24 +1,21 @@
-//! The vision-language model: encoder, projector, decoder, and one way to load and run them.
-//!
-//! A supported family is a config and a key style over shared parts. This module gets pixels, ids,
-//! positions and boolean masks; it does not know prompts, spans, knockouts or windows. Everything is
-//! one sequence at a time, without a batch dimension; each file's first lines say its layouts.
+//! A loaded model: one family's encoder and the decoder, from a folder.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use crate::{
     checkpoint::{
-        config::{ConfigError, VlmConfig},
-        weights::{WeightDtype, WeightError, Weights},
+        config::VlmConfig,
+        json::JsonError,
+        weights::{Watch, WeightDtype, WeightError, Weights},
     },
     model::{
         decoder::Decoder,
-        projector::Projector,
-        vision::{VisionTower, Watch},
+        encoder::Encoder,
+        families::{family::Family, registry},
     },
-    progress::{Cancel, Cancelled},
+    progress::{Cancel, Progress},
 };
 
 /// Why a model folder cannot be loaded.
@@ -26,7 +23,7 @@ use crate::{
 pub enum LoadError {
     /// config.json.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] JsonError),
     /// The weights.
     #[error(transparent)]
     Weights(#[from] WeightError),
@@ -35,12 +32,12 @@ pub enum LoadError {
 /// A loaded model.
 #[derive(Clone, Debug)]
 pub struct Vlm {
+    /// Its family.
+    pub family: Arc<dyn Family>,
     /// What config.json says.
     pub config: VlmConfig,
-    /// Pixels to features.
-    pub vision: VisionTower,
-    /// Features to visual tokens.
-    pub projector: Projector,
+    /// Pixels to visual tokens.
+    pub encoder: Arc<dyn Encoder>,
     /// Embeddings to logits.
     pub decoder: Decoder,
     /// Weights in the folder that nothing reads, by key.
@@ -57,27 +54,34 @@ impl Vlm {
     /// # Errors
     /// [`LoadError`]: an unsupported config, or a weight that is missing, misshapen or surplus.
     pub fn load(dir: &Path, device: &Device, dtype: WeightDtype) -> Result<Self, LoadError> {
-        let config = VlmConfig::from_dir(dir)?;
-        let weights = Weights::open(dir, device, dtype)?;
-        let vision = VisionTower::load(&weights, &config, device)?;
-        let projector = Projector::load(&weights, &config)?;
-        let decoder = Decoder::load(&weights, &config, device)?;
-        let unused = weights.finish()?;
-        Ok(Vlm { config, vision, projector, decoder, unused, dtype, device: device.clone() })
+        let family = registry::open(dir)?;
+        let (cancel, mut quiet) = (Cancel::default(), |_: Progress| {});
+        let watch = Watch::new(dir, &cancel, &mut quiet)?;
+        Self::load_as(family, dir, device, dtype, &watch)
     }
 
-    /// `[visual tokens, width]`: one tile, `[3, side, side]` normalised pixels, through encoder and
-    /// projector.
+    /// Loads a folder of a family that is known already; `watch` stops it, and hears how far it is.
     ///
     /// # Errors
-    /// [`Cancelled`] between layers.
-    pub fn encode_tile(&self, pixels: &[f32], cancel: &Cancel) -> Result<Tensor<2>, Cancelled> {
-        Ok(self.projector.forward(self.vision.forward(pixels, Watch::Nothing, cancel)?.features))
+    /// [`LoadError`], as [`Vlm::load`]; also when cancelled.
+    pub fn load_as(
+        family: Arc<dyn Family>,
+        dir: &Path,
+        device: &Device,
+        dtype: WeightDtype,
+        watch: &Watch<'_>,
+    ) -> Result<Self, LoadError> {
+        let config = family.config().clone();
+        let weights = Weights::open(dir, device, dtype, watch)?;
+        let encoder = Arc::from(family.encoder(&weights, device)?);
+        let decoder = Decoder::load(&weights, &family.decoder_keys(&weights), &config.text, device)?;
+        let unused = weights.finish()?;
+        Ok(Vlm { family, config, encoder, decoder, unused, dtype, device: device.clone() })
     }
 
     /// Number of weights in use.
     pub fn parameters(&self) -> usize {
-        self.vision.parameters() + self.projector.parameters() + self.decoder.parameters()
+        self.encoder.parameters() + self.decoder.parameters()
     }
 
     /// In words, for traces: which format holds what.

@@ -17,7 +17,10 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, context};
 
-use crate::prompt::build::{Content, PromptError, Turn};
+use crate::{
+    prompt::error::PromptError,
+    spec::turn::{Content, Turn},
+};
 
 /// Longest template in bytes; the longest of real models have some 20,000.
 const MAX_SOURCE: usize = 1 << 16;

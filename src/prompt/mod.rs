@@ -1,4 +1,10 @@
-//! From a conversation to token ids.
+//! From a conversation to token ids, each with its span.
+//!
+//! `chat_template` writes the conversation as the model's own template says, `build` expands images and
+//! encodes. Knows tokenizer, template and spans; nothing of pixels, tensors or windows.
 
 pub mod build;
 pub mod chat_template;
+pub mod error;
+mod expanded;
+mod folder;

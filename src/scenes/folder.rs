@@ -17,45 +17,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::scenes::objects::{class_name, classes};
-use crate::scenes::{Question, Scene, SceneObject, SceneOptions, generate};
+use crate::scenes::generate::generate;
+use crate::scenes::scene::{Question, Scene, SceneError, SceneObject, SceneOptions};
 
-/// Why scenes could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum SceneError {
-    /// The picture size is out of range.
-    #[error("scenes can be {} to {} pixels wide, not {size}", SceneOptions::SIZES.start(), SceneOptions::SIZES.end())]
-    Size {
-        /// The size asked for.
-        size: u32,
-    },
-    /// The object counts make no sense.
-    #[error(
-        "a scene has 1 to {} objects, and the least is not above the most: not {min} to {max}",
-        SceneOptions::MOST_OBJECTS
-    )]
-    Objects {
-        /// The least asked for.
-        min: usize,
-        /// The most asked for.
-        max: usize,
-    },
-    /// A file or folder could not be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A picture could not be encoded or written.
-    #[error("cannot write {path}: {source}")]
-    Picture {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: image::ImageError,
-    },
-}
 
 /// One line of scenes.jsonl.
 #[derive(Serialize)]

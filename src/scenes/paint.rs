@@ -6,7 +6,7 @@ use crate::scenes::backgrounds::Background;
 use crate::statistics::dice::Dice;
 use crate::scenes::objects::{Sprite, Tint, classes};
 use crate::scenes::place::Place;
-use crate::scenes::{SceneObject, SceneOptions};
+use crate::scenes::scene::{SceneObject, SceneOptions};
 
 /// At least this share of every object stays visible.
 pub(super) const LEAST_VISIBLE: f32 = 0.7;

@@ -4,7 +4,7 @@ use crate::scenes::backgrounds::Background;
 use crate::statistics::dice::Dice;
 use crate::scenes::objects::{Tint, class_name, classes};
 use crate::scenes::place::{Direction, Neighbour, Place, neighbour};
-use crate::scenes::{Question, QuestionType, SceneObject};
+use crate::scenes::scene::{Question, QuestionType, SceneObject};
 
 const NUMBERS: [&str; 20] = [
     "one",

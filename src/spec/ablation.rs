@@ -1,7 +1,7 @@
 //! Ablations: visual tokens overwritten at the decoder's input.
 //!
 //! Neo et al. (arXiv 2410.07149) overwrite the tokens of an object with the mean visual embedding and
-//! see whether the model still names it. Holds the text form; `run` turns it into embeddings. Knows
+//! see whether the model still names it. Holds the text form; the engine turns it into embeddings. Knows
 //! nothing of tensors.
 //!
 //! # Grammar
@@ -16,13 +16,10 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use serde::{Deserialize, Serialize};
-
-use crate::spec::sets::{Set, parse_set};
+use crate::spec::{parse::parse_set, sets::Set, text::as_text};
 
 /// One ablation, as written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ablation {
     /// Visual tokens.
     pub tokens: Set,
@@ -91,19 +88,7 @@ impl fmt::Display for Fill {
     }
 }
 
-impl From<Ablation> for String {
-    fn from(ablation: Ablation) -> String {
-        ablation.to_string()
-    }
-}
-
-impl TryFrom<String> for Ablation {
-    type Error = AblationError;
-
-    fn try_from(text: String) -> Result<Self, AblationError> {
-        text.parse()
-    }
-}
+as_text!(Ablation);
 
 #[cfg(test)]
 mod tests {

@@ -1,20 +1,31 @@
-//! What to run, as plain data that a file can hold: a question, what is done to the model meanwhile,
-//! how its answer is chosen, and what is kept of it.
+//! What to run, as plain data that a file can hold: images, a conversation, what is done to the model
+//! meanwhile, how its answer is chosen, and what is kept of it.
 //!
-//! Knows the grammars of cuts and sets; knows nothing of tensors. The image is given beside it.
+//! The one value that window, command line, session files, evaluation and studies pass to an engine, which
+//! gives a [`Report`](crate::trace::report::Report) for it. Knows the grammars of cuts and sets; knows
+//! nothing of tensors.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{spec::{ablation::Ablation, knockout::Knockout, sets::{Numbers, PatchSet, SetError, parse_numbers}}, trace::run::Kept};
+use crate::spec::{
+    ablation::Ablation,
+    knockout::Knockout,
+    picture::{ImageSource, Picture},
+    record::Record,
+    sets::PatchSet,
+    turn::Turn,
+};
 
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunSpec {
-    /// The user's text.
-    pub prompt: String,
-    /// What is done to the model; nothing for a baseline.
+pub struct Experiment {
+    /// The images of the conversation, in order.
+    pub images: Vec<Picture>,
+    /// The conversation; the last turn is the user's.
+    pub turns: Vec<Turn>,
+    /// What is done to the model; nothing for an uncut run.
     #[serde(flatten)]
     pub intervention: Intervention,
     /// Teacher forcing: these ids are the answer, and are scored.
@@ -33,13 +44,17 @@ pub struct RunSpec {
     /// What is kept.
     #[serde(default)]
     pub record: Record,
+    /// Random draws of the control beside the intervention; 0 for none.
+    #[serde(default)]
+    pub control: usize,
 }
 
-impl RunSpec {
-    /// An uncut, free-running question, greedily answered.
-    pub fn ask(prompt: &str, max_new: usize) -> Self {
-        RunSpec {
-            prompt: prompt.to_string(),
+impl Experiment {
+    /// An uncut, free-running question about one image, greedily answered.
+    pub fn ask(image: ImageSource, text: &str, max_new: usize) -> Self {
+        Experiment {
+            images: vec![Picture { image, object: None }],
+            turns: vec![Turn::ask(1, text)],
             intervention: Intervention::default(),
             forced_answer: None,
             max_new,
@@ -47,7 +62,13 @@ impl RunSpec {
             sampling: None,
             seed: 0,
             record: Record::default(),
+            control: 0,
         }
+    }
+
+    /// The text of the last question.
+    pub fn question(&self) -> String {
+        self.turns.last().map(Turn::text).unwrap_or_default()
     }
 
     /// The answer's length that is asked for: of a forced one, or the longest.
@@ -59,6 +80,12 @@ impl RunSpec {
     pub fn with_knockouts(mut self, knockouts: Vec<Knockout>) -> Self {
         self.intervention.knockouts = knockouts;
         self
+    }
+
+    /// The same with nothing done to the model: the run that an intervention starts from, and is compared
+    /// with.
+    pub fn uncut(&self) -> Self {
+        Experiment { intervention: Intervention::default(), control: 0, ..self.clone() }
     }
 }
 
@@ -74,11 +101,15 @@ pub struct Intervention {
 }
 
 impl Intervention {
+    /// The sets of patches that it names.
+    pub fn patch_sets(&self) -> BTreeSet<PatchSet> {
+        let cuts = self.knockouts.iter().flat_map(|k| k.query.patch_sets().chain(k.key.patch_sets()));
+        cuts.chain(self.ablations.iter().flat_map(|a| a.tokens.patch_sets())).collect()
+    }
+
     /// Whether it names a set that is computed from the uncut answer.
     pub fn needs_uncut(&self) -> bool {
-        let cuts = self.knockouts.iter().flat_map(|k| k.query.patch_sets().chain(k.key.patch_sets()));
-        let mut sets = cuts.chain(self.ablations.iter().flat_map(|a| a.tokens.patch_sets()));
-        sets.any(|set| matches!(set, PatchSet::Sink | PatchSet::Gradient))
+        self.patch_sets().iter().any(|set| matches!(set, PatchSet::Sink | PatchSet::Gradient))
     }
 
     /// Whether nothing is done.
@@ -112,285 +143,25 @@ impl Sampling {
     }
 }
 
-/// What is kept of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Attention: of which answer rows, layers and heads.
-    pub pattern: Pattern,
-    /// Residuals (and with them what a later intervention starts from) of every so-manyth layer; 0
-    /// keeps none.
-    pub residuals_every: usize,
-    /// Whether attention and residuals are stored in half precision.
-    pub half: bool,
-    /// Most bytes that may be kept; a run that would keep more is refused before it begins.
-    pub limit: u64,
-}
-
-impl Default for Record {
-    fn default() -> Self {
-        Record { pattern: Pattern::default(), residuals_every: 1, half: false, limit: 8 << 30 }
-    }
-}
-
-/// The sizes of a model and a run that decide how much the run keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Decoder layers.
-    pub layers: usize,
-    /// Query heads a layer.
-    pub heads: usize,
-    /// Key and value heads a layer.
-    pub kv_heads: usize,
-    /// Width of a head.
-    pub head_dim: usize,
-    /// Width of the residual stream.
-    pub width: usize,
-    /// Entries of the vocabulary.
-    pub vocabulary: usize,
-    /// Bytes of a number in the KV cache.
-    pub weight_bytes: usize,
-    /// Prompt positions.
-    pub prompt: usize,
-    /// Answer tokens at most.
-    pub answer: usize,
-}
-
-impl Record {
-    /// What is kept at most; `baseline`: residuals too, as for later interventions.
-    pub fn memory(&self, extent: &Extent, baseline: bool) -> Memory {
-        let Extent { layers, heads, kv_heads, head_dim, width, vocabulary, weight_bytes, prompt, answer } =
-            *extent;
-        let positions = (prompt + answer) as u64;
-        let kept = self.pattern.resolve(layers, heads, answer).unwrap_or_default();
-        let stored = if self.half { 2 } else { 4 };
-        let residuals = match self.residuals_every {
-            every if baseline && every > 0 => layers.div_ceil(every) as u64,
-            _ => 0,
-        };
-        Memory {
-            pattern: (kept.layers.len() * kept.heads.len() * kept.rows.len()) as u64 * positions * stored,
-            residuals: residuals * positions * width as u64 * stored,
-            kv_cache: 2 * (layers * kv_heads * head_dim * weight_bytes) as u64 * positions,
-            // Logits and log probabilities, float32, and the last block's output.
-            outputs: match baseline {
-                true => (2 * 4 * answer * vocabulary) as u64 + positions * width as u64 * stored,
-                false => 0,
-            },
-        }
-    }
-}
-
-/// Which attention is kept, in text: `answer[ROWS] @ LAYERS [# HEADS]`, or `none`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Pattern {
-    /// Nothing at all.
-    pub none: bool,
-    /// Answer rows, counted from the one that predicts the first token.
-    pub rows: Numbers,
-    /// Decoder layers.
-    pub layers: Numbers,
-    /// Query heads.
-    pub heads: Numbers,
-}
-
-impl Pattern {
-    /// What is kept of a model with so many layers and heads, and an answer of at most `rows` tokens.
-    ///
-    /// # Errors
-    /// [`SetError`]: a layer, head or row that does not exist.
-    pub fn resolve(&self, layers: usize, heads: usize, rows: usize) -> Result<Kept, SetError> {
-        if self.none {
-            return Ok(Kept::default());
-        }
-        let places =
-            |members: Vec<bool>| members.iter().zip(0..).filter(|(m, _)| **m).map(|(_, n)| n).collect();
-        Ok(Kept {
-            layers: places(self.layers.resolve("layer", layers)?),
-            heads: places(self.heads.resolve("head", heads)?),
-            rows: places(self.rows.resolve("answer row", rows)?),
-        })
-    }
-}
-
-impl FromStr for Pattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let fail = |why: String| {
-            format!(
-                "recording `{text}`: {why}; the form is answer[ROWS] @ LAYERS [# HEADS], or none, for example `answer @ 8-15 # 0,2`"
-            )
-        };
-        let lower = text.trim().to_lowercase();
-        if lower == "none" {
-            return Ok(Pattern { none: true, ..Pattern::default() });
-        }
-        let (rows, rest) = lower.split_once('@').ok_or_else(|| fail("there is no `@ LAYERS`".into()))?;
-        let rows = match rows.trim().strip_prefix("answer").map(str::trim) {
-            Some("") => Numbers::All,
-            Some(rows) => {
-                let inside = rows.strip_prefix('[').and_then(|r| r.strip_suffix(']'));
-                let inside = inside.ok_or_else(|| fail(format!("`{rows}` is no list of rows")))?;
-                parse_numbers(inside).map_err(|w| fail(format!("rows: {w}")))?
-            }
-            None => return Err(fail(format!("`{}` is not `answer`", rows.trim()))),
-        };
-        let (layers, heads) = rest.split_once('#').unwrap_or((rest, "all"));
-        Ok(Pattern {
-            none: false,
-            rows,
-            layers: parse_numbers(layers).map_err(|w| fail(format!("layers: {w}")))?,
-            heads: parse_numbers(heads).map_err(|w| fail(format!("heads: {w}")))?,
-        })
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.none, &self.rows) {
-            (true, _) => return f.write_str("none"),
-            (_, Numbers::All) => write!(f, "answer @ {}", self.layers)?,
-            (_, rows) => write!(f, "answer[{rows}] @ {}", self.layers)?,
-        }
-        match &self.heads {
-            Numbers::All => Ok(()),
-            heads => write!(f, " # {heads}"),
-        }
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> String {
-        pattern.to_string()
-    }
-}
-
-impl TryFrom<String> for Pattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-/// Which pixels of which file are the object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ObjectMask {
-    /// A greyscale image of the source image's size.
-    pub file: PathBuf,
-    /// Pixels of this value are the object; any but 0 if `None`.
-    #[serde(default)]
-    pub value: Option<u8>,
-    /// A patch belongs to the object when more than this share of it is covered; 0: when touched.
-    #[serde(default)]
-    pub share: f32,
-}
-
-/// What a run will keep, in bytes, at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Memory {
-    /// Attention of the answer rows, as exported: `[layers, heads, answer, positions]`.
-    pub pattern: u64,
-    /// Residual stream, `[kept layers, positions, width]`.
-    pub residuals: u64,
-    /// Keys and values, `[2, layers, kv heads, positions, head width]`.
-    pub kv_cache: u64,
-    /// What the last block and the head gave, `[positions, width]` and twice `[answer, vocabulary]`: what
-    /// interventions are compared with.
-    pub outputs: u64,
-}
-
-impl Memory {
-    /// All of it.
-    pub fn total(&self) -> u64 {
-        [self.pattern, self.residuals, self.kv_cache, self.outputs].into_iter().fold(0, u64::saturating_add)
-    }
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [pattern, residuals, kv, outputs, total] =
-            [self.pattern, self.residuals, self.kv_cache, self.outputs, self.total()].map(gigabytes);
-        write!(
-            f,
-            "attention {pattern}, residuals {residuals}, KV cache {kv}, outputs {outputs}: {total} in all"
-        )
-    }
-}
-
-/// Bytes in GB (10^9), or MB where that reads better.
-pub fn gigabytes(bytes: u64) -> String {
-    let bytes = bytes as f64;
-    if bytes >= 1e8 { format!("{:.2} GB", bytes / 1e9) } else { format!("{:.2} MB", bytes / 1e6) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn recordings_print_what_they_read() {
-        for text in ["none", "answer @ all", "answer[0-9] @ 8-15 # 0,2", "answer[3] @ !0"] {
-            assert_eq!(text.parse::<Pattern>().unwrap().to_string(), text);
-        }
-        for (text, part) in [
-            ("", "no `@ LAYERS`"),
-            ("visual @ 1", "`visual` is not `answer`"),
-            ("answer[1 @ 2", "no list of rows"),
-            ("answer @ x", "layers: `x` is not a number"),
-            ("answer @ 1 # y", "heads: `y`"),
-        ] {
-            assert!(text.parse::<Pattern>().unwrap_err().contains(part), "{text}");
-        }
-        let kept = "answer[0-] @ 1- # 3".parse::<Pattern>().unwrap().resolve(3, 4, 2).unwrap();
-        assert_eq!((kept.rows, kept.layers, kept.heads), (vec![0, 1], vec![1, 2], vec![3]));
-        let error = "answer @ 3".parse::<Pattern>().unwrap().resolve(3, 4, 2).unwrap_err();
-        assert_eq!(error.to_string(), "layer 3 does not exist: valid are 0 to 2");
-    }
-
-    #[test]
-    fn memory_follows_the_sizes_alone() {
-        // LLaVA-1.5-7B: a prompt of 624 positions, 300 answer tokens, float32.
-        let extent = Extent {
-            layers: 32,
-            heads: 32,
-            kv_heads: 32,
-            head_dim: 128,
-            width: 4096,
-            vocabulary: 32064,
-            weight_bytes: 4,
-            prompt: 624,
-            answer: 300,
-        };
-        let memory = Record::default().memory(&extent, true);
-        let text = "attention 1.14 GB, residuals 0.48 GB, KV cache 0.97 GB, outputs 92.09 MB: 2.68 GB in all";
-        assert_eq!(memory.to_string(), text);
-        assert_eq!(memory.residuals, 32 * 924 * 4096 * 4);
-        assert_eq!(memory.total(), memory.pattern + memory.residuals + memory.kv_cache + memory.outputs);
-        // Grouped keys in half precision; residuals of layers 0, 5, 10, ...; one layer's attention.
-        let record = Record {
-            pattern: "answer[0-9] @ 3 # 0,2".parse().unwrap(),
-            residuals_every: 5,
-            half: true,
-            ..Record::default()
-        };
-        let memory = record.memory(&Extent { kv_heads: 8, weight_bytes: 2, ..extent }, true);
-        assert_eq!(memory.pattern, 10 * 2 * 924 * 2);
-        assert_eq!(memory.residuals, 7 * 924 * 4096 * 2);
-        assert_eq!(memory.kv_cache, 2 * 32 * 8 * 128 * 924 * 2);
-        assert_eq!(record.memory(&extent, false).residuals, 0);
-        assert_eq!(Record { residuals_every: 0, ..record }.memory(&extent, true).residuals, 0);
-    }
-
-    #[test]
-    fn a_spec_survives_its_file() {
-        let mut spec = RunSpec::ask("what is this?", 8);
-        spec.intervention.knockouts = vec!["answer -> visual @ 1-2".parse().unwrap()];
-        spec.intervention.ablations = vec!["object = mean".parse().unwrap()];
-        spec.sampling = Some(Sampling { temperature: 0.7, top_p: 0.9 });
-        let text = serde_json::to_string(&spec).unwrap();
+    fn an_experiment_survives_its_file() {
+        let mut experiment = Experiment::ask(ImageSource::File("a.png".into()), "what is this?", 8);
+        experiment.intervention.knockouts = vec!["answer -> visual @ 1-2".parse().unwrap()];
+        experiment.intervention.ablations = vec!["object = mean".parse().unwrap()];
+        experiment.sampling = Some(Sampling { temperature: 0.7, top_p: 0.9 });
+        let text = serde_json::to_string(&experiment).unwrap();
         assert!(text.contains("\"knockouts\":[\"answer -> visual @ 1-2\"]"), "{text}");
-        assert_eq!(serde_json::from_str::<RunSpec>(&text).unwrap(), spec);
+        assert_eq!(serde_json::from_str::<Experiment>(&text).unwrap(), experiment);
+    }
+
+    #[test]
+    fn what_was_pasted_has_no_form_in_a_file() {
+        let pasted = ImageSource::Bytes([1, 2].as_slice().into(), "pasted image".to_string());
+        let error = serde_json::to_string(&Experiment::ask(pasted, "what?", 1)).unwrap_err();
+        assert!(error.to_string().contains("`pasted image` lies in no file"), "{error}");
     }
 }

@@ -6,6 +6,7 @@
 //! # Grammar
 //! ```text
 //! knockout := set "->" set "@" layers [ "#" heads ]  "answer -> visual[12,30-34] @ 8-15 # 0,2"
+//! edge     := set "->" set [ "#" heads ]             where layers come from elsewhere: a slider, a study
 //! layers   := numbers
 //! heads    := numbers
 //! ```
@@ -14,13 +15,15 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
-
-use crate::spec::sets::{Numbers, Positions, Scope, Set, SetError, parse_numbers, parse_set};
+use crate::spec::{
+    parse::{parse_numbers, parse_set},
+    resolve::{Positions, Scope},
+    sets::{Numbers, Set, SetError},
+    text::as_text,
+};
 
 /// One knockout, as written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knockout {
     /// Rows that lose sight.
     pub query: Set,
@@ -32,19 +35,7 @@ pub struct Knockout {
     pub heads: Numbers,
 }
 
-impl From<Knockout> for String {
-    fn from(knockout: Knockout) -> String {
-        knockout.to_string()
-    }
-}
-
-impl TryFrom<String> for Knockout {
-    type Error = KnockoutError;
-
-    fn try_from(text: String) -> Result<Self, KnockoutError> {
-        text.parse()
-    }
-}
+as_text!(Knockout);
 
 /// Why a knockout cannot be read or applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,24 +73,58 @@ pub enum KnockoutError {
     },
 }
 
+/// What is cut, without the layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Rows that lose sight.
+    pub query: Set,
+    /// Positions that they can no longer see.
+    pub key: Set,
+    /// Zero-based query heads.
+    pub heads: Numbers,
+}
+
+impl Edge {
+    /// The knockout of this edge in some layers.
+    pub fn at(self, layers: Numbers) -> Knockout {
+        Knockout { query: self.query, key: self.key, layers, heads: self.heads }
+    }
+
+    /// Reads `SET -> SET` and the text of the heads.
+    fn parse(sets: &str, heads: Option<&str>) -> Result<Self, String> {
+        let (query, key) = sets.split_once("->").ok_or("there is no `->`")?;
+        Ok(Edge {
+            query: parse_set(query).map_err(|w| format!("query: {w}"))?,
+            key: parse_set(key).map_err(|w| format!("key: {w}"))?,
+            heads: heads.map_or(Ok(Numbers::All), parse_numbers).map_err(|w| format!("heads: {w}"))?,
+        })
+    }
+}
+
+impl FromStr for Edge {
+    type Err = KnockoutError;
+
+    fn from_str(text: &str) -> Result<Self, KnockoutError> {
+        let lower = text.to_lowercase();
+        let (sets, heads) = lower.split_once('#').map_or((lower.as_str(), None), |(s, h)| (s, Some(h)));
+        Edge::parse(sets, heads).map_err(|why| KnockoutError::Syntax { text: text.to_string(), why })
+    }
+}
+
 impl FromStr for Knockout {
     type Err = KnockoutError;
 
     fn from_str(text: &str) -> Result<Self, KnockoutError> {
         let fail = |why: String| KnockoutError::Syntax { text: text.to_string(), why };
         let lower = text.to_lowercase();
-        let (query, rest) = lower.split_once("->").ok_or_else(|| fail("there is no `->`".into()))?;
-        let (key, rest) = rest.split_once('@').ok_or_else(|| fail("there is no `@ LAYERS`".into()))?;
-        let (layers, heads) = match rest.split_once('#') {
-            Some((layers, heads)) => (layers, parse_numbers(heads).map_err(|w| fail(format!("heads: {w}")))?),
-            None => (rest, Numbers::All),
+        let (sets, rest) = match lower.split_once('@') {
+            Some(parts) => parts,
+            None if !lower.contains("->") => return Err(fail("there is no `->`".into())),
+            None => return Err(fail("there is no `@ LAYERS`".into())),
         };
-        Ok(Knockout {
-            query: parse_set(query).map_err(|w| fail(format!("query: {w}")))?,
-            key: parse_set(key).map_err(|w| fail(format!("key: {w}")))?,
-            layers: parse_numbers(layers).map_err(|w| fail(format!("layers: {w}")))?,
-            heads,
-        })
+        let (layers, heads) = rest.split_once('#').map_or((rest, None), |(l, h)| (l, Some(h)));
+        let edge = Edge::parse(sets, heads).map_err(fail)?;
+        Ok(edge.at(parse_numbers(layers).map_err(|w| fail(format!("layers: {w}")))?))
     }
 }
 
@@ -156,7 +181,7 @@ impl Knockout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{sets::Patches, span::Span};
+    use crate::spec::{resolve::Patches, span::Span};
 
     static NO_PATCHES: Patches = Patches { spots: Vec::new(), sets: std::collections::BTreeMap::new() };
 
@@ -189,6 +214,13 @@ mod tests {
             " ANSWER->Visual [ 1 , 2 - 3 ]@all#all".parse::<Knockout>().unwrap().to_string(),
             "answer -> visual[1,2-3] @ all"
         );
+    }
+
+    #[test]
+    fn an_edge_takes_its_layers_from_elsewhere() {
+        let edge: Edge = "answer -> visual[3] # 0,2".parse().unwrap();
+        assert_eq!(edge.at(Numbers::range(1, 2)).to_string(), "answer -> visual[3] @ 1-2 # 0,2");
+        assert!("answer - visual".parse::<Edge>().unwrap_err().to_string().contains("no `->`"));
     }
 
     #[test]

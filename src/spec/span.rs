@@ -27,8 +27,11 @@ pub enum Span {
 }
 
 impl Span {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+
     /// All spans, in the order in which flow tensors and charts list them.
-    pub const ALL: [Span; 7] =
+    pub const ALL: [Span; Span::COUNT] =
         [Span::Bos, Span::System, Span::Markers, Span::Visual, Span::Question, Span::Last, Span::Answer];
 
     /// Place in [`Span::ALL`].

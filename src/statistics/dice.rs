@@ -1,4 +1,4 @@
-//! The random stream of one scene; `eval` draws its polls and resamples from it too.
+//! A stream of random numbers: of one scene, of an image's polls, of resamples.
 //!
 //! ChaCha8 keyed by the world's seed, one stream per scene, so that scene 7 needs no scene 6 and threads change
 //! nothing. Draws are made from raw words here, not by `rand`'s distributions, whose results may change between

@@ -2,14 +2,20 @@
 //!
 //! Kaduri et al. (arXiv 2411.17491): pattern mass averaged over heads and summed between spans.
 
-use crate::{spec::span::Span, trace::run::{PatternRow, Trace}};
+use crate::{
+    spec::span::Span,
+    trace::{pattern::PatternRow, run::Trace},
+};
+
+/// The part of attention that goes to each span, in the order of [`Span::ALL`].
+pub type Shares = [f32; Span::COUNT];
 
 /// Per layer, the share of one row's head-mean attention that goes to each span, in the order of
 /// [`Span::ALL`]; every layer sums to 1.
-pub fn of_row(row: &PatternRow, span: impl Fn(usize) -> Span) -> Vec<[f32; 7]> {
+pub fn of_row(row: &PatternRow, span: impl Fn(usize) -> Span) -> Vec<Shares> {
     (0..row.n_layers)
         .map(|layer| {
-            let mut shares = [0.0; 7];
+            let mut shares = [0.0; Span::COUNT];
             for (key, mass) in row.head_mean(layer).into_iter().enumerate() {
                 shares[span(key).index()] += mass;
             }

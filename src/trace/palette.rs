@@ -1,14 +1,18 @@
-//! Perceptually uniform colour maps, evaluated alike on the CPU (colour bar, layer strip) and in
-//! `shaders/colormap.wgsl` (heatmap).
+//! The colours of numbers and of spans, the same on screen and in files.
+//!
+//! Colour maps are perceptually uniform, and evaluated alike on the CPU (colour bar, layer strip) and in
+//! `shaders/colormap.wgsl` (heatmap). Colours are plain numbers: nothing here knows a window.
 //!
 //! Polynomials of degree 6 fitted to matplotlib's tables by Matt Zucker, released into the public
 //! domain (CC0): <https://www.shadertoy.com/view/WlfXRN>. They stay within a few levels of 255 of the
 //! tables.
 
-use egui::Color32;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::span::Span;
 
 /// A choice of colours for numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Colormap {
     /// Dark violet to yellow through green.
     Viridis,
@@ -51,10 +55,22 @@ impl Colormap {
         })
     }
 
-    /// The colour of `t` as egui wants it.
-    pub fn color(self, t: f32) -> Color32 {
-        let [r, g, b] = self.rgb(t).map(|c| (c * 255.0).round() as u8);
-        Color32::from_rgb(r, g, b)
+    /// The colour of `t` in 8 bits.
+    pub fn rgb8(self, t: f32) -> [u8; 3] {
+        self.rgb(t).map(|c| (c * 255.0).round() as u8)
+    }
+}
+
+/// The colour of a span. After Okabe and Ito, told apart by most colour-blind readers.
+pub fn span_rgb(span: Span) -> [u8; 3] {
+    match span {
+        Span::Bos => [128, 128, 128],
+        Span::System => [176, 160, 140],
+        Span::Markers => [204, 121, 167],
+        Span::Visual => [230, 159, 0],
+        Span::Question => [86, 180, 233],
+        Span::Last => [0, 114, 178],
+        Span::Answer => [0, 158, 115],
     }
 }
 

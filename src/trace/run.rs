@@ -1,19 +1,21 @@
 //! The plain data of one run: tokens with their spans, attention of every answer row, log
 //! probabilities, what the knockouts did, and how long it took.
 //!
-//! Knows nothing of burn, of windows or of files: `run` makes it, `interp` reads it, `export`
-//! writes it, `ui` draws it.
-//!
-//! Layouts: a [`PatternRow`] is `[layers, heads, keys]`, layers slowest; of the kept layers and heads. Row `s` of an answer is the
-//! query row that *predicted* answer token `s`: the last prompt row for `s = 0`, the row of answer
-//! token `s - 1` after that.
+//! Knows nothing of burn, of windows or of files: `engine` makes it, `studies` read it, `export` writes it,
+//! `ui` draws it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use half::f16;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::spec::span::Span;
+use crate::{
+    spec::{record::Kept, span::Span},
+    trace::{
+        geometry::Geometry,
+        pattern::{PatternRow, StoredRow},
+        tokens::{AnswerToken, PromptToken},
+    },
+};
 
 /// Everything one run leaves behind.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Trace {
     pub device: String,
     /// Which number formats were used for what.
     pub dtype: String,
+    /// How the model saw the prompt's images, in order: where every patch lies.
+    pub images: Vec<Geometry>,
     /// Prompt positions, in order.
     pub prompt: Vec<PromptToken>,
     /// Generated (or forced) tokens, in order, the end token included when it was reached.
@@ -52,6 +56,17 @@ impl Trace {
         self.kept.rows.iter().copied().zip(self.pattern.iter().map(StoredRow::row))
     }
 
+    /// Answer token ids.
+    pub fn ids(&self) -> Vec<u32> {
+        self.answer.iter().map(|t| t.id).collect()
+    }
+
+    /// Whether the attention of every layer, head and answer row is held.
+    pub fn holds_everything(&self) -> bool {
+        let held = (self.kept.layers.len(), self.kept.heads.len(), self.kept.rows.len());
+        held == (self.model.n_layers, self.model.n_heads, self.answer.len())
+    }
+
     /// Prompt and answer positions together.
     pub fn n_positions(&self) -> usize {
         self.prompt.len() + self.answer.len()
@@ -64,7 +79,7 @@ impl Trace {
 }
 
 /// What a trace or a window needs to know of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// The folder's name.
     pub name: String,
@@ -88,157 +103,8 @@ pub struct ModelInfo {
     pub parameters: usize,
 }
 
-/// One prompt position.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PromptToken {
-    /// Zero-based, absolute.
-    pub position: usize,
-    /// Token id.
-    pub id: u32,
-    /// The part of the prompt's text that this token adds. Where a character takes several tokens, it
-    /// is the last one's, and empty for those before.
-    pub text: String,
-    /// Its part.
-    pub span: Span,
-    /// Which patch it holds, for visual tokens.
-    #[serde(flatten)]
-    pub visual: Option<VisualRef>,
-}
-
-/// Which piece of which image a visual token holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct VisualRef {
-    /// Image, in prompt order.
-    pub image: usize,
-    /// Tile of that image, row by row, the global view last; 0 for a single view.
-    pub tile: usize,
-    /// Its place in the tile's token grid; `None` for a class token, which shows no patch.
-    #[serde(flatten)]
-    pub cell: Option<Cell>,
-}
-
-/// A place in a tile's token grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Cell {
-    /// From the top.
-    pub row: usize,
-    /// From the left.
-    pub col: usize,
-}
-
-/// One answer position.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AnswerToken {
-    /// Zero-based, absolute: prompt length plus place in the answer.
-    pub position: usize,
-    /// Token id.
-    pub id: u32,
-    /// The text that this token adds to the answer, leading blank included.
-    pub text: String,
-    /// Always [`Span::Answer`].
-    pub span: Span,
-    /// Natural log probability that the model gave it.
-    pub logprob: f32,
-    /// The likeliest tokens at this place, best first.
-    pub top: Vec<Candidate>,
-    /// Whether it is the token that ends an answer.
-    pub end: bool,
-}
-
-/// A token that could have come.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Candidate {
-    /// Token id.
-    pub id: u32,
-    /// Its text.
-    pub text: String,
-    /// Natural log probability.
-    pub logprob: f32,
-}
-
-/// Which attention a trace holds, by number, ascending.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Kept {
-    /// Decoder layers.
-    pub layers: Vec<usize>,
-    /// Query heads.
-    pub heads: Vec<usize>,
-    /// Answer rows.
-    pub rows: Vec<usize>,
-}
-
-/// A row at rest.
-#[derive(Clone, Debug)]
-pub enum StoredRow {
-    /// As it was.
-    Full(PatternRow),
-    /// Rounded to half precision.
-    Half {
-        /// `[layers, heads, keys]`.
-        shape: [usize; 3],
-        /// The values.
-        data: Arc<[f16]>,
-    },
-}
-
-impl StoredRow {
-    /// Stores a row.
-    pub fn new(row: PatternRow, half: bool) -> Self {
-        if !half {
-            return StoredRow::Full(row);
-        }
-        let data = row.data.iter().map(|&v| f16::from_f32(v)).collect();
-        StoredRow::Half { shape: [row.n_layers, row.n_heads, row.n_keys], data }
-    }
-
-    /// The row, widened if need be.
-    pub fn row(&self) -> PatternRow {
-        match self {
-            StoredRow::Full(row) => row.clone(),
-            StoredRow::Half { shape: [n_layers, n_heads, n_keys], data } => PatternRow {
-                n_layers: *n_layers,
-                n_heads: *n_heads,
-                n_keys: *n_keys,
-                data: Arc::new(data.iter().map(|v| v.to_f32()).collect()),
-            },
-        }
-    }
-}
-
-/// Attention of one answer row over everything it could see, after the softmax.
-#[derive(Clone, Debug)]
-pub struct PatternRow {
-    /// Kept layers.
-    pub n_layers: usize,
-    /// Kept query heads.
-    pub n_heads: usize,
-    /// Keys: prompt length plus answer tokens before this one.
-    pub n_keys: usize,
-    /// `[layers, heads, keys]`; every `[keys]` row sums to 1. Shared, since the window keeps a copy; a
-    /// vector, so that what came from the device is not copied once more.
-    pub data: Arc<Vec<f32>>,
-}
-
-impl PatternRow {
-    /// `[keys]`: one head of one layer.
-    pub fn head(&self, layer: usize, head: usize) -> &[f32] {
-        let at = (layer * self.n_heads + head) * self.n_keys;
-        &self.data[at..at + self.n_keys]
-    }
-
-    /// `[keys]`: the mean of a layer's heads.
-    pub fn head_mean(&self, layer: usize) -> Vec<f32> {
-        let mut mean = vec![0.0; self.n_keys];
-        for head in 0..self.n_heads {
-            mean.iter_mut().zip(self.head(layer, head)).for_each(|(m, p)| *m += p);
-        }
-        mean.iter_mut().for_each(|m| *m /= self.n_heads as f32);
-        mean
-    }
-}
-
 /// What one knockout did: its proof.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KnockoutReport {
     /// As written.
     pub text: String,
@@ -257,7 +123,7 @@ impl KnockoutReport {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
     /// The model said the end token.
@@ -273,7 +139,7 @@ pub enum Stop {
 }
 
 /// Wall-clock times of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Reading the model.
     pub load: Duration,

@@ -1,3 +1,8 @@
-//! The inference thread.
+//! Inference beside the window: a thread that owns the loaded model, and what passes between the two.
+//!
+//! `protocol` is what can be asked and told, `queue` what supersedes what, `thread` does it. Knows nothing of
+//! egui.
 
+pub mod protocol;
+pub mod queue;
 pub mod thread;

@@ -14,14 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::studies::eval::folder::Agree;
-use crate::statistics::dice::Dice;
-
-/// The normal distribution's 97.5 % point.
-const Z: f64 = 1.959963984540054;
-/// Bootstrap resamples.
-const RESAMPLES: usize = 1000;
-/// Seed of the resamples.
-const SEED: u64 = 95;
+use crate::statistics::interval::{Figure, Rate};
 
 /// A text's words: lower case, letters and digits only.
 pub fn words(text: &str) -> Vec<String> {
@@ -35,37 +28,6 @@ pub fn is_right(answer: &str, gold: &str, agree: Agree) -> bool {
     match agree {
         Agree::Whole => answer == gold,
         Agree::FirstWord => answer.first() == gold.first(),
-    }
-}
-
-/// A share, with its 95 % Wilson interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Rate {
-    /// Of how many.
-    pub n: usize,
-    /// How many.
-    pub right: usize,
-    /// Their share; 0 of none.
-    pub value: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end of the interval.
-    pub high: f64,
-}
-
-impl Rate {
-    /// `right` of `n`.
-    pub fn new(right: usize, n: usize) -> Self {
-        if n == 0 {
-            return Rate { n, right, value: 0.0, low: 0.0, high: 1.0 };
-        }
-        let (k, p) = (n as f64, right as f64 / n as f64);
-        let scale = 1.0 + Z * Z / k;
-        let center = (p + Z * Z / (2.0 * k)) / scale;
-        let half = Z / scale * (p * (1.0 - p) / k + Z * Z / (4.0 * k * k)).sqrt();
-        // Rounding must not put the share outside its own interval.
-        let (low, high) = ((center - half).clamp(0.0, p), (center + half).clamp(p, 1.0));
-        Rate { n, right, value: p, low, high }
     }
 }
 
@@ -202,17 +164,6 @@ impl Objects {
     }
 }
 
-/// A figure with its 95 % bootstrap interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// The figure.
-    pub value: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end of the interval.
-    pub high: f64,
-}
-
 /// How well descriptions name what is there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DescriptionScore {
@@ -260,20 +211,9 @@ impl DescriptionScore {
     }
 }
 
-/// A figure of all images, and between what it lies for 95 % of resampled sets of images.
+/// A figure of all images together.
 fn bootstrap(images: &[Objects], figure: impl Fn(Objects) -> f64) -> Figure {
-    let sum = |objects: &mut dyn Iterator<Item = Objects>| objects.fold(Objects::default(), Objects::sum);
-    let value = figure(sum(&mut images.iter().copied()));
-    if images.is_empty() {
-        return Figure { value, low: value, high: value };
-    }
-    let mut dice = Dice::new(SEED, 0);
-    let mut resampled: Vec<f64> = (0..RESAMPLES)
-        .map(|_| figure(sum(&mut images.iter().map(|_| images[dice.below(images.len())]))))
-        .collect();
-    resampled.sort_unstable_by(f64::total_cmp);
-    let tail = RESAMPLES / 40;
-    Figure { value, low: resampled[tail].min(value), high: resampled[RESAMPLES - 1 - tail].max(value) }
+    Figure::bootstrap(images, |images| figure(images.fold(Objects::default(), Objects::sum)))
 }
 
 /// The list of objects that has the best F1 when said of every image. A class's k-th mention is right
@@ -317,21 +257,6 @@ mod tests {
         assert!(!is_right("", "nothing", Agree::Whole));
         assert!(is_right("Yes, there is a dog.", "yes", Agree::FirstWord));
         assert!(!is_right("", "yes", Agree::FirstWord));
-    }
-
-    #[test]
-    fn wilson_intervals_are_the_published_ones() {
-        // Newcombe 1998, table I.
-        for (right, n, low, high) in [
-            (81, 263, 0.2553, 0.3662),
-            (15, 148, 0.0624, 0.1605),
-            (0, 20, 0.0, 0.1611),
-            (29, 29, 0.8830, 1.0),
-        ] {
-            let rate = Rate::new(right, n);
-            assert!((rate.low - low).abs() < 5e-5 && (rate.high - high).abs() < 5e-5, "{rate:?}");
-        }
-        assert_eq!(Rate::new(0, 0), Rate { n: 0, right: 0, value: 0.0, low: 0.0, high: 1.0 });
     }
 
     #[test]

@@ -1,10 +1,33 @@
 //! Every kernel against plain loops in float64, across shapes that fill registers and that do not.
 #![allow(clippy::unwrap_used)]
 
-use burn::tensor::{Device, TensorData};
+use std::sync::Arc;
 
-use super::*;
-use crate::model::nn::{self, Matrix};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::f16;
+
+#[cfg(target_arch = "x86_64")]
+use super::x86::Avx2;
+use super::{
+    attention::{Attend, Attended, attention},
+    cache::{Lie, append},
+    flex::{flex, is_plain},
+    kernel::{Kernel, widest},
+    lanes::{LANES, MOST, Number, PANEL, Vector},
+    math::exp,
+    panels::Panels,
+    pointwise::activate,
+    product::{linear, linear_onto},
+    strides::Rows,
+    tiles::{Few, tile_of},
+};
+use crate::{
+    checkpoint::config::Activation,
+    model::{
+        hooks::Blocked,
+        nn::{self, Matrix},
+    },
+};
 
 /// Numbers between -1 and 1, always the same.
 fn noise(n: usize, seed: u32) -> Vec<f32> {
@@ -390,7 +413,7 @@ fn all_compilations_agree() {
     {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn avx2(kernel: Both<'_>) -> Vec<f32> {
-            kernel.run::<x86::Avx2>()
+            kernel.run::<Avx2>()
         }
         // SAFETY: the features were just detected.
         #[allow(unsafe_code)]

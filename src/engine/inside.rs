@@ -1,0 +1,122 @@
+//! The inside of a kept run: residuals of any layer, whole attention patterns, and the rows that a set
+//! names.
+//!
+//! Residuals are `[rows, width]`, rows counted over prompt and answer; what was not kept is computed anew
+//! from the nearest that was.
+
+use std::ops::Range;
+
+use burn::tensor::{DType, Tensor};
+
+use crate::{
+    engine::{
+        baseline::Baseline,
+        decoding::{DecodingError, Rows, host},
+        error::RunError,
+        load::Engine,
+        masks,
+        resolve::Asked,
+        see::Seen,
+    },
+    model::{
+        decoder::{Forward, Step},
+        hooks::{Hooks, Keep},
+        kv_cache::KvCache,
+    },
+    progress::{Cancel, Progress},
+    spec::{
+        record::Pattern,
+        sets::{Numbers, Set, SetError},
+    },
+};
+
+/// `[rows, width]`: the input of a layer in a kept run, or the last block's output for
+/// `layer = n_layers`; computed from the nearest stored one below.
+///
+/// # Errors
+/// [`RunError::Needs`] when no residuals were kept; [`RunError::Decoding`].
+pub fn resid_pre(
+    engine: &Engine,
+    baseline: &Baseline,
+    layer: usize,
+    cancel: &Cancel,
+) -> Result<Tensor<2>, RunError> {
+    if layer >= engine.info.n_layers {
+        return Ok(baseline.resid_post.clone().cast(DType::F32));
+    }
+    let (at, resid) = baseline.stored(layer)?;
+    if at == layer {
+        return Ok(resid);
+    }
+    Ok(rerun(engine, baseline, at..layer, resid, Hooks::default(), cancel)?.resid)
+}
+
+/// `[rows, rows]`, row-major: the whole attention pattern of one layer and head of a kept run,
+/// computed anew from queries and keys.
+///
+/// # Errors
+/// [`RunError`]: a layer or head that does not exist, or no residuals.
+pub fn square(
+    engine: &Engine,
+    baseline: &Baseline,
+    layer: usize,
+    head: usize,
+    cancel: &Cancel,
+) -> Result<Vec<f32>, RunError> {
+    let kept = Pattern {
+        layers: Numbers::range(layer, layer),
+        heads: Numbers::range(head, head),
+        ..Default::default()
+    };
+    let what = format!("the square of layer {layer}, head {head}");
+    kept.resolve(engine.info.n_layers, engine.info.n_heads, 1)
+        .map_err(|source| RunError::Choice { what, source })?;
+    let resid = resid_pre(engine, baseline, layer, cancel)?;
+    let pattern = Keep { heads: Some([head].into()), ..Keep::rows(0..baseline.n_rows()) };
+    let hooks = Hooks { pattern, ..Hooks::default() };
+    let recorded = rerun(engine, baseline, layer..layer + 1, resid, hooks, cancel)?.recorded;
+    let none = || RunError::Needs { what: "a square", needs: "a run with a row at least".to_string() };
+    Ok(host(recorded.pattern.ok_or_else(none)?)?)
+}
+
+/// The rows of a kept run that a set names; `answer` means the generated positions.
+///
+/// # Errors
+/// [`RunError::Choice`] when there is no such set, or none of it ran.
+pub fn positions(
+    engine: &Engine,
+    baseline: &Baseline,
+    set: &Set,
+    images: &[&Seen],
+    cancel: &Cancel,
+) -> Result<Vec<usize>, RunError> {
+    let (prompt, max_new, seed) = (&baseline.prompt, baseline.trace.answer.len(), baseline.experiment.seed);
+    let asked = Asked { engine, prompt, images, max_new, seed, cancel };
+    let mut unheard = |_: Progress| {};
+    let patches = asked.patch_sets(&set.patch_sets().collect(), Some(baseline.uncut(&mut unheard)))?;
+    let fail = |source| RunError::Choice { what: format!("positions `{set}`"), source };
+    let members = set.resolve(&asked.scope(&prompt.spans(), &patches), false).map_err(fail)?;
+    let rows: Vec<usize> = (0..baseline.n_rows()).filter(|&p| members.contains(p)).collect();
+    if rows.is_empty() {
+        let there = "the last token of an answer is predicted and never looked from".to_string();
+        return Err(fail(SetError::Empty { set: set.to_string(), there }));
+    }
+    Ok(rows)
+}
+
+/// Runs some layers again, all rows, under what was in force.
+fn rerun(
+    engine: &Engine,
+    baseline: &Baseline,
+    layers: Range<usize>,
+    resid: Tensor<2>,
+    mut hooks: Hooks,
+    cancel: &Cancel,
+) -> Result<Forward, RunError> {
+    let Rows { resid, positions, added } = baseline.rows(resid, 0);
+    let read = positions.len();
+    hooks.blocked = masks::for_pass(&baseline.change.cuts, 0, read, engine.info.n_layers);
+    let step = Step { resid, positions: &positions, added: &added, layers, read };
+    let forward = engine.vlm.decoder.forward(step, &mut KvCache::default(), &hooks, cancel);
+    Ok(forward.map_err(DecodingError::from)?)
+}

@@ -1,0 +1,252 @@
+//! Seeing: an image as the model's views, encoded once, and the prompt that is built around it.
+//!
+//! Visual embeddings are `[visual tokens, width]`, in prompt order. Knows images and prompts; runs nothing
+//! but the encoder.
+
+use std::{path::PathBuf, time::{Duration, Instant}};
+
+use burn::tensor::Tensor;
+use image::{GrayImage, RgbImage};
+
+use crate::{
+    engine::{
+        decoding::{DecodingError, Rows, host, place_rows},
+        error::RunError,
+        load::Engine,
+        patches::covered,
+    },
+    image::{open, plan::Processed},
+    model::{encoder::Pixels, hooks::Watch, nn::index},
+    progress::{Cancel, Progress, Stage},
+    prompt::build::Prompt,
+    spec::{
+        picture::{ImageSource, ObjectMask, Picture},
+        sets::SetError,
+        span::Span,
+        turn::Turn,
+    },
+    trace::{
+        geometry::Geometry,
+        tokens::visual,
+    },
+};
+
+/// An image as the model sees it, encoded once.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its views, and what every visual token shows.
+    pub geometry: Geometry,
+    /// What was done to it, in words.
+    pub description: String,
+    /// `[visual tokens, width]`: all views, in order.
+    pub embeds: Tensor<2>,
+    /// What the decoder adds at these tokens after a layer: its number, and `[visual tokens, width]`.
+    pub added: Vec<(usize, Tensor<2>)>,
+    /// How long encoder and projector took.
+    pub encode_time: Duration,
+    /// `[visual tokens]`: whether a token's patch belongs to the object that the user marked.
+    pub object: Option<Vec<bool>>,
+}
+
+impl Seen {
+    /// Marks the object that a file shows.
+    ///
+    /// # Errors
+    /// [`RunError::Mask`], as [`Seen::mark`]; also when it cannot be read.
+    pub fn mark_from(&mut self, object: &ObjectMask) -> Result<(), RunError> {
+        let mask = image::open(&object.file).map_err(|e| RunError::Mask {
+            file: object.file.clone(),
+            why: format!("cannot be read ({e})"),
+        })?;
+        self.mark(&mask.into_luma8(), object)
+    }
+
+    /// Marks the object that a mask of the upright source image shows.
+    ///
+    /// # Errors
+    /// [`RunError::Mask`] when the mask has another size, or touches no patch.
+    pub fn mark(&mut self, mask: &GrayImage, object: &ObjectMask) -> Result<(), RunError> {
+        let fail = |why: String| RunError::Mask { file: object.file.clone(), why };
+        let (found, expected) = (mask.dimensions(), self.geometry.source);
+        if found != expected {
+            let ((w, h), (ew, eh)) = (found, expected);
+            return Err(fail(format!("the mask is {w}x{h} pixels, expected {ew}x{eh} like the image")));
+        }
+        let patches = self.geometry.patches();
+        let members: Vec<bool> =
+            patches.iter().map(|patch| covered(mask, patch.rect, object.value) > object.share).collect();
+        if !members.contains(&true) {
+            let pixel = object.value.map_or("above 0".to_string(), |v| v.to_string());
+            return Err(fail(format!(
+                "no patch is covered by more than {} by pixels of value {pixel}: is it the right mask and value?",
+                object.share
+            )));
+        }
+        self.object = Some(members);
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// An image's views, as the model's processor makes them.
+    ///
+    /// # Errors
+    /// [`RunError::Image`]; [`RunError::Spec`] when processor and encoder disagree on the view's side.
+    pub fn process(&self, image: &RgbImage) -> Result<Processed, RunError> {
+        let processed = self.processor.process(image)?;
+        let Some(side) = self.vlm.encoder.side() else { return Ok(processed) };
+        match processed.inputs.iter().find(|input| input.size != (side, side)) {
+            None => Ok(processed),
+            Some(input) => Err(RunError::Spec {
+                what: "the tile side that preprocessor_config.json makes",
+                found: input.size.0 as usize,
+                expected: format!("{side}, the encoder's image_size in config.json"),
+            }),
+        }
+    }
+
+    /// Encodes a processed image. `tell` hears of every view done.
+    ///
+    /// # Errors
+    /// [`RunError::Decoding`] when cancelled, or when the device fails.
+    pub fn see(
+        &self,
+        processed: &Processed,
+        cancel: &Cancel,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<Seen, RunError> {
+        let start = Instant::now();
+        let total = processed.inputs.len();
+        let (mut embeds, mut added) = (Vec::with_capacity(total), Vec::new());
+        tell(Progress::of(Stage::Encode, 0, total));
+        for view in 0..total {
+            let encoded = self
+                .vlm
+                .encoder
+                .encode(pixels(processed, view), Watch::Nothing, cancel)
+                .map_err(DecodingError::from)?;
+            embeds.push(encoded.tokens);
+            added.push(encoded.added);
+            tell(Progress::of(Stage::Encode, view + 1, total));
+        }
+        let embeds = Tensor::cat(embeds, 0);
+        self.vlm.device.sync().map_err(|e| DecodingError::Device(e.to_string()))?;
+        Ok(Seen {
+            geometry: processed.geometry.clone(),
+            description: processed.describe(),
+            embeds,
+            added: joined(added),
+            encode_time: start.elapsed(),
+            object: None,
+        })
+    }
+
+    /// Opens, processes and encodes an image, and marks the object in it.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn look(
+        &self,
+        picture: &Picture,
+        cancel: &Cancel,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<(RgbImage, Seen), RunError> {
+        tell(Progress::begun(Stage::Open));
+        let pixels = open::read(&picture.image)?;
+        let mut seen = self.see(&self.process(&pixels)?, cancel, tell)?;
+        if let Some(object) = &picture.object {
+            seen.mark_from(object)?;
+        }
+        Ok((pixels, seen))
+    }
+
+    /// [`Engine::look`] at a file in which nothing is marked.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn look_at(&self, file: impl Into<PathBuf>, cancel: &Cancel) -> Result<Seen, RunError> {
+        let picture = Picture { image: ImageSource::File(file.into()), object: None };
+        Ok(self.look(&picture, cancel, &mut |_| {})?.1)
+    }
+
+    /// The vision encoder's attention in one layer, for one view of an image: its shape, `[heads, tokens,
+    /// tokens]`, and the values after the softmax.
+    ///
+    /// # Errors
+    /// [`RunError::Choice`] for a layer that does not exist.
+    pub fn vision_attention(
+        &self,
+        processed: &Processed,
+        view: usize,
+        layer: usize,
+        cancel: &Cancel,
+    ) -> Result<([usize; 3], Vec<f32>), RunError> {
+        let encoder = &self.vlm.encoder;
+        let out = encoder.encode(pixels(processed, view), Watch::Layer(layer), cancel);
+        let recorded = out.map_err(DecodingError::from)?.recorded;
+        let (pattern, len) = (recorded.and_then(|r| r.pattern.into_iter().next()), encoder.n_layers());
+        let pattern = pattern.ok_or_else(|| RunError::Choice {
+            what: "the vision encoder's attention".to_string(),
+            source: SetError::OutOfRange { what: "vision layer".to_string(), found: layer, len },
+        })?;
+        Ok((pattern.dims(), host(pattern)?))
+    }
+
+    /// The prompt of a conversation about images, each of which has its place in the turns.
+    ///
+    /// # Errors
+    /// [`RunError::Prompt`], or [`RunError::TooLong`].
+    pub fn prompt(&self, turns: &[Turn], images: &[&Seen]) -> Result<Prompt, RunError> {
+        let pieces: Vec<_> = images.iter().map(|seen| self.vlm.family.layout(&seen.geometry)).collect();
+        let prompt = self.prompts.build(turns, &pieces)?;
+        let found = prompt.tokens.len();
+        if found >= self.info.context {
+            let visual = prompt.tokens.iter().filter(|t| t.span == Span::Visual).count();
+            return Err(RunError::TooLong { found, visual, context: self.info.context });
+        }
+        Ok(prompt)
+    }
+
+    /// The rows of a prompt: token embeddings with the visual ones filled in, each at its position.
+    pub(crate) fn rows(&self, prompt: &Prompt, images: &[&Seen]) -> Rows {
+        let geometries: Vec<Geometry> = images.iter().map(|seen| seen.geometry.clone()).collect();
+        let positions = self.vlm.family.positions(&prompt.tokens, &geometries);
+        let resid = self.vlm.decoder.embed(&prompt.ids());
+        if images.is_empty() {
+            return Rows::text(resid, positions);
+        }
+        let places = visual(&prompt.tokens);
+        let width = resid.dims()[1];
+        let nothing = || Tensor::zeros([prompt.len(), width], &self.vlm.device);
+        let added = joined(images.iter().map(|seen| seen.added.clone()).collect());
+        Rows {
+            resid: place_rows(resid, &places, all_embeds(images)),
+            positions,
+            added: added.into_iter().map(|(l, t)| (l, place_rows(nothing(), &places, t))).collect(),
+        }
+    }
+}
+
+/// `[visual tokens, width]` of all images of a prompt.
+pub(super) fn all_embeds(images: &[&Seen]) -> Tensor<2> {
+    Tensor::cat(images.iter().map(|seen| seen.embeds.clone()).collect(), 0)
+}
+
+/// Some rows of `[rows, width]`.
+pub(super) fn rows_of(from: &Tensor<2>, places: &[usize]) -> Tensor<2> {
+    from.clone().select(0, index(places, &from.device()))
+}
+
+fn pixels(processed: &Processed, view: usize) -> Pixels<'_> {
+    let input = &processed.inputs[view];
+    Pixels { values: &input.pixels, size: input.size, grid: processed.geometry.views[view].grid }
+}
+
+/// Layer by layer, the parts of several views or images one behind the other.
+fn joined(parts: Vec<Vec<(usize, Tensor<2>)>>) -> Vec<(usize, Tensor<2>)> {
+    let mut layers: std::collections::BTreeMap<usize, Vec<Tensor<2>>> = Default::default();
+    for (layer, tensor) in parts.into_iter().flatten() {
+        layers.entry(layer).or_default().push(tensor);
+    }
+    layers.into_iter().map(|(layer, parts)| (layer, Tensor::cat(parts, 0))).collect()
+}

@@ -1,0 +1,202 @@
+//! Products of activations with weights.
+//!
+//! `x W^T + b`: `x` is `[rows, in]`, row-major in float32, `W` lies in [`Panels`], `b` is `[out]`, the
+//! product `[rows, out]`. Knows how to share the panels of several matrices among the threads; does not
+//! know how a single tile is multiplied, nor what the weights are for.
+
+#![allow(clippy::result_large_err, reason = "what is declined is handed back, and is no error")]
+
+use std::mem::MaybeUninit;
+
+use burn::{
+    backend::{Flex, flex::FlexTensor},
+    tensor::{DType, Tensor},
+};
+use half::f16;
+use rayon::prelude::*;
+
+use super::{
+    flex::{flex, owned, plain, tensor, values},
+    kernel::{Kernel, WORTH, widest},
+    lanes::{Number, PANEL, Vector},
+    panels::Panels,
+    strides::Rows,
+    tiles::{Few, Tiles, tile_of},
+};
+
+/// A weight `[out, in]`, where it lies in panels, and its bias `[out]`.
+pub type Layer<'a> = (Option<&'a Panels>, Option<&'a Tensor<1>>);
+
+/// `x W^T + b` of several layers over the same rows, in one go.
+pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[Tensor<2>; N]> {
+    let x = plain(x)?;
+    let rows = x.layout().shape()[0];
+    let weights: Vec<&Panels> = layers.iter().map(|(weight, _)| *weight).collect::<Option<_>>()?;
+    let mut outs: Vec<Vec<f32>> = weights.iter().map(|w| Vec::with_capacity(rows * w.out)).collect();
+    let places = outs.iter_mut().zip(&weights).map(|(out, w)| &mut out.spare_capacity_mut()[..rows * w.out]);
+    product(&x, &layers, places.collect())?;
+    for (out, weight) in outs.iter_mut().zip(&weights) {
+        // SAFETY: the product has written every column of every row.
+        #[allow(unsafe_code)]
+        unsafe {
+            out.set_len(rows * weight.out);
+        }
+    }
+    let mut outs = weights.iter().zip(outs).map(|(w, out)| tensor(out, [rows, w.out]));
+    Some(std::array::from_fn(|_| outs.next().expect("one a layer")))
+}
+
+/// `base + x W^T + b`, in the memory of `base` where nobody else holds it.
+///
+/// # Errors
+/// Gives `base` back.
+pub fn linear_onto(base: Tensor<2>, x: &Tensor<2>, layer: Layer<'_>) -> Result<Tensor<2>, Tensor<2>> {
+    let Some(x) = plain(x) else { return Err(base) };
+    let mut base = owned(base)?;
+    match product(&x, &[layer], vec![base.storage_mut::<f32>()]) {
+        Some(()) => Ok(Tensor::from_primitive::<Flex>(base)),
+        None => Err(Tensor::from_primitive::<Flex>(base)),
+    }
+}
+
+/// What a product does with its numbers.
+trait Place: Send {
+    fn take(&mut self, number: f32);
+}
+
+impl Place for MaybeUninit<f32> {
+    #[inline(always)]
+    fn take(&mut self, number: f32) {
+        self.write(number);
+    }
+}
+
+/// Adds them to what is there.
+impl Place for f32 {
+    #[inline(always)]
+    fn take(&mut self, number: f32) {
+        *self += number;
+    }
+}
+
+/// Hands `x W^T + b` to every layer's places, `[rows, out]`; to none of them where it declines.
+fn product<O: Place>(x: &FlexTensor, layers: &[Layer<'_>], outs: Vec<&mut [O]>) -> Option<()> {
+    let k = x.layout().shape()[1];
+    let x: &[f32] = values(x)?;
+    let weights: Vec<&Panels> = layers.iter().map(|(weight, _)| *weight).collect::<Option<_>>()?;
+    if weights.iter().any(|w| w.dims()[1] != k) {
+        return None;
+    }
+    let data: Vec<FlexTensor> = weights.iter().map(|w| flex(&w.data)).collect::<Option<_>>()?;
+    let bias = |(_, bias): &Layer<'_>| bias.map_or(Some(None), |bias| Some(Some(plain(bias)?)));
+    let biases: Vec<Option<FlexTensor>> = layers.iter().map(bias).collect::<Option<_>>()?;
+    match weights.first()?.dtype() {
+        DType::F32 => multiply(x, k, jobs::<f32, O>(&weights, &data, &biases, outs)?),
+        _ => multiply(x, k, jobs::<f16, O>(&weights, &data, &biases, outs)?),
+    }
+    Some(())
+}
+
+/// The panels of one matrix and its bias, and the places of their product, `[rows, n]`.
+struct Job<'w, 'o, T, O> {
+    panels: &'w [T],
+    bias: Option<&'w [f32]>,
+    n: usize,
+    out: &'o mut [O],
+}
+
+fn jobs<'w, 'o, T: Number, O>(
+    weights: &[&Panels],
+    data: &'w [FlexTensor],
+    biases: &'w [Option<FlexTensor>],
+    outs: Vec<&'o mut [O]>,
+) -> Option<Vec<Job<'w, 'o, T, O>>> {
+    let all = weights.iter().zip(data).zip(biases).zip(outs);
+    let job = |(((w, data), bias), out): (((&&Panels, &'w FlexTensor), &'w Option<FlexTensor>), _)| {
+        Some(Job { panels: values(data)?, bias: bias.as_ref().and_then(values), n: w.out, out })
+    };
+    all.map(job).collect()
+}
+
+/// Neighbouring panels, and their bias.
+struct Part<'w, T> {
+    panels: &'w [T],
+    bias: Option<&'w [f32]>,
+}
+
+/// A task takes some panels of a matrix, which stay in its core's cache while all rows pass by.
+fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O>>) {
+    /// Bytes of panels that a task takes at most.
+    const NEAR: usize = 1 << 19;
+    /// Tasks a thread: so many that none waits long for the others.
+    const TASKS: usize = 16;
+    let (rows, panel) = (x.len() / k, k * PANEL);
+    if rows == 0 {
+        return;
+    }
+    let tiles = Tiles::new(Rows { data: x, stride: k, rows, width: k });
+    let numbers: usize = jobs.iter().map(|job| job.panels.len()).sum();
+    let alone = rows * numbers < WORTH;
+    let threads = if alone { 1 } else { TASKS * rayon::current_num_threads() };
+    let near = (NEAR / (panel * size_of::<T>())).max(1);
+    let each = (numbers / panel).div_ceil(threads).min(if alone { usize::MAX } else { near });
+    // Parts of rows, those of a task side by side.
+    let mut outs: Vec<&mut [O]> = Vec::new();
+    let mut parts: Vec<Part<'_, T>> = Vec::new();
+    for job in jobs {
+        let rows = job.out.chunks_exact_mut(job.n).map(|row| row.chunks_mut(each * PANEL));
+        let mut rows: Vec<_> = rows.collect();
+        for (n, part) in job.panels.chunks(each * panel).enumerate() {
+            parts.push(Part { panels: part, bias: job.bias.map(|bias| &bias[n * each * PANEL..]) });
+            outs.extend(rows.iter_mut().filter_map(Iterator::next));
+        }
+    }
+    let task = |(n, outs): (usize, &mut [&mut [O]])| {
+        let next = parts.get(n + 1).map_or(&[][..], |next| next.panels);
+        widest(Product { tiles: &tiles, part: &parts[n], next, outs });
+    };
+    if alone {
+        outs.chunks_exact_mut(rows).enumerate().for_each(task);
+    } else {
+        outs.par_chunks_exact_mut(rows).enumerate().for_each(task);
+    }
+}
+
+/// Hands the products of all rows with a part of a matrix to these rows' parts of the result.
+struct Product<'a, 'o, T, O> {
+    tiles: &'a Tiles<'a>,
+    part: &'a Part<'a, T>,
+    /// The panels of the part that comes next: most likely this core's as well.
+    next: &'a [T],
+    outs: &'a mut [&'o mut [O]],
+}
+
+impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let k = self.tiles.k;
+        // As many pieces of what comes next as there are tiles to make; a single row is through before it
+        // could help.
+        let tiles = self.outs.len().div_ceil(self.tiles.each) * self.part.panels.len() / (k * PANEL);
+        let next = if self.outs.len() > 1 { self.next } else { &[] };
+        let mut ahead = next.chunks(next.len().div_ceil(tiles).max(1));
+        for (x, outs) in self.tiles.iter().zip(self.outs.chunks_mut(self.tiles.each)) {
+            for (n, panel) in self.part.panels.chunks_exact(k * PANEL).enumerate() {
+                let panel = Rows { data: panel, stride: PANEL, rows: k, width: PANEL };
+                let ahead = ahead.next().unwrap_or_default();
+                let mut sums = tile_of::<V, T>(Few::Interleaved(x, outs.len()), panel, 0, ahead);
+                if let Some(bias) = self.part.bias {
+                    let bias = &bias[n * PANEL..];
+                    for sums in &mut sums {
+                        sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                    }
+                }
+                for (out, sums) in outs.iter_mut().zip(&sums) {
+                    out[n * PANEL..].iter_mut().zip(sums).for_each(|(out, sum)| out.take(*sum));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Why there is no prompt.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::checkpoint::json::JsonError;
+
+/// Why there is no prompt.
+#[derive(Debug, Error)]
+pub enum PromptError {
+    /// A settings file.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A file that cannot be read, or is not what it should hold.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The tokenizer failed on a text.
+    #[error("the tokenizer cannot encode the prompt: {reason}")]
+    Encode {
+        /// What it says.
+        reason: String,
+    },
+    /// No file of the folder has a chat template, and the model family has no usual one.
+    #[error(
+        "{dir} has no chat template: expected chat_template.jinja, chat_template.json, or a chat_template in \
+         processor_config.json or tokenizer_config.json"
+    )]
+    NoTemplate {
+        /// The model folder.
+        dir: PathBuf,
+    },
+    /// The template does not compile or run.
+    #[error("the chat template failed: {reason}")]
+    Template {
+        /// What the template engine says.
+        reason: String,
+    },
+    /// The template changes the text beyond stripping it, so that its place is not known.
+    #[error("the chat template rewrites the text of the conversation, so its tokens cannot be told apart")]
+    TextRewritten,
+    /// Nothing was asked.
+    #[error("the prompt is empty: type a question or an instruction")]
+    Empty,
+    /// The conversation does not end with a question.
+    #[error("the conversation must end with a message of the user")]
+    NoQuestion,
+    /// The numbers of images do not agree.
+    #[error("the conversation has {turns} images, {given} were given, and the chat template places {placed}")]
+    ImageCount {
+        /// Images in the turns.
+        turns: usize,
+        /// Images given.
+        given: usize,
+        /// Placeholders in the rendered template.
+        placed: usize,
+    },
+    /// The tokenizer has no image token.
+    #[error("the tokenizer has no token {id}, which the model's config names as its image token")]
+    NoImageToken {
+        /// The id in the config.
+        id: u32,
+    },
+    /// The image token is not encoded as itself.
+    #[error(
+        "the tokenizer encodes {expected} image tokens as {found}: `{token}` must be one of its special tokens"
+    )]
+    ImageTokenSplit {
+        /// The image token's text.
+        token: String,
+        /// Image tokens in the text.
+        expected: usize,
+        /// Of these, how many became the image token.
+        found: usize,
+    },
+}

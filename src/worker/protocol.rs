@@ -1,0 +1,160 @@
+//! What the window asks of the inference thread, and what it is told. docs/protocol.md has the story.
+//!
+//! Plain data, except for a [`Row`]'s `resident`, which keeps attention on the GPU when the model runs on the
+//! window's own device. An event reports; it never asks for anything.
+
+use std::{path::PathBuf, sync::Arc};
+
+use image::RgbImage;
+
+use crate::{
+    device::shared::ResidentRow,
+    progress::Progress,
+    spec::{experiment::Experiment, picture::ImageSource},
+    trace::{
+        geometry::Geometry,
+        pattern::PatternRow,
+        report::{Effect, End, Start},
+        run::ModelInfo,
+        tokens::{AnswerToken, PromptToken},
+    },
+};
+
+/// Names a run, so that late events of a superseded one can be told apart. Grows.
+pub type RunId = u64;
+
+/// A place on screen for a run: of two runs for one slot only the later is wanted.
+pub type Slot = u32;
+
+/// What the window asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Load another model folder; the image is kept.
+    LoadModel(PathBuf),
+    /// Open an image and encode it.
+    OpenImage(ImageSource),
+    /// Run an experiment. Its images are opened and encoded if they are not at hand.
+    Run {
+        /// Name of the run.
+        id: RunId,
+        /// What it is for.
+        slot: Slot,
+        /// What to run.
+        experiment: Box<Experiment>,
+    },
+    /// Stop whatever goes on, loading and encoding included, and forget what waits. What was there stays; a
+    /// run's part of an answer arrives as [`Event::Done`].
+    Cancel,
+}
+
+/// What the worker tells.
+#[derive(Debug)]
+pub enum Event {
+    /// Something long is going on.
+    Progress(Progress),
+    /// Nothing goes on any more.
+    Idle,
+    /// A model is ready.
+    Model(ModelView),
+    /// An image was opened, or another model sees the open one otherwise.
+    Image(ImageView),
+    /// A run began; its prompt is known.
+    Started {
+        /// Name of the run.
+        id: RunId,
+        /// Prompt positions.
+        prompt: Vec<PromptToken>,
+        /// Words of the prompt that the tokenizer does not know.
+        unknown_words: Vec<String>,
+    },
+    /// An intervention's uncut answer was scored under it: its tokens follow.
+    Scoring {
+        /// Name of the run.
+        id: RunId,
+        /// Where the run started.
+        start: Option<Start>,
+    },
+    /// One token of the uncut answer as the intervention scores it.
+    Scored {
+        /// Name of the run.
+        id: RunId,
+        /// The token.
+        token: AnswerToken,
+        /// What the intervention did to it.
+        effect: Effect,
+        /// The attention that predicted it, if it was kept.
+        row: Option<Row>,
+    },
+    /// One more token of the answer.
+    Token {
+        /// Name of the run.
+        id: RunId,
+        /// The token.
+        token: AnswerToken,
+        /// The attention that predicted it.
+        row: ToldRow,
+    },
+    /// A run ended, or was cancelled: what its tokens did not tell yet.
+    Done {
+        /// Name of the run.
+        id: RunId,
+        /// How it ended.
+        end: Box<End>,
+    },
+    /// Something was stopped before there was anything to show; everything that was there before still is.
+    Stopped {
+        /// The run, when it was one.
+        id: Option<RunId>,
+    },
+    /// Something went wrong; everything that was there before still is.
+    Failed {
+        /// The run, when it was one.
+        id: Option<RunId>,
+        /// What was wrong, where, and what to do.
+        error: String,
+    },
+}
+
+/// A loaded model, as the window needs to know it.
+#[derive(Clone, Debug)]
+pub struct ModelView {
+    /// What it is.
+    pub info: ModelInfo,
+    /// Where it runs, in words.
+    pub device: String,
+    /// Weights that were accepted and not used, by key.
+    pub unused: Vec<String>,
+}
+
+/// An opened image and how the model sees it.
+#[derive(Clone, Debug)]
+pub struct ImageView {
+    /// Where it comes from; names it.
+    pub source: ImageSource,
+    /// Upright, on white.
+    pub pixels: Arc<RgbImage>,
+    /// Its views, and what every visual token shows.
+    pub geometry: Geometry,
+    /// What was done to it, in words: "640x427, resized to 192x192".
+    pub description: String,
+}
+
+/// The attention that predicted one token.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The numbers.
+    pub pattern: PatternRow,
+    /// The same where they lie on the window's device, if they do.
+    pub resident: Option<ResidentRow>,
+}
+
+/// What is told of a token's attention: every row once.
+#[derive(Clone, Debug)]
+pub enum ToldRow {
+    /// It is not kept.
+    Nothing,
+    /// That of the scored token at the same place.
+    AsScored,
+    /// A new one.
+    New(Row),
+}

@@ -1,0 +1,132 @@
+//! What waits for the inference thread, and what supersedes what: latest wins.
+//!
+//! A request supersedes what it makes pointless: a run the older ones of its slot, an image or a model every
+//! run. Superseded work that has not begun is dropped; work that runs is stopped between two layers, or two
+//! pieces of a file. Knows requests; neither models nor threads.
+
+use std::collections::VecDeque;
+
+use crate::worker::protocol::{Request, Slot};
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Loading a model.
+    Model,
+    /// Opening an image.
+    Image,
+    /// A run for a slot.
+    Run(Slot),
+}
+
+impl Request {
+    /// Its lane; none for a request that only stops others.
+    pub fn lane(&self) -> Option<Lane> {
+        match self {
+            Request::LoadModel(_) => Some(Lane::Model),
+            Request::OpenImage(_) => Some(Lane::Image),
+            Request::Run { slot, .. } => Some(Lane::Run(*slot)),
+            Request::Cancel => None,
+        }
+    }
+
+    /// Whether work of `lane`, begun or not, is pointless once this is asked for.
+    pub fn supersedes(&self, lane: Lane) -> bool {
+        match self {
+            Request::Cancel | Request::LoadModel(_) => true,
+            // The model is kept and the image opened with it.
+            Request::OpenImage(_) => lane != Lane::Model,
+            Request::Run { .. } => self.lane() == Some(lane),
+        }
+    }
+}
+
+/// Requests that have not begun, oldest first.
+#[derive(Debug, Default)]
+pub struct Queue(VecDeque<Request>);
+
+impl Queue {
+    /// Adds a request; returns the superseded ones, which will never be served.
+    pub fn push(&mut self, request: Request) -> Vec<Request> {
+        let (dropped, kept) = std::mem::take(&mut self.0)
+            .into_iter()
+            // A model that waits, or loads, takes along the image that was to be opened with it.
+            .partition(|waiting| match (&request, waiting.lane()) {
+                (Request::LoadModel(_), Some(Lane::Image)) => false,
+                (request, Some(lane)) => request.supersedes(lane),
+                (_, None) => false,
+            });
+        self.0 = kept;
+        if request.lane().is_some() {
+            self.0.push_back(request);
+        }
+        dropped
+    }
+
+    /// The next to serve.
+    pub fn pop(&mut self) -> Option<Request> {
+        self.0.pop_front()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something waits that makes work of `lane` pointless.
+    pub fn supersedes(&self, lane: Lane) -> bool {
+        self.0.iter().any(|waiting| waiting.supersedes(lane))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{experiment::Experiment, picture::ImageSource};
+
+    fn image() -> ImageSource {
+        ImageSource::File("a.png".into())
+    }
+
+    fn run(id: u64, slot: Slot) -> Request {
+        Request::Run { id, slot, experiment: Box::new(Experiment::ask(image(), "what?", 1)) }
+    }
+
+    fn ids(queue: &mut Queue) -> Vec<u64> {
+        let id = |request: Request| match request {
+            Request::Run { id, .. } => id,
+            _ => 0,
+        };
+        std::iter::from_fn(|| queue.pop()).map(id).collect()
+    }
+
+    #[test]
+    fn of_two_runs_for_one_slot_the_later_is_served() {
+        let mut queue = Queue::default();
+        assert!(queue.push(run(1, 0)).is_empty() && queue.push(run(2, 1)).is_empty());
+        assert_eq!(queue.push(run(3, 1)).len(), 1);
+        assert_eq!(ids(&mut queue), [1, 3]);
+    }
+
+    #[test]
+    fn an_image_supersedes_runs_and_a_cancel_everything() {
+        let mut queue = Queue::default();
+        queue.push(Request::LoadModel("m".into()));
+        queue.push(run(1, 0));
+        assert_eq!(queue.push(Request::OpenImage(image())).len(), 1);
+        assert_eq!(ids(&mut queue), [0, 0], "the model is loaded, then the image opened");
+        queue.push(Request::OpenImage(image()));
+        queue.push(run(2, 0));
+        assert_eq!(queue.push(Request::Cancel).len(), 2);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn another_model_keeps_the_image_that_waits_to_be_opened() {
+        let mut queue = Queue::default();
+        queue.push(Request::OpenImage(image()));
+        queue.push(run(1, 0));
+        assert_eq!(queue.push(Request::LoadModel("m".into())).len(), 1);
+        assert_eq!(ids(&mut queue).len(), 2);
+    }
+}
