@@ -11,36 +11,104 @@ use sightline::{
     checkpoint::weights::WeightDtype,
     device::open as device,
     engine::load::Engine,
-    progress::Cancel,
-    spec::experiment::RunSpec,
-    trace::run::{Stop, Trace},
-    worker::thread::{Ask, Event, ImageSource, Request, RunId, Worker},
+    progress::{Cancel, Stage},
+    spec::{
+        experiment::{Experiment, Sampling},
+        picture::{ImageSource, ObjectMask},
+    },
+    trace::{
+        pattern::PatternRow,
+        report::{Effect, End},
+        run::{Stop, Trace},
+        tokens::{AnswerToken, PromptToken},
+    },
+    worker::{
+        protocol::{Event, Request, Row, RunId, Slot, ToldRow},
+        thread::Worker,
+    },
 };
+
+/// Where uncut runs go, and where cut ones.
+const BASELINE: Slot = 0;
+const CUT: Slot = 1;
 
 fn worker() -> Worker {
     Worker::spawn(device::cpu(), WeightDtype::F32, || {})
 }
 
-fn ask(id: RunId, prompt: &str, knockouts: &[&str]) -> Request {
+fn file(path: &Path) -> ImageSource {
+    ImageSource::File(path.to_path_buf())
+}
+
+fn experiment(image: &Path, prompt: &str, knockouts: &[&str]) -> Experiment {
     let knockouts = knockouts.iter().map(|k| k.parse().unwrap()).collect();
-    Request::Run { id, ask: Ask { prompt: prompt.to_string(), knockouts, max_new: 24 } }
+    Experiment::ask(file(image), prompt, 24).with_knockouts(knockouts)
+}
+
+fn run(id: RunId, experiment: Experiment) -> Request {
+    let slot = if experiment.intervention.is_empty() { BASELINE } else { CUT };
+    Request::Run { id, slot, experiment: Box::new(experiment) }
+}
+
+fn ask(id: RunId, prompt: &str, knockouts: &[&str]) -> Request {
+    run(id, experiment(&bundled::sample_image(), prompt, knockouts))
 }
 
 fn opened() -> Worker {
     let worker = worker();
     worker.send(Request::LoadModel(bundled::model()));
-    worker.send(Request::OpenImage(ImageSource::Path(bundled::sample_image())));
+    worker.send(Request::OpenImage(file(&bundled::sample_image())));
     worker
 }
 
+/// A run as its events told it.
+#[derive(Debug, Default)]
+struct Told {
+    prompt: Vec<PromptToken>,
+    scored: Vec<(AnswerToken, Effect, Option<Row>)>,
+    answer: Vec<(AnswerToken, ToldRow)>,
+    end: Option<End>,
+    /// Everything else that came meanwhile.
+    others: Vec<Event>,
+}
+
+impl Told {
+    fn end(&self) -> &End {
+        self.end.as_ref().unwrap()
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        self.answer.iter().map(|(token, _)| token.id).collect()
+    }
+
+    /// The attention that predicted each answer token.
+    fn rows(&self) -> Vec<PatternRow> {
+        let row = |(s, (_, told)): (usize, &(AnswerToken, ToldRow))| match told {
+            ToldRow::New(row) => row.pattern.clone(),
+            ToldRow::AsScored => self.scored[s].2.as_ref().unwrap().pattern.clone(),
+            ToldRow::Nothing => panic!("everything is kept"),
+        };
+        self.answer.iter().enumerate().map(row).collect()
+    }
+}
+
 /// Everything up to the end of run `id`.
-fn until_done(worker: &Worker, id: RunId) -> (Vec<Event>, Trace) {
-    let mut before = Vec::new();
+fn until_done(worker: &Worker, id: RunId) -> Told {
+    let mut told = Told::default();
     loop {
         match worker.wait().unwrap() {
-            Event::Done { id: done, trace } if done == id => return (before, *trace),
-            Event::Failed { id: Some(failed), error } if failed == id => panic!("{error}"),
-            event => before.push(event),
+            Event::Started { id: of, prompt, .. } if of == id => told.prompt = prompt,
+            Event::Scored { id: of, token, effect, row } if of == id => {
+                told.scored.push((token, effect, row))
+            }
+            Event::Token { id: of, token, row } if of == id => told.answer.push((token, row)),
+            Event::Done { id: of, end } if of == id => {
+                told.end = Some(*end);
+                return told;
+            }
+            Event::Failed { id: Some(of), error } if of == id => panic!("{error}"),
+            Event::Stopped { id: Some(of) } if of == id => panic!("run {id} was stopped"),
+            event => told.others.push(event),
         }
     }
 }
@@ -57,25 +125,18 @@ fn failure(worker: &Worker) -> (Option<RunId>, String) {
 fn an_answer_streams_before_it_is_done() {
     let worker = opened();
     worker.send(ask(1, bundled::PROMPT, &[]));
-    let (events, trace) = until_done(&worker, 1);
-    let patches = events.iter().find_map(|e| match e {
-        Event::Image(view) => Some(view.patches.len()),
+    let told = until_done(&worker, 1);
+    let tokens = told.others.iter().find_map(|e| match e {
+        Event::Image(view) => Some(view.geometry.n_tokens()),
         _ => None,
     });
-    let visual = trace.prompt.iter().filter(|t| t.visual.is_some()).count();
-    assert_eq!(patches, Some(visual));
-    let streamed: Vec<u32> = events
-        .iter()
-        .filter_map(|e| match e {
-            Event::Token { id: 1, token, row, .. } => {
-                assert_eq!(row.n_keys, token.position);
-                Some(token.id)
-            }
-            _ => None,
-        })
-        .collect();
-    assert_eq!(streamed, trace.answer.iter().map(|t| t.id).collect::<Vec<_>>());
-    assert!(!streamed.is_empty());
+    let visual = told.prompt.iter().filter(|t| t.visual.is_some()).count();
+    assert_eq!(tokens, Some(visual));
+    for (row, (token, _)) in told.rows().iter().zip(&told.answer) {
+        assert_eq!(row.n_keys, token.position);
+    }
+    assert!(!told.answer.is_empty() && told.scored.is_empty());
+    assert!(told.end().common.is_none());
 }
 
 #[test]
@@ -87,9 +148,9 @@ fn failures_are_told_and_lose_nothing() {
     assert!(failure(&worker).1.contains("/nowhere/config.json"));
 
     worker.send(Request::LoadModel(bundled::model()));
-    worker.send(Request::OpenImage(ImageSource::Path(bundled::sample_image())));
+    worker.send(Request::OpenImage(file(&bundled::sample_image())));
     worker.send(ask(2, bundled::PROMPT, &[]));
-    let (_, first) = until_done(&worker, 2);
+    let first = until_done(&worker, 2);
 
     worker.send(Request::LoadModel(PathBuf::from("/nowhere")));
     failure(&worker);
@@ -104,38 +165,41 @@ fn failures_are_told_and_lose_nothing() {
 
     // Model and image are still the ones from before.
     worker.send(ask(5, bundled::PROMPT, &[]));
-    assert_eq!(until_done(&worker, 5).1.answer, first.answer);
+    assert_eq!(until_done(&worker, 5).ids(), first.ids());
 }
 
-/// The same question to an engine that keeps nothing.
-fn direct(engine: &Engine, image: &Path, prompt: &str, knockouts: &[&str]) -> Trace {
-    let (_, seen) = engine.look(image, None, &Cancel::default(), &mut |_, _| {}).unwrap();
-    let knockouts = knockouts.iter().map(|k| k.parse().unwrap()).collect();
-    let spec = RunSpec::ask(prompt, 24).with_knockouts(knockouts);
-    engine.run(&spec, &[&seen], &Cancel::default(), &mut |_| {}).unwrap()
+fn load() -> Engine {
+    let (model, cpu) = (bundled::model(), device::cpu());
+    Engine::load(&model, &cpu, WeightDtype::F32, &Cancel::default(), &mut |_| {}).unwrap()
 }
 
-fn same(worker: &Trace, direct: &Trace) {
-    let text = |t: &Trace| t.answer.iter().map(|a| (a.id, a.text.clone())).collect::<Vec<_>>();
-    assert_eq!(text(worker), text(direct));
-    assert_eq!((worker.stop, &worker.knockouts), (direct.stop, &direct.knockouts));
-    for (a, b) in worker.answer.iter().zip(&direct.answer) {
-        assert!((a.logprob - b.logprob).abs() <= 2e-4);
+/// The same experiment on an engine that keeps nothing.
+fn direct(engine: &Engine, experiment: &Experiment) -> Trace {
+    let cancel = Cancel::default();
+    let (_, seen) = engine.look(&experiment.images[0], &cancel, &mut |_| {}).unwrap();
+    engine.scratch(experiment, &[&seen], &cancel, &mut |_| {}).unwrap()
+}
+
+fn same(told: &Told, direct: &Trace) {
+    let text = |t: &AnswerToken| (t.id, t.text.clone(), t.logprob);
+    assert_eq!(
+        told.answer.iter().map(|(t, _)| text(t)).collect::<Vec<_>>(),
+        direct.answer.iter().map(text).collect::<Vec<_>>()
+    );
+    assert_eq!((told.end().stop, &told.end().knockouts), (direct.stop, &direct.knockouts));
+    let rows = told.rows();
+    assert_eq!(rows.len(), direct.pattern.len());
+    for (row, (s, expected)) in rows.iter().zip(direct.rows()) {
+        assert_eq!(row.data, expected.data, "row {s}");
     }
-    for ((s, a), (_, b)) in worker.rows().zip(direct.rows()) {
-        assert_eq!(a.data.len(), b.data.len());
-        let far = a.data.iter().zip(&*b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(far <= 5e-5, "row {s}: {far}");
-    }
-    assert_eq!(worker.pattern.len(), direct.pattern.len());
 }
 
 #[test]
 fn a_cut_run_answers_as_one_from_scratch_whatever_was_asked_before() {
-    let engine = Engine::load(&bundled::model(), &device::cpu(), WeightDtype::F32).unwrap();
+    let engine = load();
     let (first, second) = (bundled::sample_image(), bundled::scene_images()[1].clone());
     let (at_left, cut) = ("what is at the left?", "answer -> visual[40-90] @ 1-4");
-    let expected = direct(&engine, &first, bundled::PROMPT, &[cut]);
+    let expected = direct(&engine, &experiment(&first, bundled::PROMPT, &[cut]));
     let worker = opened();
     // Without a baseline, after one, and again.
     for (id, prompt, knockouts) in [
@@ -145,24 +209,104 @@ fn a_cut_run_answers_as_one_from_scratch_whatever_was_asked_before() {
         (4, bundled::PROMPT, vec![cut]),
     ] {
         worker.send(ask(id, prompt, &knockouts));
-        let (events, trace) = until_done(&worker, id);
+        let told = until_done(&worker, id);
         if !knockouts.is_empty() {
-            same(&trace, &expected);
+            same(&told, &expected);
         }
-        let streamed =
-            events.iter().filter(|e| matches!(e, Event::Token { id: of, .. } if *of == id)).count();
-        assert_eq!(streamed, trace.answer.len(), "only what was asked for is told");
     }
     // The baseline of another prompt, or another image, is not where a run starts.
     worker.send(ask(5, at_left, &[cut]));
-    let elsewhere = until_done(&worker, 5).1;
-    same(&elsewhere, &direct(&engine, &first, at_left, &[cut]));
-    worker.send(Request::OpenImage(ImageSource::Path(second.clone())));
-    worker.send(ask(6, at_left, &[cut]));
-    let other_image = until_done(&worker, 6).1;
-    same(&other_image, &direct(&engine, &second, at_left, &[cut]));
-    let said = |t: &Trace| t.answer.iter().map(|a| a.id).collect::<Vec<_>>();
-    assert!(said(&elsewhere) != said(&expected) && said(&other_image) != said(&elsewhere));
+    let elsewhere = until_done(&worker, 5);
+    same(&elsewhere, &direct(&engine, &experiment(&first, at_left, &[cut])));
+    let other = experiment(&second, at_left, &[cut]);
+    worker.send(run(6, other.clone()));
+    let other_image = until_done(&worker, 6);
+    same(&other_image, &direct(&engine, &other));
+    assert!(elsewhere.answer.len() != expected.answer.len() || elsewhere.ids() != expected.ids());
+    assert_ne!(other_image.ids(), elsewhere.ids());
+}
+
+/// What the window could not do before: overwrite tokens, mark an object, draw tokens, and see effects, shared
+/// tokens, proof and control.
+#[test]
+fn an_experiment_is_reported_whole_and_every_row_told_once() {
+    let engine = load();
+    let worker = opened();
+    let mut experiment = experiment(&bundled::sample_image(), bundled::PROMPT, &["answer -> object~1 @ 2-5"]);
+    experiment.intervention.ablations = vec!["visual[0-9] = zero".parse().unwrap()];
+    let mask = bundled::scenes().join("masks/000000.png");
+    experiment.images[0].object = Some(ObjectMask { file: mask, value: Some(1), share: 0.0 });
+    experiment.sampling = Some(Sampling { temperature: 0.8, top_p: 0.9 });
+    (experiment.seed, experiment.control) = (7, 2);
+    worker.send(run(1, experiment.clone()));
+    let told = until_done(&worker, 1);
+
+    let cancel = Cancel::default();
+    let (_, seen) = engine.look(&experiment.images[0], &cancel, &mut |_| {}).unwrap();
+    let (_, report) = engine.run(&experiment, &[&seen], &cancel, &mut |_| {}).unwrap();
+    same(&told, &report.answer);
+    let outcome = report.outcome.unwrap();
+    assert_eq!(told.scored.iter().map(|(_, effect, _)| *effect).collect::<Vec<_>>(), outcome.effects);
+    assert_eq!(told.scored.len(), outcome.forced.answer.len());
+    for ((token, _, row), (scored, (_, expected))) in
+        told.scored.iter().zip(outcome.forced.answer.iter().zip(outcome.forced.rows()))
+    {
+        assert_eq!((token.id, token.logprob), (scored.id, scored.logprob));
+        assert_eq!(row.as_ref().unwrap().pattern.data, expected.data);
+    }
+    assert_eq!(told.end().common, Some(outcome.common));
+    assert_eq!(told.end().control, outcome.control);
+    assert!(told.end().control.is_some());
+    // Up to where the answers part, rows were told with the scored tokens; after that they are new.
+    let as_scored = told.answer.iter().take_while(|(_, row)| matches!(row, ToldRow::AsScored)).count();
+    assert!(as_scored > 0);
+    assert!(told.answer[as_scored..].iter().all(|(_, row)| matches!(row, ToldRow::New(_))));
+}
+
+#[test]
+fn an_image_is_announced_when_it_is_opened_and_not_whenever_it_is_encoded() {
+    let images = bundled::scene_images();
+    let worker = opened();
+    let announced = |told: &Told| told.others.iter().filter(|e| matches!(e, Event::Image(_))).count();
+    worker.send(ask(1, bundled::PROMPT, &[]));
+    assert_eq!(announced(&until_done(&worker, 1)), 1);
+    // Stopped before or while it is encoded, then asked about: encoded again, in silence.
+    worker.send(Request::OpenImage(file(&images[1])));
+    worker.send(Request::Cancel);
+    worker.send(run(2, experiment(&images[1], bundled::PROMPT, &[])));
+    assert!(announced(&until_done(&worker, 2)) <= 1);
+    // So many others that the first is no longer held.
+    for (id, image) in (3..).zip(&images[2..8]) {
+        worker.send(run(id, experiment(image, bundled::PROMPT, &[])));
+        assert_eq!(announced(&until_done(&worker, id)), 0);
+    }
+    worker.send(ask(20, bundled::PROMPT, &[]));
+    assert_eq!(announced(&until_done(&worker, 20)), 0);
+}
+
+#[test]
+fn cancel_stops_the_loading_of_a_model_and_the_one_before_stays() {
+    let worker = opened();
+    worker.send(ask(1, bundled::PROMPT, &[]));
+    let first = until_done(&worker, 1);
+    worker.send(Request::LoadModel(bundled::model()));
+    loop {
+        match worker.wait().unwrap() {
+            Event::Progress(p) if p.stage == Stage::Load => break,
+            Event::Model(_) => panic!("no progress was told"),
+            _ => {}
+        }
+    }
+    worker.send(Request::Cancel);
+    loop {
+        match worker.wait().unwrap() {
+            Event::Stopped { id: None } => break,
+            Event::Model(_) => panic!("the model was replaced"),
+            _ => {}
+        }
+    }
+    worker.send(ask(2, bundled::PROMPT, &[]));
+    assert_eq!(until_done(&worker, 2).ids(), first.ids());
 }
 
 #[test]
@@ -174,15 +318,15 @@ fn the_latest_cut_wins_and_the_baseline_is_left_alone() {
         let cut = format!("answer -> visual @ {}-3", id % 4);
         worker.send(ask(id, bundled::PROMPT, &[&cut]));
     }
-    let (events, trace) = until_done(&worker, last);
-    assert_ne!(trace.stop, Stop::Cancelled);
-    assert_eq!(trace.knockouts[0].text, "answer -> visual @ 0-3");
+    let told = until_done(&worker, last);
+    assert_ne!(told.end().stop, Stop::Cancelled);
+    assert_eq!(told.end().knockouts[0].text, "answer -> visual @ 0-3");
     let mut whole = 0;
     let mut baseline = false;
-    for event in &events {
-        if let Event::Done { id, trace } = event {
-            whole += usize::from(*id > 1 && trace.stop != Stop::Cancelled);
-            baseline |= *id == 1 && trace.stop != Stop::Cancelled;
+    for event in &told.others {
+        if let Event::Done { id, end } = event {
+            whole += usize::from(*id > 1 && end.stop != Stop::Cancelled);
+            baseline |= *id == 1 && end.stop != Stop::Cancelled;
         }
     }
     assert!(baseline, "a cut must not supersede the baseline");
@@ -193,16 +337,21 @@ fn the_latest_cut_wins_and_the_baseline_is_left_alone() {
 fn a_cancelled_run_reports_what_there_was() {
     let worker = opened();
     worker.send(ask(1, bundled::PROMPT, &[]));
+    let mut tokens = 0;
     loop {
         match worker.wait().unwrap() {
-            Event::Token { .. } => break,
+            Event::Token { .. } => {
+                tokens += 1;
+                break;
+            }
             Event::Failed { error, .. } => panic!("{error}"),
             _ => {}
         }
     }
     worker.send(Request::Cancel);
-    let (_, trace) = until_done(&worker, 1);
-    assert!(!trace.answer.is_empty());
+    let told = until_done(&worker, 1);
+    tokens += told.answer.len();
+    assert!(tokens > 0);
     worker.send(ask(2, bundled::PROMPT, &[]));
-    assert_ne!(until_done(&worker, 2).1.stop, Stop::Cancelled);
+    assert_ne!(until_done(&worker, 2).end().stop, Stop::Cancelled);
 }

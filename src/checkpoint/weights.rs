@@ -183,7 +183,7 @@ pub struct Watch<'a> {
     /// Bytes read so far, of all that will be.
     done: Cell<u64>,
     total: u64,
-    tell: RefCell<&'a mut dyn FnMut(Progress)>,
+    tell: &'a dyn Fn(Progress),
 }
 
 impl<'a> Watch<'a> {
@@ -194,21 +194,21 @@ impl<'a> Watch<'a> {
     pub fn new(
         dir: &Path,
         cancel: &'a Cancel,
-        tell: &'a mut dyn FnMut(Progress),
+        tell: &'a dyn Fn(Progress),
     ) -> Result<Self, WeightError> {
         let mut total = 0;
         for file in shard_files(dir)? {
             let size = fs::metadata(&file).map_err(|source| WeightError::Read { file, source })?.len();
             total += 2 * size;
         }
-        Ok(Watch { cancel, done: Cell::new(0), total, tell: RefCell::new(tell) })
+        Ok(Watch { cancel, done: Cell::new(0), total, tell })
     }
 
     fn read(&self, bytes: usize) -> Result<(), Cancelled> {
         self.cancel.check()?;
         let done = (self.done.get() + bytes as u64).min(self.total);
         self.done.set(done);
-        (self.tell.borrow_mut())(Progress { stage: Stage::Load, done, total: Some(self.total) });
+        (self.tell)(Progress { stage: Stage::Load, done, total: Some(self.total) });
         Ok(())
     }
 }

@@ -1,27 +1,22 @@
 //! `sightline eval`.
 
-use std::{
-    error::Error,
-    fs::File,
-    io::{BufWriter, Write as _},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::{
     bundled,
-    device::open as device,
-    engine::load::Engine,
+    export::lines,
     progress::Cancel,
+    scenes,
     spec::knockout::Knockout,
     studies::eval::{
-        evaluate::{EvalOptions, Images, Report, evaluate},
+        evaluate::{EvalOptions, evaluate},
         folder::{Folder, FolderOptions, POLL},
         localise::localise,
+        report::Images,
     },
 };
 
-use super::{ModelArgs, bar};
+use crate::cli::{bar::bar, model::ModelArgs};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -68,7 +63,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let dir = args.scenes.unwrap_or_else(bundled::scenes);
-    let options = FolderOptions { annotations: args.annotations, poll: args.poll, limit: args.limit };
+    let classes = scenes::classes().map(String::from).collect();
+    let options =
+        FolderOptions { annotations: args.annotations, poll: args.poll, classes, limit: args.limit };
     // The folder first: a mistake there should not wait for a model to load.
     let folder = Folder::open(&dir, &options)?;
     let options = EvalOptions {
@@ -82,15 +79,13 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         knockouts: args.knockout,
         ..EvalOptions::default()
     };
-    let compute = device::open(args.model.device)?;
-    eprintln!("loading {} on {}", args.model.folder().display(), compute.description);
-    let engine = Engine::load(&args.model.folder(), &compute, args.model.dtype)?;
+    let engine = args.model.load()?;
     let descriptions = if options.describe.is_empty() { 0 } else { folder.items.len() };
-    let bar = bar((folder.n_questions() + descriptions) as u64, "asking");
-    let report = evaluate(&engine, &folder, &options, &Cancel::default(), &mut || bar.inc(1))?;
-    bar.finish_and_clear();
+    let asking = bar((folder.n_questions() + descriptions) as u64, "asking");
+    let report = evaluate(&engine, &folder, &options, &Cancel::default(), &mut || asking.inc(1))?;
+    asking.finish_and_clear();
     let localisation = if args.localise {
-        let bar = super::bar(folder.items.len() as u64, "localising");
+        let bar = bar(folder.items.len() as u64, "localising");
         let cancel = Cancel::default();
         let found = localise(&engine, &folder, &options.describe, args.max_new, &cancel, &mut || bar.inc(1))?;
         bar.finish_and_clear();
@@ -99,7 +94,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         None
     };
     if let Some(file) = &args.answers {
-        write_answers(&report, file).map_err(|e| format!("{}: cannot be written ({e})", file.display()))?;
+        lines::write(&report.answers, file)?;
     }
     if args.json {
         let mut json = serde_json::to_value(&report)?;
@@ -114,12 +109,4 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn write_answers(report: &Report, file: &Path) -> Result<(), Box<dyn Error>> {
-    let mut out = BufWriter::new(File::create(file)?);
-    for answer in &report.answers {
-        writeln!(out, "{}", serde_json::to_string(answer)?)?;
-    }
-    Ok(out.flush()?)
 }

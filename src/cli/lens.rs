@@ -4,13 +4,16 @@ use std::{error::Error, io::Write as _, path::PathBuf, process::ExitCode};
 
 use serde_json::json;
 use sightline::{
-    engine::load::{Engine, RunError},
+    engine::{error::RunError, inside::positions, load::Engine},
     progress::Cancel,
-    spec::sets::{Numbers, parse_numbers, parse_set},
-    studies::lens::{Lens, LensLayer},
+    spec::{
+        parse::{parse_numbers, parse_set},
+        sets::Numbers,
+    },
+    studies::lens::{Lens, LensLayer, lens},
 };
 
-use super::subject::SubjectArgs;
+use crate::cli::subject::SubjectArgs;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -42,9 +45,9 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let chosen = args.word.as_deref().map(|word| token(engine, word)).transpose()?;
     let layers = resolve_layers(&layers, engine)?;
     let images = [&opened.seen];
-    let baseline = engine.keep(&experiment.spec, &images, &cancel, &mut |_| {})?;
-    let positions = engine.positions(&baseline, &set, &images, &cancel)?;
-    let lens = Lens { positions, layers, top: args.subject.top, chosen };
+    let baseline = engine.keep(&experiment, &images, &cancel, &mut |_| {})?;
+    let positions = positions(engine, &baseline, &set, &images, &cancel)?;
+    let what = Lens { positions, layers, top: args.subject.top, chosen };
     let mut lines: Option<Box<dyn std::io::Write>> = match &args.json {
         None => None,
         Some(path) if path.as_os_str() == "-" => Some(Box::new(std::io::stdout())),
@@ -55,17 +58,17 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     eprintln!("answer: {}", baseline.trace.answer_text());
     let mut failed = None;
-    engine
-        .lens(&baseline, &lens, &cancel, &mut |layer| {
-            let written = match &mut lines {
-                Some(out) => writeln!(out, "{}", line(engine, &layer)).and_then(|()| out.flush()),
-                None => print(engine, &layer),
-            };
-            if let Err(e) = written {
-                failed.get_or_insert(e);
-                cancel.cancel();
-            }
-        })
+    let mut on_layer = |layer: LensLayer| {
+        let written = match &mut lines {
+            Some(out) => writeln!(out, "{}", line(engine, &layer)).and_then(|()| out.flush()),
+            None => print(engine, &layer),
+        };
+        if let Err(e) = written {
+            failed.get_or_insert(e);
+            cancel.cancel();
+        }
+    };
+    lens(engine, &baseline, &what, &cancel, &mut on_layer)
         // Stopped because nobody can be told: that is the error.
         .or_else(|e| if cancel.is_cancelled() { Ok(()) } else { Err(e) })?;
     failed.map_or(Ok(ExitCode::SUCCESS), |e| Err(e.into()))

@@ -1,26 +1,25 @@
 //! `sightline replay`: runs a session's experiments again, over their own image or over others.
 
-use std::{
-    error::Error,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use clap::ValueEnum as _;
 use serde_json::json;
 use sightline::{
     checkpoint::weights::WeightDtype,
     device::open::DeviceChoice,
-    engine::{
-        load::{Engine, RunError},
-        resolve::image_files,
-        resume::totals,
-    },
+    engine::load::Engine,
     progress::Cancel,
-    studies::session::{Entry, Report, Session, TOLERANCE},
+    studies::{
+        images::images_of,
+        replay::{Replayed, replay},
+        session::{Session, TOLERANCE},
+    },
+    trace::report::{Report, totals},
 };
 
-use super::{ModelArgs, bar};
+use crate::cli::{
+    bar::bar,
+    model::{ModelArgs, device},
+};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -36,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Where to run: auto takes a real GPU if there is one.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "auto")]
     device: DeviceChoice,
     /// Print one JSON line a run instead of the table.
     #[arg(long)]
@@ -45,80 +44,56 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let session = Session::read(&args.session)?;
-    let dtype = WeightDtype::from_str(&session.dtype, true)
-        .map_err(|why| format!("{}: `dtype`: {why}", args.session.display()))?;
+    let others = args.image_dir.as_deref().map(images_of).transpose()?;
+    let engine = load(&args, &session)?;
+    let total = session.entries.len() * others.as_ref().map_or(1, Vec::len);
+    let progress = bar(total as u64, "replaying");
+    let tally = replay(&engine, &session, others.as_deref(), &Cancel::default(), &mut |replayed| {
+        progress.inc(1);
+        progress.suspend(|| tell(&replayed, args.json));
+    });
+    progress.finish_and_clear();
+    if tally.differ > 0 {
+        eprintln!(
+            "{} of {} differ by more than {TOLERANCE} nats from the session's numbers",
+            tally.differ, tally.total
+        );
+    }
+    if tally.failed > 0 {
+        eprintln!("{} of {} could not be run", tally.failed, tally.total);
+    }
+    Ok(ExitCode::from(u8::from(tally.differ + tally.failed > 0)))
+}
+
+/// The model that the session was made with.
+fn load(args: &Args, session: &Session) -> Result<Engine, Box<dyn Error>> {
+    let file = args.session.display();
+    let dtype = WeightDtype::ALL.iter().find(|(name, _)| *name == session.dtype).map(|(_, dtype)| *dtype);
+    let dtype =
+        dtype.ok_or_else(|| format!("{file}: `dtype` is `{}`, expected f32 or f16", session.dtype))?;
     let folder = args.model.clone().unwrap_or_else(|| session.model.clone());
     let engine = ModelArgs { model: Some(folder), device: args.device, dtype }.load()?;
     if engine.info.sha256 != session.sha256 {
         return Err(format!(
-            "{}: was made with weights of sha256 {}, {} has {}: give the right folder with --model",
-            args.session.display(),
-            session.sha256,
-            engine.info.name,
-            engine.info.sha256
+            "{file}: was made with weights of sha256 {}, {} has {}: give the right folder with --model",
+            session.sha256, engine.info.name, engine.info.sha256
         )
         .into());
     }
-    let others = match &args.image_dir {
-        Some(dir) => {
-            let files = image_files(dir).map_err(|e| format!("{}: cannot be read ({e})", dir.display()))?;
-            if files.is_empty() {
-                return Err(format!("{}: holds no image", dir.display()).into());
-            }
-            Some(files)
-        }
-        None => None,
-    };
-    let total = session.entries.len() * others.as_ref().map_or(1, Vec::len);
-    let progress = bar(total as u64, "replaying");
-    let mut differ = 0;
-    let mut failed = 0;
-    for (n, entry) in session.entries.iter().enumerate() {
-        let own = [entry.image.clone()];
-        for image in others.as_deref().unwrap_or(&own) {
-            progress.inc(1);
-            let report = match again(&engine, entry, image) {
-                Ok(report) => report,
-                // One bad image among many loses nothing of the others.
-                Err(e) => {
-                    progress.suspend(|| eprintln!("error: {}: {e}", image.display()));
-                    failed += 1;
-                    continue;
-                }
-            };
-            let stored = entry.numbers.as_ref().filter(|_| *image == entry.image);
-            let difference = stored.map(|stored| stored.difference(&report.numbers()));
-            // No number is no agreement either.
-            differ += usize::from(difference.is_some_and(|d| d.is_nan() || d > TOLERANCE));
-            progress.suspend(|| tell(n, image, &report, difference, args.json));
-        }
-    }
-    progress.finish_and_clear();
-    if differ > 0 {
-        eprintln!("{differ} of {total} differ by more than {TOLERANCE} nats from the session's numbers");
-    }
-    if failed > 0 {
-        eprintln!("{failed} of {total} could not be run");
-    }
-    Ok(ExitCode::from(u8::from(differ + failed > 0)))
+    Ok(engine)
 }
 
-fn again(engine: &Engine, entry: &Entry, image: &Path) -> Result<Report, RunError> {
-    let cancel = Cancel::default();
-    let mut object = entry.experiment.object.clone();
-    if let (Some(object), Some(name)) = (&mut object, image.file_name())
-        && image != entry.image
-    {
-        // A mask belongs to one image: another's lies beside it, under the image's name.
-        object.file.set_file_name(name);
+fn tell(replayed: &Replayed, as_json: bool) {
+    match &replayed.outcome {
+        Ok(report) => print(replayed, report, as_json),
+        Err(e) => eprintln!("error: {}: {e}", replayed.image.display()),
     }
-    let (_, seen) = engine.look(image, object.as_ref(), &cancel, &mut |_, _| {})?;
-    engine.experiment(&entry.experiment, &seen, &cancel, &mut |_| {})
 }
 
-fn tell(n: usize, image: &Path, report: &Report, difference: Option<f32>, as_json: bool) {
+fn print(replayed: &Replayed, report: &Report, as_json: bool) {
+    let Replayed { entry: n, image, difference, .. } = replayed;
     let effects = report.outcome.as_ref().map(|o| totals(&o.effects));
-    let (uncut, answer) = (report.baseline.trace.answer_text(), report.trace().answer_text());
+    let (uncut, answer) = (report.baseline().answer_text(), report.answer.answer_text());
     if as_json {
         let line = json!({
             "entry": n,
@@ -140,7 +115,7 @@ fn tell(n: usize, image: &Path, report: &Report, difference: Option<f32>, as_jso
         println!("  uncut answer under it: change in log probability {delta:.4}, mean KL {kl:.4}");
     }
     match difference {
-        Some(d) if d <= TOLERANCE => println!("  the same numbers (largest difference {d:.1e})"),
+        Some(d) if *d <= TOLERANCE => println!("  the same numbers (largest difference {d:.1e})"),
         Some(d) => println!("  OTHER numbers (largest difference {d:.1e})"),
         None => {}
     }

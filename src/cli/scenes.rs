@@ -4,7 +4,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::scenes::{self, SceneOptions};
 
-use super::bar;
+use crate::cli::bar::bar;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

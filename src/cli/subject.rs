@@ -4,18 +4,19 @@ use std::{error::Error, path::PathBuf};
 
 use image::RgbImage;
 use sightline::{
-    device::open as device,
-    engine::load::{Engine, Seen},
+    engine::{load::Engine, see::Seen},
     progress::Cancel,
     spec::{
         ablation::Ablation,
-        experiment::{Intervention, ObjectMask, Pattern, Record, RunSpec, Sampling},
+        experiment::{Experiment, Intervention, Sampling},
         knockout::Knockout,
+        picture::{ImageSource, ObjectMask, Picture},
+        record::{Pattern, Record},
+        turn::Turn,
     },
-    studies::session::Experiment,
 };
 
-use super::{ModelArgs, bar};
+use crate::cli::{bar::Bars, model::ModelArgs};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -108,9 +109,13 @@ impl SubjectArgs {
         }
     }
 
-    fn object(&self) -> Option<ObjectMask> {
-        let file = self.object.clone()?;
-        Some(ObjectMask { file, value: self.object_value, share: self.object_share })
+    fn picture(&self) -> Picture {
+        let mask = |file: &PathBuf| ObjectMask {
+            file: file.clone(),
+            value: self.object_value,
+            share: self.object_share,
+        };
+        Picture { image: ImageSource::File(self.image.clone()), object: self.object.as_ref().map(mask) }
     }
 
     /// What is to be done, as a value.
@@ -124,8 +129,9 @@ impl SubjectArgs {
             top_p: self.top_p.unwrap_or(1.0),
         });
         let (knockouts, ablations) = (self.knockout.clone(), self.ablate.clone());
-        let spec = RunSpec {
-            prompt: self.prompt.clone(),
+        Ok(Experiment {
+            images: vec![self.picture()],
+            turns: vec![Turn::ask(1, self.prompt.as_str())],
             intervention: Intervention { knockouts, ablations },
             forced_answer,
             max_new: self.max_new,
@@ -139,36 +145,20 @@ impl SubjectArgs {
                 // Saturates: an absurd limit is no limit.
                 limit: (self.memory_limit * 1e9) as u64,
             },
-        };
-        Ok(Experiment { object: self.object(), spec, control })
+            control,
+        })
     }
 
     /// Loads the model, opens and encodes the image; says what goes on.
     pub fn open(&self, cancel: &Cancel) -> Result<Opened, Box<dyn Error>> {
         let engine = self.model.load()?;
-        let tiles = bar(0, "encoding image");
-        let (image, seen) =
-            engine.look(&self.image, self.object().as_ref(), cancel, &mut |done, total| {
-                tiles.set_length(total as u64);
-                tiles.set_position(done as u64);
-            })?;
-        tiles.finish_and_clear();
+        let mut bars = Bars::default();
+        let looked = engine.look(&self.picture(), cancel, &mut |progress| bars.tell(progress));
+        bars.clear();
+        let (image, seen) = looked?;
         for word in engine.prompts.unknown_words(&self.prompt) {
             eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
         }
         Ok(Opened { engine, image, seen })
-    }
-}
-
-impl ModelArgs {
-    /// Loads the model, saying which and where.
-    pub fn load(&self) -> Result<Engine, Box<dyn Error>> {
-        let compute = device::open(self.device)?;
-        eprintln!("loading {} on {}", self.folder().display(), compute.description);
-        let engine = Engine::load(&self.folder(), &compute, self.dtype)?;
-        for key in &engine.vlm.unused {
-            log::debug!("unused weight: {key}");
-        }
-        Ok(engine)
     }
 }

@@ -3,16 +3,18 @@
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::{
-    device::{open as device, open::DeviceChoice},
+    device::open::{self, DeviceChoice},
     studies::verify::verify,
 };
+
+use crate::cli::model::device;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder with config.json, weights, reference.safetensors and reference.json.
     dir: PathBuf,
     /// Where to run.
-    #[arg(long, value_enum, default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "cpu")]
     device: DeviceChoice,
     /// Print the report as JSON.
     #[arg(long)]
@@ -20,7 +22,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let compute = device::open(args.device)?;
+    let compute = open::open(args.device)?;
     eprintln!("verifying {} on {}", args.dir.display(), compute.description);
     let report = verify(&args.dir, &compute)?;
     if args.json {

@@ -2,9 +2,13 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use sightline::{bundled, window::app, worker::thread::ImageSource};
+use sightline::{
+    bundled,
+    spec::picture::ImageSource,
+    window::app::{self, AppError, Options},
+};
 
-use super::{ModelArgs, run as headless, subject::SubjectArgs};
+use crate::cli::{model::ModelArgs, run as headless, subject::SubjectArgs};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -27,9 +31,9 @@ const OUT: &str = "sightline-out";
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let image = args.image.unwrap_or_else(bundled::sample_image);
-    let options = app::Options {
+    let options = Options {
         model: args.model.folder(),
-        image: ImageSource::Path(image.clone()),
+        image: ImageSource::File(image.clone()),
         prompt: args.prompt.clone(),
         max_new: args.max_new,
         device: args.model.device,
@@ -39,7 +43,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     match app::run(options) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(app::AppError::NoDisplay(why) | app::AppError::NoAdapter(why)) => {
+        Err(AppError::NoDisplay(why) | AppError::NoAdapter(why)) => {
             eprintln!("no window can be opened here ({why}): doing the same without one");
             let subject = SubjectArgs::plain(args.model, image, args.prompt, args.max_new);
             headless::run(headless::Args::plain(subject, OUT.as_ref()))

@@ -1,11 +1,11 @@
 //! Where the model runs when no window is open, and the choice that people make on the command line.
 //!
-//! Knows burn and the list of adapters; the device that a window shares is made in `gpu`.
+//! Knows burn and the list of adapters; the device that a window shares is made in `shared`.
 
 use burn::tensor::{Device, DeviceKind};
 
-/// `--device`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+/// Where people want a model to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// A real GPU if there is one, else the CPU: software Vulkan is slower than the CPU backend.
     #[default]
@@ -14,6 +14,12 @@ pub enum DeviceChoice {
     Cpu,
     /// burn-wgpu on the best adapter, a software one if there is no other.
     Gpu,
+}
+
+impl DeviceChoice {
+    /// Every choice, by the name that people type.
+    pub const ALL: [(&str, DeviceChoice); 3] =
+        [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("gpu", DeviceChoice::Gpu)];
 }
 
 /// A device ready for tensors.

@@ -4,6 +4,7 @@
 //! over it, in `studies`. Does not know that a window exists, nor what files a run ends up in.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     path::Path,
     sync::Mutex,
@@ -62,7 +63,9 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let start = Instant::now();
         let family = registry::open(dir).map_err(LoadError::from)?;
-        let watch = Watch::new(dir, cancel, tell).map_err(LoadError::from)?;
+        let tell = RefCell::new(tell);
+        let tell = |progress: Progress| (tell.borrow_mut())(progress);
+        let watch = Watch::new(dir, cancel, &tell).map_err(LoadError::from)?;
         let vlm = Vlm::load_as(family.clone(), dir, &compute.device, dtype, &watch)?;
         let processor = ImageProcessor::from_dir(dir, |settings| family.pixels(settings))?;
         let file = dir.join("processor_config.json");

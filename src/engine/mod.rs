@@ -18,7 +18,7 @@ pub mod inside;
 pub mod load;
 pub mod logits;
 pub mod masks;
-mod patches;
+pub(crate) mod patches;
 mod resolve;
 pub mod resume;
 pub mod run;

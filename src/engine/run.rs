@@ -3,7 +3,7 @@
 
 use crate::{
     engine::{
-        answer::{Reply, answer, memory, reply},
+        answer::{answer, memory},
         baseline::Baseline,
         control::control,
         decoding::Decoding,
@@ -24,6 +24,8 @@ use crate::{
         tokens::visual,
     },
 };
+
+pub use crate::engine::answer::{Reply, reply};
 
 impl Engine {
     /// Runs an experiment on its encoded images: uncut, then the intervention from there. `on` hears of the

@@ -1,7 +1,4 @@
-//! Traces as files: JSON and safetensors for other programs, PNG and SVG for people.
-//!
-//! Reads [`Trace`](crate::trace::run::Trace)s; knows nothing of models or windows.
-
+//! Why a file could not be written, or read back.
 
 use std::{io, path::PathBuf};
 
@@ -15,6 +12,14 @@ pub enum ExportError {
         file: PathBuf,
         /// The system's word.
         source: io::Error,
+    },
+    /// A file could not be read back.
+    #[error("{}: {why}", file.display())]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// An encoder refused.
     #[error("{}: cannot be encoded ({why})", file.display())]

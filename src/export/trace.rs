@@ -1,4 +1,5 @@
-//! `trace.json` and `trace.safetensors`.
+//! `trace.json` and `trace.safetensors`. docs/formats.md has every key; [`open`](crate::export::open) reads
+//! both back.
 //!
 //! `pattern` is `[layers, heads, answer, positions]`, row `s` the one that predicted answer token `s`,
 //! 0 where it cannot see; of the layers, heads and answer rows that trace.json lists under `recorded`.
@@ -12,8 +13,20 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::export::error::ExportError;
-use crate::{engine::resume::Outcome, spec::span::Span, studies::{compression::Compression, session::Report}, trace::{flow, run::Trace, words::{self, Word}}};
+use crate::{
+    export::error::ExportError,
+    spec::span::Span,
+    studies::compression::Compression,
+    trace::{
+        flow,
+        report::{Outcome, Report},
+        run::Trace,
+        words::{self, Word},
+    },
+};
+
+/// The name that trace.json of this layout carries.
+pub const FORMAT: &str = "sightline-trace-2";
 
 /// What was asked for beside the runs themselves.
 #[derive(Clone, Debug, Default)]
@@ -52,14 +65,13 @@ pub struct Difference {
 
 /// Compares two traces, token by token as far as both go.
 pub fn difference(a: &Trace, b: &Trace) -> Difference {
-    let ids = |t: &Trace| t.answer.iter().map(|t| t.id).collect::<Vec<_>>();
     let logprobs = a.answer.iter().zip(&b.answer).map(|(a, b)| (a.logprob - b.logprob).abs());
     let rows = a.rows().zip(b.rows());
     let attention = rows.flat_map(|((_, a), (_, b))| {
         a.data.iter().zip(b.data.iter()).map(|(a, b)| (a - b).abs()).collect::<Vec<f32>>()
     });
     Difference {
-        same_tokens: ids(a) == ids(b),
+        same_tokens: a.ids() == b.ids(),
         logprob: logprobs.fold(0.0, f32::max),
         attention: attention.fold(0.0, f32::max),
     }
@@ -78,12 +90,12 @@ pub fn write(
     let made = |source| ExportError::Write { file: dir.to_path_buf(), source };
     fs::create_dir_all(dir).map_err(made)?;
     let file = dir.join("trace.json");
-    let mut summary = summary(report.trace());
+    let mut summary = summary(&report.answer);
     if let Some(outcome) = &report.outcome {
         summary["baseline"] = json!({
-            "answer": report.baseline.trace.answer,
-            "answer_text": report.baseline.trace.answer_text(),
-            "stop": report.baseline.trace.stop,
+            "answer": report.baseline().answer,
+            "answer_text": report.baseline().answer_text(),
+            "stop": report.baseline().stop,
         });
         summary["intervention"] = intervention(report, outcome, difference);
     }
@@ -98,7 +110,6 @@ pub fn write(
 
 /// What an intervention did.
 fn intervention(report: &Report, outcome: &Outcome, difference: Option<Difference>) -> Value {
-    let spec = &report.baseline.spec;
     let forced = outcome.forced.answer.iter().zip(&outcome.effects).zip(&outcome.common.0);
     let tokens = forced.map(|((token, effect), shared)| {
         json!({
@@ -107,12 +118,12 @@ fn intervention(report: &Report, outcome: &Outcome, difference: Option<Differenc
         })
     });
     json!({
-        "seed": spec.seed,
+        "seed": report.experiment.seed,
         "start": outcome.start,
         "forced": tokens.collect::<Vec<_>>(),
         "forced_knockouts": outcome.forced.knockouts,
         "new_in_answer": outcome.common.1.iter().map(|shared| !shared).collect::<Vec<bool>>(),
-        "control": report.control,
+        "control": outcome.control,
         "from_scratch": difference,
     })
 }
@@ -121,6 +132,8 @@ fn intervention(report: &Report, outcome: &Outcome, difference: Option<Differenc
 fn summary(trace: &Trace) -> Value {
     let t = &trace.timing;
     json!({
+        "format": FORMAT,
+        "images": trace.images,
         "model": trace.model,
         "device": trace.device,
         "dtype": trace.dtype,
@@ -147,7 +160,7 @@ fn write_tensors(report: &Report, extra: &Extra, dir: &Path) -> Result<(), Expor
     let file = dir.join("trace.safetensors");
     let encode =
         |e: safetensors::SafeTensorError| ExportError::Encode { file: file.clone(), why: e.to_string() };
-    let trace = report.trace();
+    let trace = &report.answer;
     let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
     let shape = |t: &Trace| vec![layers, heads, t.pattern.len(), t.n_positions()];
     let mut tensors = vec![
@@ -155,7 +168,7 @@ fn write_tensors(report: &Report, extra: &Extra, dir: &Path) -> Result<(), Expor
         ("flow".to_string(), vec![layers, trace.pattern.len(), Span::ALL.len()], flow::of_trace(trace)),
     ];
     if let Some(outcome) = &report.outcome {
-        let uncut = &report.baseline.trace;
+        let uncut = report.baseline();
         tensors.push(("baseline.pattern".to_string(), shape(uncut), pattern(uncut)));
         tensors.push(("forced.pattern".to_string(), shape(&outcome.forced), pattern(&outcome.forced)));
     }

@@ -55,8 +55,8 @@ impl Vlm {
     /// [`LoadError`]: an unsupported config, or a weight that is missing, misshapen or surplus.
     pub fn load(dir: &Path, device: &Device, dtype: WeightDtype) -> Result<Self, LoadError> {
         let family = registry::open(dir)?;
-        let (cancel, mut quiet) = (Cancel::default(), |_: Progress| {});
-        let watch = Watch::new(dir, &cancel, &mut quiet)?;
+        let cancel = Cancel::default();
+        let watch = Watch::new(dir, &cancel, &|_: Progress| {})?;
         Self::load_as(family, dir, device, dtype, &watch)
     }
 

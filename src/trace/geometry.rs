@@ -163,16 +163,9 @@ pub fn spots(prompt: &[PromptToken], images: &[Geometry]) -> Vec<Spot> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::spec::span::Span;
-
-    /// One view of `rows` by `cols` tokens over a picture of `source` pixels.
-    pub fn single(source: (u32, u32), rows: usize, cols: usize) -> Geometry {
-        let rect = [0.0, 0.0, source.0 as f32, source.1 as f32];
-        let view = View { place: Place::Whole, rect, grid: Grid { rows, cols }, lead: 0 };
-        Geometry { source, rows: 0, cols: 0, views: vec![view] }
-    }
 
     /// Two by one tiles of 2 x 3 tokens, then the whole.
     fn tiled() -> Geometry {

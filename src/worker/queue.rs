@@ -48,7 +48,7 @@ pub struct Queue(VecDeque<Request>);
 impl Queue {
     /// Adds a request; returns the superseded ones, which will never be served.
     pub fn push(&mut self, request: Request) -> Vec<Request> {
-        let (dropped, kept) = std::mem::take(&mut self.0)
+        let (dropped, kept): (VecDeque<Request>, VecDeque<Request>) = std::mem::take(&mut self.0)
             .into_iter()
             // A model that waits, or loads, takes along the image that was to be opened with it.
             .partition(|waiting| match (&request, waiting.lane()) {
@@ -60,7 +60,7 @@ impl Queue {
         if request.lane().is_some() {
             self.0.push_back(request);
         }
-        dropped
+        dropped.into()
     }
 
     /// The next to serve.

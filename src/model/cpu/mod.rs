@@ -36,7 +36,7 @@ mod tests;
 
 pub(super) use flex::tensor;
 pub use {
-    attention::{Attend, Attended, attention},
+    attention::{Attend, attention},
     cache::{Lie, append},
     flex::{is_plain, on_pool},
     panels::Panels,

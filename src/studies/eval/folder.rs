@@ -16,8 +16,10 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::studies::eval::evaluate::EvalError;
-use crate::{scenes::objects, statistics::dice::Dice};
+use crate::{
+    statistics::dice::Dice,
+    studies::eval::error::EvalError,
+};
 
 /// Seed of the polls.
 const SEED: u64 = 2024;
@@ -85,13 +87,15 @@ pub struct FolderOptions {
     pub annotations: Option<PathBuf>,
     /// A poll, with [`CLASS`] in it.
     pub poll: String,
+    /// Classes that a description may name, of a folder of scenes that lists none.
+    pub classes: Vec<String>,
     /// At most so many images.
     pub limit: Option<usize>,
 }
 
 impl Default for FolderOptions {
     fn default() -> Self {
-        FolderOptions { annotations: None, poll: POLL.to_string(), limit: None }
+        FolderOptions { annotations: None, poll: POLL.to_string(), classes: Vec::new(), limit: None }
     }
 }
 
@@ -105,7 +109,7 @@ impl Folder {
         let (scenes, annotations) = (dir.join("scenes.jsonl"), dir.join("annotations.json"));
         let (items, classes) = match &options.annotations {
             Some(file) => polls(dir, file, &options.poll, limit)?,
-            None if scenes.is_file() => questions(dir, &scenes, &annotations, limit)?,
+            None if scenes.is_file() => questions(dir, &scenes, &annotations, &options.classes, limit)?,
             None if annotations.is_file() => polls(dir, &annotations, &options.poll, limit)?,
             None => return Err(EvalError::NoScenes { dir: dir.to_path_buf() }),
         };
@@ -138,7 +142,13 @@ struct Object {
     class: String,
 }
 
-fn questions(dir: &Path, scenes: &Path, annotations: &Path, limit: usize) -> Result<Contents, EvalError> {
+fn questions(
+    dir: &Path,
+    scenes: &Path,
+    annotations: &Path,
+    usual: &[String],
+    limit: usize,
+) -> Result<Contents, EvalError> {
     let text = read(scenes)?;
     let mut items = Vec::new();
     for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).take(limit) {
@@ -157,7 +167,7 @@ fn questions(dir: &Path, scenes: &Path, annotations: &Path, limit: usize) -> Res
     let known: Vec<String> = if annotations.is_file() {
         parse::<Coco>(annotations)?.categories.into_iter().map(|c| c.name).collect()
     } else {
-        objects::classes().map(str::to_string).collect()
+        usual.to_vec()
     };
     let seen = items.iter().flat_map(|item| item.objects.iter().cloned());
     let classes: BTreeSet<String> = known.into_iter().chain(seen).collect();

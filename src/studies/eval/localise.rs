@@ -1,16 +1,30 @@
 //! Whether the words of a model's own descriptions look at the objects they name, over a scenes folder
 //! with masks.
 //!
-//! A word counts when it is the class of exactly one object of its scene. Its row is the one that
-//! predicted it. Knows runs and masks; the measure itself is `interp::localisation`.
+//! A word, or a phrase of several tokens, counts when it is the class of exactly one object of its scene.
+//! Its rows are those that predicted it. Knows runs and masks; the measure itself is `localisation`.
 
 use std::{fmt, path::Path};
 
-use ::image::GrayImage;
+use image::GrayImage;
 use serde::Serialize;
 
-use crate::studies::eval::{evaluate::{EvalError, Images, see}, folder::Folder, score::Rate};
-use crate::{engine::{load::Engine, patches::covered}, progress::Cancel, spec::experiment::RunSpec, studies::localisation::{Hit, hits}};
+use crate::{
+    engine::{load::Engine, patches::covered},
+    progress::Cancel,
+    spec::{experiment::Experiment, picture::ImageSource},
+    statistics::interval::Rate,
+    studies::{
+        eval::{error::EvalError, evaluate::see, folder::{Folder, Item}, report::Images},
+        localisation::{Hit, hits},
+    },
+    trace::{
+        geometry::Patch,
+        pattern::PatternRow,
+        run::Trace,
+        words::{self, Word},
+    },
+};
 
 /// Layer by layer.
 #[derive(Clone, Debug, Serialize)]
@@ -45,23 +59,15 @@ pub fn localise(
     let mut found: Vec<Vec<Hit>> = Vec::new();
     for item in &folder.items {
         let seen = see(engine, &item.image, Images::Own, cancel)?;
-        let (patches, _) = engine.patches(&seen.processed);
         let mask = mask(&folder.dir, &item.image)?;
-        let spec = RunSpec::ask(describe, max_new);
+        let experiment = Experiment::ask(ImageSource::File(item.image.clone()), describe, max_new);
         let at = |source| EvalError::Run { image: item.image.clone(), source };
-        let trace = engine.run(&spec, &[&seen], cancel, &mut |_| {}).map_err(at)?;
-        for (s, row) in trace.rows() {
-            let word = trace.answer[s].text.trim();
-            let mut named = item.objects.iter().enumerate().filter(|(_, class)| *class == word);
-            if let (Some((object, _)), None) = (named.next(), named.next()) {
-                // Object 255 and later ones have no level of their own in a mask of 8 bits.
-                let Ok(value) = u8::try_from(object + 1) else { continue };
-                let covered: Vec<f32> = patches.iter().map(|p| covered(&mask, *p, Some(value))).collect();
-                let layers = hits(&row, &trace.prompt, &covered);
-                if !layers.is_empty() {
-                    found.push(layers);
-                }
-            }
+        let trace = engine.scratch(&experiment, &[&seen], cancel, &mut |_| {}).map_err(at)?;
+        let patches = seen.geometry.patches();
+        for (object, word) in named(&trace, item, &folder.classes) {
+            // Object 255 and later ones have no level of their own in a mask of 8 bits.
+            let Ok(value) = u8::try_from(object + 1) else { continue };
+            found.extend(word_hits(&trace, &word, &patches, &mask, value));
         }
         on_image();
     }
@@ -74,10 +80,46 @@ pub fn localise(
     Ok(Localisation { words: found.len(), layers })
 }
 
+/// Words of an answer that name an object which is the only one of its class: object, and word.
+fn named(trace: &Trace, item: &Item, classes: &[String]) -> Vec<(usize, Word)> {
+    let answer = words::answer(trace);
+    // A hot dog is no dog: of names that stand in each other, the longest counts.
+    let all: Vec<Word> = classes.iter().flat_map(|class| words::find(&answer, class)).collect();
+    let inside = |word: &Word| {
+        all.iter().any(|other| {
+            other.text.len() > word.text.len() && word.positions.iter().all(|p| other.positions.contains(p))
+        })
+    };
+    let mut named = Vec::new();
+    for (object, class) in item.objects.iter().enumerate() {
+        if item.objects.iter().filter(|other| *other == class).count() == 1 {
+            let found = words::find(&answer, class).into_iter().filter(|word| !inside(word));
+            named.extend(found.map(|word| (object, word)));
+        }
+    }
+    named
+}
+
+/// Layer by layer, what the peak of a word's attention hits; `None` where nothing can be measured.
+fn word_hits(
+    trace: &Trace,
+    word: &Word,
+    patches: &[Patch],
+    mask: &GrayImage,
+    value: u8,
+) -> Option<Vec<Hit>> {
+    // The row that predicted a token is kept under the token's place in the answer.
+    let places: Vec<usize> = word.positions.iter().map(|p| p - trace.prompt.len()).collect();
+    let rows: Vec<PatternRow> =
+        trace.rows().filter(|(s, _)| places.contains(s)).map(|(_, row)| row).collect();
+    let covered: Vec<f32> = patches.iter().map(|p| covered(mask, p.rect, Some(value))).collect();
+    Some(hits(&rows, &trace.prompt, &covered)).filter(|layers| !layers.is_empty())
+}
+
 /// `masks/NAME` beside `images/NAME`: pixel `k` is object `k`'s, counted from 1.
 fn mask(dir: &Path, image: &Path) -> Result<GrayImage, EvalError> {
     let file = dir.join("masks").join(image.file_name().unwrap_or_default());
-    match ::image::open(&file) {
+    match image::open(&file) {
         Ok(mask) => Ok(mask.into_luma8()),
         Err(e) => Err(EvalError::File { file, why: format!("the mask cannot be read ({e})") }),
     }

@@ -69,7 +69,7 @@ impl Tally {
 }
 
 /// Finds class names in a text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ClassNames {
     /// Words of a name, and the name; longest first, so that a hot dog is no dog.
     names: Vec<(Vec<String>, String)>,

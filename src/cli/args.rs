@@ -1,0 +1,47 @@
+//! The command line as a whole: which subcommand, and its arguments.
+
+use std::{error::Error, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::cli::{eval, lens, replay, run, scenes, verify, window};
+
+/// See which image patches a vision-language model looks at for every word of its answer, and cut
+/// those paths live. Without a subcommand: the window.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    window: window::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare a model folder with the reference tensors beside it.
+    Verify(verify::Args),
+    /// Answer one prompt about one image without a window, and write the trace.
+    Run(run::Args),
+    /// Read what every layer would say at chosen positions (logit lens).
+    Lens(lens::Args),
+    /// Run the experiments of a session file again, on their own image or on others.
+    Replay(replay::Args),
+    /// Generate images whose truth is known: masks, descriptions, questions.
+    Scenes(scenes::Args),
+    /// Ask the questions of a scenes folder, or of any COCO-format folder, and score the answers.
+    Eval(eval::Args),
+}
+
+/// Does what the arguments ask.
+pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    match args.command {
+        None => window::run(args.window),
+        Some(Command::Verify(args)) => verify::run(args),
+        Some(Command::Run(args)) => run::run(args),
+        Some(Command::Lens(args)) => lens::run(args),
+        Some(Command::Replay(args)) => replay::run(args),
+        Some(Command::Scenes(args)) => scenes::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
+    }
+}

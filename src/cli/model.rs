@@ -1,0 +1,72 @@
+//! Which model, where and how: the arguments that most subcommands share.
+
+use std::{error::Error, path::PathBuf};
+
+use clap::builder::PossibleValuesParser;
+use sightline::{
+    bundled,
+    checkpoint::weights::WeightDtype,
+    device::open::{self, DeviceChoice},
+    engine::load::Engine,
+    progress::Cancel,
+};
+
+use crate::cli::bar::Bars;
+
+/// Where and how a model runs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ModelArgs {
+    /// Model folder (Hugging Face layout); the bundled model if left out.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Where to run: auto takes a real GPU if there is one, cpu and gpu insist.
+    #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Number format of weights and KV cache.
+    #[arg(long, value_name = "FORMAT", value_parser = dtype(), default_value = "f32")]
+    pub dtype: WeightDtype,
+}
+
+/// Reads a device by name.
+pub fn device() -> impl clap::builder::TypedValueParser<Value = DeviceChoice> {
+    named(&DeviceChoice::ALL)
+}
+
+/// Reads a number format by name.
+fn dtype() -> impl clap::builder::TypedValueParser<Value = WeightDtype> {
+    named(&WeightDtype::ALL)
+}
+
+/// Reads one of some values by its name.
+fn named<T: Copy + Send + Sync + 'static>(
+    all: &'static [(&'static str, T)],
+) -> impl clap::builder::TypedValueParser<Value = T> {
+    use clap::builder::TypedValueParser as _;
+    let names = PossibleValuesParser::new(all.iter().map(|(name, _)| *name));
+    names.try_map(move |name| {
+        let found = all.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value).ok_or("no such name")
+    })
+}
+
+impl ModelArgs {
+    /// The model's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.model.clone().unwrap_or_else(bundled::model)
+    }
+
+    /// Loads the model, saying which and where.
+    pub fn load(&self) -> Result<Engine, Box<dyn Error>> {
+        let compute = open::open(self.device)?;
+        eprintln!("loading {} on {}", self.folder().display(), compute.description);
+        let mut bars = Bars::default();
+        let mut tell = |progress| bars.tell(progress);
+        let engine = Engine::load(&self.folder(), &compute, self.dtype, &Cancel::default(), &mut tell);
+        bars.clear();
+        let engine = engine?;
+        for key in &engine.vlm.unused {
+            log::debug!("unused weight: {key}");
+        }
+        Ok(engine)
+    }
+}

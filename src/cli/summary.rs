@@ -1,0 +1,99 @@
+//! What `run` prints when it is done.
+
+use std::path::Path;
+
+use sightline::{
+    export::trace as data,
+    spec::span::Span,
+    studies::compression::Compression,
+    trace::report::{Outcome, Report},
+};
+
+use crate::cli::subject::Opened;
+
+pub fn print_summary(report: &Report, difference: Option<data::Difference>, opened: &Opened, out: &Path) {
+    let trace = &report.answer;
+    let t = &trace.timing;
+    println!("model: {} ({} parameters, {})", trace.model.name, trace.model.parameters, trace.dtype);
+    println!("device: {}", trace.device);
+    println!("image: {}", opened.seen.description);
+    println!("prompt: {} tokens", trace.prompt.len());
+    for span in Span::ALL {
+        let n = trace.prompt.iter().filter(|t| t.span == span).count();
+        if n > 0 {
+            println!("  {}: {n}", span.name());
+        }
+    }
+    println!("answer: {}", trace.answer_text());
+    for k in &trace.knockouts {
+        let (pairs, mass) = (k.total_pairs(), k.blocked_mass);
+        println!("knockout: {}: {pairs} pairs blocked, largest attention left on them {mass}", k.text);
+    }
+    if let Some(outcome) = &report.outcome {
+        print_outcome(report, outcome);
+    }
+    if let Some(d) = difference {
+        println!(
+            "from scratch: {}; largest difference of a log probability {:.1e}, of attention {:.1e}",
+            if d.same_tokens { "the same tokens" } else { "OTHER TOKENS" },
+            d.logprob,
+            d.attention
+        );
+    }
+    let speed = t.tokens_per_second().map(|s| format!(", decode {s:.1} tokens/s")).unwrap_or_default();
+    println!(
+        "time: load {:.2} s, encode {:.2} s, prefill {:.2} s{speed}",
+        t.load.as_secs_f64(),
+        t.encode.as_secs_f64(),
+        t.prefill.as_secs_f64()
+    );
+    println!("written: {}", std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf()).display());
+}
+
+fn print_outcome(report: &Report, outcome: &Outcome) {
+    println!("uncut answer: {}", report.baseline().answer_text());
+    match outcome.start {
+        Some(s) => println!("started at layer {}, row {}: {} rows in one pass", s.layer, s.row, s.rows),
+        None => println!("touches nothing: the uncut run stands"),
+    }
+    println!("the uncut answer under the intervention, token by token:");
+    println!("  {:<16} {:>9} {:>9} {:>9} {:>6} {:>9}", "token", "before", "now", "change", "rank", "KL");
+    for (token, e) in report.baseline().answer.iter().zip(&outcome.effects) {
+        println!(
+            "  {:<16} {:>9.4} {:>9.4} {:>9.4} {:>6} {:>9.4}",
+            token.text, e.baseline, e.logprob, e.delta, e.rank, e.kl
+        );
+    }
+    if let Some(control) = &outcome.control {
+        let (d, k) = (&control.delta, &control.kl);
+        println!(
+            "control, {} draws of as many random patches: change in log probability {:.4} +- {:.4} (intervention {:.4}), KL {:.4} +- {:.4} (intervention {:.4})",
+            d.draws.len(),
+            d.mean,
+            d.sd,
+            d.intervention,
+            k.mean,
+            k.sd,
+            k.intervention
+        );
+    }
+}
+
+pub fn print_extra(extra: &data::Extra) {
+    for (phrase, words) in &extra.found {
+        let places: Vec<String> = words.iter().map(|w| format!("{:?}", w.positions)).collect();
+        let places = if places.is_empty() { "nowhere".to_string() } else { places.join(", ") };
+        println!("`{phrase}`: positions {places}");
+    }
+    for Compression { percent, tokens, visual, full_tokens, questions, same, agreement } in &extra.compression
+    {
+        println!(
+            "context with {percent} % of the visual tokens: {tokens} of {full_tokens} tokens a layer ({visual} visual); {:.0} % of {} answers the same, token agreement {agreement:.3}",
+            same * 100.0,
+            questions.len()
+        );
+        for q in questions {
+            println!("  {}: {} | whole context: {}", q.question, q.compressed, q.full);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A saved trace, opened again: everything that it takes to draw it, without the model.
+
+use std::{fs, path::Path, time::Duration};
+
+use safetensors::SafeTensors;
+use serde::Deserialize;
+
+use crate::{
+    export::{error::ExportError, trace::FORMAT},
+    spec::record::Kept,
+    trace::{
+        geometry::Geometry,
+        pattern::{PatternRow, StoredRow},
+        run::{KnockoutReport, ModelInfo, Stop, Timing, Trace},
+        tokens::{AnswerToken, PromptToken},
+    },
+};
+
+/// The part of trace.json that a trace is made of.
+#[derive(Deserialize)]
+struct Saved {
+    format: String,
+    model: ModelInfo,
+    device: String,
+    dtype: String,
+    images: Vec<Geometry>,
+    prompt: Vec<PromptToken>,
+    answer: Vec<AnswerToken>,
+    recorded: Kept,
+    knockouts: Vec<KnockoutReport>,
+    stop: Stop,
+    timing: Seconds,
+}
+
+/// Times in seconds.
+#[derive(Deserialize)]
+struct Seconds {
+    load: f64,
+    encode: f64,
+    prefill: f64,
+    decode: f64,
+    decode_steps: usize,
+}
+
+/// Reads the answer that a folder's trace.json and trace.safetensors hold.
+///
+/// # Errors
+/// [`ExportError::Read`]: a file that is missing, of another layout, or does not fit the other.
+pub fn open(dir: &Path) -> Result<Trace, ExportError> {
+    let (json, tensors) = (dir.join("trace.json"), dir.join("trace.safetensors"));
+    let bad = |file: &Path, why: String| ExportError::Read { file: file.to_path_buf(), why };
+    let text = fs::read_to_string(&json).map_err(|e| bad(&json, format!("cannot be read ({e})")))?;
+    let saved: Saved = serde_json::from_str(&text).map_err(|e| bad(&json, format!("is no trace ({e})")))?;
+    if saved.format != FORMAT {
+        return Err(bad(&json, format!("has format `{}`, expected `{FORMAT}`", saved.format)));
+    }
+    let bytes = fs::read(&tensors).map_err(|e| bad(&tensors, format!("cannot be read ({e})")))?;
+    let pattern = rows(&bytes, &saved).map_err(|why| bad(&tensors, why))?;
+    let seconds = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
+    let Seconds { load, encode, prefill, decode, decode_steps } = saved.timing;
+    Ok(Trace {
+        model: saved.model,
+        device: saved.device,
+        dtype: saved.dtype,
+        images: saved.images,
+        prompt: saved.prompt,
+        answer: saved.answer,
+        kept: saved.recorded,
+        pattern,
+        knockouts: saved.knockouts,
+        stop: saved.stop,
+        timing: Timing {
+            load: seconds(load),
+            encode: seconds(encode),
+            prefill: seconds(prefill),
+            decode: seconds(decode),
+            decode_steps,
+        },
+    })
+}
+
+/// The rows of `pattern`, `[layers, heads, answer, positions]`, each cut to the keys that it could see.
+fn rows(bytes: &[u8], saved: &Saved) -> Result<Vec<StoredRow>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| format!("not a complete safetensors file ({e})"))?;
+    let tensor = file.tensor("pattern").map_err(|e| format!("has no pattern ({e})"))?;
+    let kept = &saved.recorded;
+    let (n_layers, n_heads, n_rows) = (kept.layers.len(), kept.heads.len(), kept.rows.len());
+    let positions = saved.prompt.len() + saved.answer.len();
+    let expected = [n_layers, n_heads, n_rows, positions];
+    if tensor.shape() != expected {
+        let found = tensor.shape();
+        return Err(format!("`pattern` has shape {found:?}, expected {expected:?} by trace.json"));
+    }
+    if kept.rows.iter().any(|&s| s >= saved.answer.len()) {
+        return Err("trace.json lists rows of an answer that is not so long".to_string());
+    }
+    let values: Vec<f32> = tensor.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+    let row = |(at, &s): (usize, &usize)| {
+        let n_keys = saved.prompt.len() + s;
+        let mut data = Vec::with_capacity(n_layers * n_heads * n_keys);
+        for head in 0..n_layers * n_heads {
+            let from = (head * n_rows + at) * positions;
+            data.extend_from_slice(&values[from..from + n_keys]);
+        }
+        StoredRow::Full(PatternRow { n_layers, n_heads, n_keys, data: data.into() })
+    };
+    Ok(kept.rows.iter().enumerate().map(row).collect())
+}

@@ -1,0 +1,69 @@
+//! Why an evaluation cannot be made.
+
+use std::{io, path::PathBuf};
+
+use crate::{engine::error::RunError, image::error::ImageError};
+
+/// Why an evaluation cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// A file cannot be read.
+    #[error("{}: cannot be read ({source})", file.display())]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: {why}", file.display())]
+    File {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Nothing to ask.
+    #[error(
+        "{}: neither scenes.jsonl nor annotations.json is there; give a folder that `sightline scenes` wrote, or one in COCO's format (with --annotations FILE if the file has another name)",
+        dir.display()
+    )]
+    NoScenes {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// No image.
+    #[error("{}: no image is listed, or the limit is 0", dir.display())]
+    NoImages {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A listed image is missing.
+    #[error("{name}: the image is neither in {} nor in {}", dir.join("images").display(), dir.display())]
+    NoImage {
+        /// As listed.
+        name: String,
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A poll that names no class.
+    #[error("the poll `{text}` has no place for the class: write {{class}} where it belongs")]
+    Poll {
+        /// As given.
+        text: String,
+    },
+    /// Nothing to exchange.
+    #[error("shuffling needs at least 2 images")]
+    OneImage,
+    /// An image cannot be opened; the error names it.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The model cannot answer.
+    #[error("{}: {source}", image.display())]
+    Run {
+        /// About which image.
+        image: PathBuf,
+        /// Why.
+        source: RunError,
+    },
+}

@@ -1,0 +1,75 @@
+//! Runs the experiments of a session again, on their own images or on others, and compares the numbers.
+
+use std::path::PathBuf;
+
+use crate::{
+    engine::{error::RunError, load::Engine, see::Seen},
+    progress::Cancel,
+    spec::experiment::Experiment,
+    studies::{
+        images::moved_to,
+        session::{Session, TOLERANCE},
+    },
+    trace::report::Report,
+};
+
+/// One experiment that was run again, or why it could not be.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Which entry of the session.
+    pub entry: usize,
+    /// On which image.
+    pub image: PathBuf,
+    /// What came out.
+    pub outcome: Result<Report, RunError>,
+    /// The largest difference to the entry's numbers, in nats, where it has some for this image.
+    pub difference: Option<f32>,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Runs in all.
+    pub total: usize,
+    /// Of these, how many gave other numbers.
+    pub differ: usize,
+    /// And how many could not be run.
+    pub failed: usize,
+}
+
+/// Runs every entry on `others`, or on its own image. One bad image among many loses nothing of the rest.
+pub fn replay(
+    engine: &Engine,
+    session: &Session,
+    others: Option<&[PathBuf]>,
+    cancel: &Cancel,
+    on: &mut dyn FnMut(Replayed),
+) -> Tally {
+    let mut tally = Tally::default();
+    for (entry, stored) in session.entries.iter().enumerate() {
+        let own: Option<PathBuf> =
+            stored.experiment.images.first().and_then(|p| Some(p.image.file()?.to_path_buf()));
+        let own: Vec<PathBuf> = own.into_iter().collect();
+        for image in others.unwrap_or(&own) {
+            let outcome = run(engine, &moved_to(&stored.experiment, image), cancel);
+            let expected = stored.numbers.as_ref().filter(|_| own.contains(image));
+            let difference = match (&outcome, expected) {
+                (Ok(report), Some(expected)) => Some(expected.difference(&report.numbers())),
+                _ => None,
+            };
+            tally.total += 1;
+            tally.failed += usize::from(outcome.is_err());
+            // No number is no agreement either.
+            tally.differ += usize::from(difference.is_some_and(|d| d.is_nan() || d > TOLERANCE));
+            on(Replayed { entry, image: image.clone(), outcome, difference });
+        }
+    }
+    tally
+}
+
+fn run(engine: &Engine, experiment: &Experiment, cancel: &Cancel) -> Result<Report, RunError> {
+    let look = |picture| Ok(engine.look(picture, cancel, &mut |_| {})?.1);
+    let seen: Vec<Seen> = experiment.images.iter().map(look).collect::<Result<_, RunError>>()?;
+    let images: Vec<&Seen> = seen.iter().collect();
+    Ok(engine.run(experiment, &images, cancel, &mut |_| {})?.1)
+}
