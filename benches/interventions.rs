@@ -26,13 +26,17 @@ use sightline::{
     bundled,
     checkpoint::weights::WeightDtype,
     device::{open as device, open::DeviceChoice},
-    engine::{
-        answer::Baseline,
-        load::{Engine, Seen},
-    },
+    engine::{baseline::Baseline, load::Engine, resume, see::Seen},
     progress::Cancel,
-    spec::experiment::{Intervention, RunSpec},
-    worker::thread::{Ask, Event, ImageSource, Request, Worker},
+    spec::{
+        experiment::{Experiment, Intervention},
+        picture::ImageSource,
+        turn::Turn,
+    },
+    worker::{
+        protocol::{Event, Request},
+        thread::Worker,
+    },
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -64,17 +68,20 @@ fn main() -> Outcome<()> {
 fn request_to_event() -> Outcome<()> {
     let worker = Worker::spawn(device::open(DeviceChoice::Cpu)?, WeightDtype::F32, || {});
     worker.send(Request::LoadModel(bundled::model()));
-    worker.send(Request::OpenImage(ImageSource::Path(bundled::sample_image())));
+    let image = ImageSource::File(bundled::sample_image());
+    worker.send(Request::OpenImage(image.clone()));
     let ask = |id: u64, knockouts| {
-        let ask = Ask { prompt: bundled::PROMPT.to_string(), knockouts, max_new: 64 };
-        worker.send(Request::Run { id, ask });
+        let experiment = Experiment::ask(image.clone(), bundled::PROMPT, 64).with_knockouts(knockouts);
+        worker.send(Request::Run { id, slot: 0, experiment: Box::new(experiment) });
     };
     let until = |id: u64| -> Outcome<(Duration, Duration)> {
         let start = Instant::now();
         let mut first = None;
         loop {
             match worker.wait().ok_or("the worker is gone")? {
-                Event::Token { id: of, .. } if of == id => _ = first.get_or_insert_with(|| start.elapsed()),
+                Event::Scored { id: of, .. } | Event::Token { id: of, .. } if of == id => {
+                    first.get_or_insert_with(|| start.elapsed());
+                }
                 Event::Done { id: of, .. } if of == id => {
                     return Ok((first.ok_or("no token came")?, start.elapsed()));
                 }
@@ -107,12 +114,14 @@ fn from_a_kept_run(folder: &Path, peer: Option<(String, String)>, pairs: usize) 
 }
 
 fn measure(one_tile: &Path, folder: &Path, peer: Option<(String, String)>, pairs: usize) -> Outcome<()> {
-    let engine = Engine::load(one_tile, &device::cpu(), WeightDtype::F32)?;
-    let picture = RgbImage::from_fn(512, 512, |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8]));
     let cancel = Cancel::default();
-    let seen = engine.see(engine.process(&picture)?, &cancel, &mut |_, _| {})?;
-    let spec = RunSpec { top: 10, ..RunSpec::ask(&prompt(&engine, &seen)?, NEW) };
-    let baseline = engine.keep(&spec, &[&seen], &cancel, &mut |_| {})?;
+    let engine = Engine::load(one_tile, &device::cpu(), WeightDtype::F32, &cancel, &mut |_| {})?;
+    let picture = RgbImage::from_fn(512, 512, |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8]));
+    let seen = engine.see(&engine.process(&picture)?, &cancel, &mut |_| {})?;
+    // The image is handed over as it was seen.
+    let image = ImageSource::File(PathBuf::new());
+    let experiment = Experiment { top: 10, ..Experiment::ask(image, &prompt(&engine, &seen)?, NEW) };
+    let baseline = engine.keep(&experiment, &[&seen], &cancel, &mut |_| {})?;
     let (n_prompt, answer) = (baseline.prompt.len(), baseline.trace.answer.len());
     let (upper, last) = (engine.info.n_layers / 2, engine.info.n_layers - 1);
     println!("{}: {n_prompt} prompt tokens, {answer} answer tokens, {}", engine.info.name, engine.device);
@@ -148,7 +157,7 @@ fn measure(one_tile: &Path, folder: &Path, peer: Option<(String, String)>, pairs
 fn score(engine: &Engine, baseline: &Baseline, seen: &Seen, cut: &str) -> Outcome<f64> {
     let intervention = Intervention { knockouts: vec![cut.parse()?], ablations: Vec::new() };
     let start = Instant::now();
-    let scored = engine.score(baseline, &intervention, &[seen], &Cancel::default())?;
+    let scored = resume::score(engine, baseline, &intervention, &[seen], &Cancel::default())?;
     let took = start.elapsed().as_secs_f64();
     assert_eq!(scored.trace.knockouts[0].blocked_mass, 0.0);
     Ok(took)
@@ -173,7 +182,7 @@ fn again(python: &str, script: &str, folder: &Path) -> Outcome<f64> {
 /// A question as long as it must be.
 fn prompt(engine: &Engine, seen: &Seen) -> Outcome<String> {
     let mut text = "Describe".to_string();
-    while engine.prompt(&text, &[seen])?.len() < PROMPT {
+    while engine.prompt(&[Turn::ask(1, text.as_str())], &[seen])?.len() < PROMPT {
         text.push_str(" the");
     }
     Ok(text)

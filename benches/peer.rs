@@ -26,6 +26,7 @@ use std::{
 };
 
 use burn::tensor::{Distribution, Tensor};
+use image::RgbImage;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng as _, SeedableRng as _},
@@ -33,14 +34,22 @@ use rand_chacha::{
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use sightline::{
-    checkpoint::weights::WeightDtype,
+    checkpoint::{json::Section, weights::WeightDtype},
     device::open as device,
-    engine::decoding::{Decoding, argmax, host, log_softmax, place_rows},
+    engine::{
+        decoding::{Decoding, host, place_rows},
+        logits::{argmax, log_softmax},
+    },
+    image::{plan::Levels, resample::Filter, settings::Settings},
     model::{
+        encoder::Pixels,
+        families::registry,
+        hooks::Watch,
         nn::{Linear, Matrix},
         vlm::Vlm,
     },
     progress::Cancel,
+    trace::geometry::Grid,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -112,8 +121,8 @@ impl Report {
             flops / 1e9,
             burn / 1e9
         );
-        let config = sightline::checkpoint::config::VlmConfig::from_dir(&self.folder)?;
-        let (t, v) = (&config.text, &config.vision);
+        let family = registry::open(&self.folder)?;
+        let (t, v) = (&family.config().text, &family.config().vision);
         let attention = (2 * t.n_heads + 2 * t.n_kv_heads) * t.head_dim * t.width;
         let blocks = (t.n_layers * (attention + 3 * t.width * t.intermediate)) as f64;
         let head = (t.vocabulary * t.width) as f64;
@@ -314,14 +323,26 @@ fn limits() -> (f64, [f64; 2]) {
 struct Prompt {
     ids: Vec<u32>,
     visual: Vec<usize>,
+    /// Of a tile.
+    grid: Grid,
     /// Per tile.
     pixels: Vec<Vec<f32>>,
 }
 
-fn prompt(vlm: &Vlm, tiles: usize) -> Prompt {
+/// Visual tokens of one tile.
+fn grid(vlm: &Vlm) -> Outcome<Grid> {
+    let settings = json!({"image_processor_type": "Idefics3ImageProcessor", "do_image_splitting": false});
+    let settings = Settings(Section::root(&settings, Path::new("the bench's settings"))?);
+    let levels = Levels { filter: Filter::Lanczos, resize: true, rescale: None, normalise: None };
+    let processed = vlm.family.pixels(&settings)?.plan.process(&RgbImage::new(8, 8), &levels)?;
+    Ok(processed.geometry.views[0].grid)
+}
+
+fn prompt(vlm: &Vlm, tiles: usize) -> Outcome<Prompt> {
     const COLUMNS: usize = 4;
     let mut random = ChaCha8Rng::seed_from_u64(0);
-    let per_tile = vlm.config.token_grid() * vlm.config.token_grid();
+    let grid = grid(vlm)?;
+    let per_tile = grid.len();
     let side = vlm.config.vision.image_size;
     let mut word = || 100 + random.next_u32() % 48_900;
     let mut ids: Vec<u32> = (0..4).map(|_| word()).collect();
@@ -341,12 +362,15 @@ fn prompt(vlm: &Vlm, tiles: usize) -> Prompt {
     ids.extend((0..28).map(|_| word()));
     let mut pixel = || random.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0;
     let pixels = (0..tiles).map(|_| (0..3 * side * side).map(|_| pixel()).collect()).collect();
-    Prompt { ids, visual, pixels }
+    Ok(Prompt { ids, visual, grid, pixels })
 }
 
 fn see(vlm: &Vlm, prompt: &Prompt) -> Outcome<Tensor<2>> {
-    let cancel = Cancel::default();
-    let tiles = prompt.pixels.iter().map(|pixels| vlm.encode_tile(pixels, &cancel));
+    let (cancel, side) = (Cancel::default(), vlm.config.vision.image_size as u32);
+    let tiles = prompt.pixels.iter().map(|values| {
+        let view = Pixels { values, size: (side, side), grid: prompt.grid };
+        vlm.encoder.encode(view, Watch::Nothing, &cancel).map(|encoded| encoded.tokens)
+    });
     let tokens = Tensor::cat(tiles.collect::<Result<_, _>>()?, 0);
     Ok(place_rows(vlm.decoder.embed(&prompt.ids), &prompt.visual, tokens))
 }
@@ -356,7 +380,7 @@ fn run(folder: &Path, tiles: usize, dtype: WeightDtype) -> Outcome<Value> {
     let vlm = Vlm::load(folder, &device::cpu().device, dtype)?;
     let load = start.elapsed().as_secs_f64();
     let loaded = peak_mb();
-    let prompt = prompt(&vlm, tiles);
+    let prompt = prompt(&vlm, tiles)?;
     let cancel = Cancel::default();
     let (mut vision, mut prefill, mut decode) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
     for _ in 0..REPEATS {
@@ -382,14 +406,14 @@ fn run(folder: &Path, tiles: usize, dtype: WeightDtype) -> Outcome<Value> {
 
 /// Runs rows, keeps the last one's attention as numbers, and gives the likeliest token.
 fn step(decoding: &mut Decoding<'_>, rows: Tensor<2>, kept: &mut Vec<Vec<f32>>) -> Outcome<u32> {
-    let row = decoding.rows(rows, 1)?.remove(0);
+    let row = decoding.rows(decoding.text(rows), 1)?.remove(0);
     kept.push(host(row.pattern.ok_or("no pattern was kept")?)?);
     Ok(argmax(&row.logits) as u32)
 }
 
 fn recording(folder: &Path, tiles: usize, dtype: WeightDtype) -> Outcome<Value> {
     let vlm = Vlm::load(folder, &device::cpu().device, dtype)?;
-    let prompt = prompt(&vlm, tiles);
+    let prompt = prompt(&vlm, tiles)?;
     let cancel = Cancel::default();
     // What the image shows makes no difference here: noise in place of a long look at it.
     let shape = [prompt.visual.len(), vlm.config.text.width];
@@ -409,7 +433,7 @@ fn recording(folder: &Path, tiles: usize, dtype: WeightDtype) -> Outcome<Value> 
             let (likeliest, times) = if recording {
                 (step(&mut decoding, embeds.clone(), &mut kept)?, &mut with)
             } else {
-                (argmax(&decoding.logits(embeds.clone())?) as u32, &mut without)
+                (argmax(&decoding.logits(decoding.text(embeds.clone()))?) as u32, &mut without)
             };
             times.push(json!({"ms": start.elapsed().as_secs_f64() * 1e3}));
             ids.push(likeliest);
@@ -442,9 +466,10 @@ fn divergence(folder: &Path, inputs: &Path) -> Outcome<Value> {
         let visual: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == vlm.config.image_token_id).collect();
         let after = ids.len() - 1 - visual.last().ok_or("no visual token")?;
         let pixels = pixels.chunks(3 * side * side).map(<[f32]>::to_vec).collect();
-        let embeds = see(&vlm, &Prompt { ids: ids.clone(), visual, pixels })?;
+        let embeds = see(&vlm, &Prompt { ids: ids.clone(), visual, grid: grid(&vlm)?, pixels })?;
         let cancel = Cancel::default();
-        let rows = Decoding::new(&vlm, &[], ids.len(), &cancel)?.rows(embeds, after)?;
+        let mut decoding = Decoding::new(&vlm, &[], ids.len(), &cancel)?;
+        let rows = decoding.rows(decoding.text(embeds), after)?;
         Ok(rows.into_iter().map(|row| log_softmax(&row.logits)).collect())
     };
     let (full, half) = (logits(WeightDtype::F32)?, logits(WeightDtype::F16)?);

@@ -1,4 +1,4 @@
-// Colour maps as polynomials of degree 6. Mirrors src/ui/colormap.rs, which holds the coefficients
+// Colour maps as polynomials of degree 6. Mirrors src/trace/palette.rs, which holds the coefficients
 // and their source: they arrive in a uniform, so that both sides evaluate the same numbers.
 
 fn colormap(coefficients: array<vec4<f32>, 7>, t_raw: f32) -> vec3<f32> {

@@ -1,4 +1,4 @@
-// One coloured rectangle a patch, drawn over the image. Mirrors src/ui/heatmap.rs.
+// One coloured rectangle a patch, drawn over the image. Mirrors src/ui/widgets/heatmap.rs.
 //
 // `attention` is one answer row `[layers, heads, keys]`, read where the model left it. The mean of
 // the heads is taken here, in the order in which the tooltip's CPU function takes it.

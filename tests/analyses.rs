@@ -277,6 +277,28 @@ fn a_session_gives_the_same_numbers_again() {
     assert_ne!(texts[0], texts[1]);
     assert!(lines.iter().all(|l| l["delta"].is_number()));
 
+    // The layout: images and turns, as the experiment has them; the one before it is read too.
+    let written = json(&session);
+    assert_eq!(written["format"], "sightline-session-2");
+    let entry = &written["entries"][0];
+    let image = text(&asset("scenes/images/000000.png")).to_string();
+    let object = serde_json::json!({ "file": mask, "value": 1, "share": 0.0 });
+    assert_eq!(entry["images"], serde_json::json!([{ "image": image, "object": object }]));
+    let turns = serde_json::json!([{ "role": "user", "content": ["image", { "text": PROMPT }] }]);
+    assert_eq!(entry["turns"], turns);
+    let mut first = written.clone();
+    first["format"] = "sightline-session-1".into();
+    let old = first["entries"][0].as_object_mut().unwrap();
+    old.retain(|key, _| key != "images" && key != "turns");
+    old.extend([
+        ("image".to_string(), image.into()),
+        ("object".to_string(), object),
+        ("prompt".to_string(), PROMPT.into()),
+    ]);
+    fs::write(&session, first.to_string()).unwrap();
+    assert!(replay(&[]).succeeds().out.contains("the same numbers"));
+    fs::write(&session, serde_json::to_string_pretty(&written).unwrap()).unwrap();
+
     let written = fs::read_to_string(&session).unwrap();
     let change = |from: &str, to: &str| {
         assert!(written.contains(from), "{from}");

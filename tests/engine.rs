@@ -8,10 +8,10 @@ use sightline::{
     bundled,
     checkpoint::weights::WeightDtype,
     device::open as device,
-    engine::load::{Engine, RunError, Seen},
-    image::process as model_image,
+    engine::{error::RunError, event::RunEvent, load::Engine, see::Seen},
+    image::open as model_image,
     progress::Cancel,
-    spec::{experiment::RunSpec, span::Span},
+    spec::{experiment::Experiment, span::Span},
     trace::{
         flow,
         run::{Stop, Trace},
@@ -19,24 +19,24 @@ use sightline::{
 };
 
 mod common;
-use common::copy_of_folder;
+use common::{ask, copy_of_folder, load, load_as};
 
 const QUESTION: &str = "what is the background?";
 
 fn engine() -> Engine {
-    Engine::load(&bundled::model(), &device::cpu(), WeightDtype::F32).unwrap()
+    load(&bundled::model())
 }
 
 fn see(engine: &Engine) -> Seen {
     let image = model_image::open(&bundled::sample_image()).unwrap();
-    engine.see(engine.process(&image).unwrap(), &Cancel::default(), &mut |_, _| {}).unwrap()
+    engine.see(&engine.process(&image).unwrap(), &Cancel::default(), &mut |_| {}).unwrap()
 }
 
-fn run(engine: &Engine, seen: &Seen, spec: &RunSpec) -> Result<Trace, RunError> {
-    engine.run(spec, &[seen], &Cancel::default(), &mut |_| {})
+fn run(engine: &Engine, seen: &Seen, spec: &Experiment) -> Result<Trace, RunError> {
+    engine.scratch(spec, &[seen], &Cancel::default(), &mut |_| {})
 }
 
-fn cut(spec: &RunSpec, knockouts: &[&str]) -> RunSpec {
+fn cut(spec: &Experiment, knockouts: &[&str]) -> Experiment {
     spec.clone().with_knockouts(knockouts.iter().map(|k| k.parse().unwrap()).collect())
 }
 
@@ -47,14 +47,17 @@ fn patterns(trace: &Trace) -> Vec<f32> {
 #[test]
 fn spans_cover_the_prompt_once_and_visual_tokens_carry_their_patch() {
     let engine = engine();
-    let trace = run(&engine, &see(&engine), &RunSpec::ask(QUESTION, 8)).unwrap();
+    let seen = see(&engine);
+    let trace = run(&engine, &seen, &ask(QUESTION, 8)).unwrap();
     let visual: Vec<_> = trace.prompt.iter().filter(|t| t.span == Span::Visual).collect();
-    let side = engine.vlm.config.token_grid();
+    let grid = seen.geometry.views[0].grid;
+    let side = engine.vlm.config.vision.grid();
+    assert_eq!((grid.rows, grid.cols), (side, side));
     assert_eq!(visual.len(), side * side);
     for (i, token) in visual.iter().enumerate() {
         let place = token.visual.unwrap();
         let cell = place.cell.unwrap();
-        assert_eq!((place.image, place.tile, cell.row, cell.col), (0, 0, i / side, i % side));
+        assert_eq!((place.image, place.view, cell.row, cell.col), (0, 0, i / side, i % side));
     }
     assert_eq!(trace.prompt[0].span, Span::Bos);
     assert_eq!(trace.prompt.last().unwrap().span, Span::Last);
@@ -70,8 +73,7 @@ fn spans_cover_the_prompt_once_and_visual_tokens_carry_their_patch() {
 #[test]
 fn every_row_and_every_flow_sums_to_one() {
     let engine = engine();
-    let trace =
-        run(&engine, &see(&engine), &cut(&RunSpec::ask(QUESTION, 8), &["answer -> visual @ 1-3"])).unwrap();
+    let trace = run(&engine, &see(&engine), &cut(&ask(QUESTION, 8), &["answer -> visual @ 1-3"])).unwrap();
     for (_, row) in trace.rows() {
         for values in row.data.chunks(row.n_keys) {
             assert!((values.iter().sum::<f32>() - 1.0).abs() < 1e-5);
@@ -88,7 +90,7 @@ fn every_row_and_every_flow_sums_to_one() {
 fn without_cuts_a_run_repeats_bit_for_bit() {
     let engine = engine();
     let seen = see(&engine);
-    let spec = RunSpec::ask(QUESTION, 8);
+    let spec = ask(QUESTION, 8);
     let (a, b) = (run(&engine, &seen, &spec).unwrap(), run(&engine, &seen, &spec).unwrap());
     let acausal = run(&engine, &seen, &cut(&spec, &["bos -> visual @ all"])).unwrap();
     assert_eq!(acausal.knockouts[0].total_pairs(), 0);
@@ -102,10 +104,10 @@ fn without_cuts_a_run_repeats_bit_for_bit() {
 fn a_forced_answer_is_scored_as_it_was_generated() {
     let engine = engine();
     let seen = see(&engine);
-    let spec = RunSpec::ask(bundled::PROMPT, 12);
+    let spec = ask(bundled::PROMPT, 12);
     let free = run(&engine, &seen, &spec).unwrap();
     let ids: Vec<u32> = free.answer.iter().map(|t| t.id).collect();
-    let forced = run(&engine, &seen, &RunSpec { forced_answer: Some(ids), ..spec }).unwrap();
+    let forced = run(&engine, &seen, &Experiment { forced_answer: Some(ids), ..spec }).unwrap();
     assert_eq!(forced.stop, Stop::Forced);
     for (a, b) in free.answer.iter().zip(&forced.answer) {
         assert_eq!((a.id, &a.text), (b.id, &b.text));
@@ -119,12 +121,12 @@ fn a_forced_answer_is_scored_as_it_was_generated() {
 fn what_cannot_run_is_refused_with_its_reason_and_the_engine_lives_on() {
     let engine = engine();
     let seen = see(&engine);
-    let error = |spec: &RunSpec| run(&engine, &seen, spec).map(|_| ()).unwrap_err().to_string();
-    assert!(error(&RunSpec::ask("  ", 8)).contains("prompt is empty"));
+    let error = |spec: &Experiment| run(&engine, &seen, spec).map(|_| ()).unwrap_err().to_string();
+    assert!(error(&ask("  ", 8)).contains("prompt is empty"));
     let long = "duck ".repeat(engine.info.context);
-    assert!(error(&RunSpec::ask(&long, 8)).contains("context holds"));
-    assert!(error(&RunSpec::ask(QUESTION, 0)).contains("answer's length"));
-    let spec = RunSpec::ask(QUESTION, 8);
+    assert!(error(&ask(&long, 8)).contains("context holds"));
+    assert!(error(&ask(QUESTION, 0)).contains("answer's length"));
+    let spec = ask(QUESTION, 8);
     assert!(error(&cut(&spec, &["answer -> visual @ 99"])).contains("layer 99"));
     assert!(error(&cut(&spec, &["answer -> visual[500] @ 0"])).contains("visual 500"));
     assert!(error(&cut(&spec, &["last -> all @ 0"])).contains("nothing to look at"));
@@ -143,7 +145,7 @@ fn a_token_beyond_the_models_vocabulary_is_refused() {
     added["post_processor"] = json!({ "type": "BertProcessing", "sep": ["</s>", 5000], "cls": ["<s>", 1] });
     for tokenizer in [vocabulary, added] {
         fs::write(&file, tokenizer.to_string()).unwrap();
-        let error = Engine::load(dir.path(), &device::cpu(), WeightDtype::F32).unwrap_err().to_string();
+        let error = load_as(dir.path(), &device::cpu(), WeightDtype::F32).unwrap_err().to_string();
         assert!(error.contains("a token 5000, config.json's vocab_size is 102"), "{error}");
     }
 }
@@ -161,8 +163,8 @@ fn a_cancelled_run_keeps_what_there_was() {
     let seen = see(&engine);
     let cancel = Cancel::default();
     let mut tokens = 0;
-    let trace = engine.run(&RunSpec::ask(bundled::PROMPT, 64), &[&seen], &cancel, &mut |event| {
-        if matches!(event, sightline::engine::load::RunEvent::Token { .. }) {
+    let trace = engine.scratch(&ask(bundled::PROMPT, 64), &[&seen], &cancel, &mut |event| {
+        if matches!(event, RunEvent::Token { .. }) {
             tokens += 1;
             if tokens == 3 {
                 cancel.cancel();

@@ -5,24 +5,24 @@ use std::{fs, path::Path};
 
 use sightline::{
     bundled,
-    checkpoint::weights::WeightDtype,
-    device::open as device,
-    engine::{
-        answer::Reply,
-        load::{Engine, Seen},
-    },
-    image::process as image,
+    engine::{load::Engine, run::Reply, see::Seen},
     progress::Cancel,
-    spec::experiment::RunSpec,
+    spec::experiment::Experiment,
     studies::eval::{
-        answer::{Ask, ask_all},
-        evaluate::{EvalError, EvalOptions, Images, evaluate},
+        error::EvalError,
+        evaluate::{EvalOptions, evaluate},
         folder::{Folder, FolderOptions, Item},
+        localise::localise,
+        report::Images,
     },
+    trace::words,
 };
 
+mod common;
+use common::{ask, load};
+
 fn engine() -> Engine {
-    Engine::load(&bundled::model(), &device::cpu(), WeightDtype::F32).unwrap()
+    load(&bundled::model())
 }
 
 fn folder(limit: usize) -> Folder {
@@ -30,18 +30,17 @@ fn folder(limit: usize) -> Folder {
 }
 
 fn see(engine: &Engine, file: &Path) -> Seen {
-    let processed = engine.process(&image::open(file).unwrap()).unwrap();
-    engine.see(processed, &Cancel::default(), &mut |_, _| ()).unwrap()
+    engine.look_at(file, &Cancel::default()).unwrap()
 }
 
-fn asks(item: &Item) -> Vec<Ask<'_>> {
-    let questions = item.questions.iter().map(|q| Ask { text: &q.text, max_new: 16 });
-    questions.chain([Ask { text: bundled::PROMPT, max_new: 64 }]).collect()
+fn asks(item: &Item) -> Vec<Experiment> {
+    let questions = item.questions.iter().map(|q| ask(&q.text, 16));
+    questions.chain([ask(bundled::PROMPT, 64)]).collect()
 }
 
-fn ask(engine: &Engine, seen: &Seen, asks: &[Ask<'_>]) -> Vec<Reply> {
+fn replies(engine: &Engine, seen: &Seen, asks: &[Experiment]) -> Vec<Reply> {
     let mut done = 0;
-    let replies = ask_all(engine, seen, asks, &[], &Cancel::default(), &mut || done += 1).unwrap();
+    let replies = engine.replies(asks, &[seen], &Cancel::default(), &mut || done += 1).unwrap();
     assert_eq!((replies.len(), done), (asks.len(), asks.len()));
     replies
 }
@@ -52,12 +51,11 @@ fn a_shared_prefix_changes_no_answer() {
     for item in &folder(3).items {
         let seen = see(&engine, &item.image);
         let asks = asks(item);
-        for (asked, reply) in asks.iter().zip(ask(&engine, &seen, &asks)) {
-            let spec = RunSpec::ask(asked.text, asked.max_new);
-            let trace = engine.run(&spec, &[&seen], &Cancel::default(), &mut |_| ()).unwrap();
+        for (asked, reply) in asks.iter().zip(replies(&engine, &seen, &asks)) {
+            let trace = engine.scratch(asked, &[&seen], &Cancel::default(), &mut |_| ()).unwrap();
             let ids: Vec<u32> = trace.answer.iter().map(|t| t.id).collect();
-            assert_eq!(reply.ids, ids, "{}: {}", item.image.display(), asked.text);
-            assert_eq!(reply.text, trace.answer_text(), "{}: {}", item.image.display(), asked.text);
+            assert_eq!(reply.ids, ids, "{}: {}", item.image.display(), asked.question());
+            assert_eq!(reply.text, trace.answer_text(), "{}: {}", item.image.display(), asked.question());
         }
     }
 }
@@ -68,11 +66,11 @@ fn one_question_and_no_question_work_too() {
     let item = &folder(1).items[0];
     let seen = see(&engine, &item.image);
     let asks = asks(item);
-    assert_eq!(ask(&engine, &seen, &asks[..1]), ask(&engine, &seen, &asks)[..1]);
+    assert_eq!(replies(&engine, &seen, &asks[..1]), replies(&engine, &seen, &asks)[..1]);
     // The same prompt twice: all but its last row is shared.
-    let twice = ask(&engine, &seen, &[asks[0], asks[0]]);
+    let twice = replies(&engine, &seen, &[asks[0].clone(), asks[0].clone()]);
     assert_eq!(twice[0], twice[1]);
-    assert!(ask(&engine, &seen, &[]).is_empty());
+    assert!(replies(&engine, &seen, &[]).is_empty());
 }
 
 #[test]
@@ -87,7 +85,7 @@ fn shuffling_asks_about_the_next_image() {
         let item = &folder.items[item];
         let seen = see(&engine, &folder.items[other].image);
         let asks = asks(item);
-        for reply in ask(&engine, &seen, &asks[..item.questions.len()]) {
+        for reply in replies(&engine, &seen, &asks[..item.questions.len()]) {
             let answer = answers.next().unwrap();
             assert_eq!((&answer.image, answer.ids), (&item.image, reply.ids));
         }
@@ -155,4 +153,87 @@ fn coco_folders_are_read_with_images_beside_and_crowds() {
     assert!(message(&options).contains("instances.json: missing field `categories`"));
     write("scenes.jsonl", "\n{\"file\": 1}\n");
     assert!(message(&FolderOptions::default()).contains("scenes.jsonl: line 2"));
+}
+
+/// The first sample scenes in a folder of their own, each class that `rename` knows by another name.
+fn renamed(limit: usize, rename: &[(&str, &str)]) -> tempfile::TempDir {
+    let (dir, scenes) = (tempfile::tempdir().unwrap(), bundled::scenes());
+    let class = |text: &str| {
+        rename.iter().fold(text.to_string(), |text, (from, to)| {
+            let text = text.replace(&format!("\"class\":\"{from}\""), &format!("\"class\":\"{to}\""));
+            text.replace(&format!("\"name\":\"{from}\""), &format!("\"name\":\"{to}\""))
+        })
+    };
+    let lines = fs::read_to_string(scenes.join("scenes.jsonl")).unwrap();
+    let lines: Vec<String> = lines.lines().take(limit).map(class).collect();
+    fs::write(dir.path().join("scenes.jsonl"), lines.join("\n")).unwrap();
+    let annotations = fs::read_to_string(scenes.join("annotations.json")).unwrap();
+    fs::write(dir.path().join("annotations.json"), class(&annotations)).unwrap();
+    for kind in ["images", "masks"] {
+        fs::create_dir(dir.path().join(kind)).unwrap();
+        for n in 0..limit {
+            let name = format!("{kind}/{n:06}.png");
+            fs::copy(scenes.join(&name), dir.path().join(&name)).unwrap();
+        }
+    }
+    dir
+}
+
+#[test]
+fn classes_of_several_words_are_localised_at_all_their_tokens() {
+    const IMAGES: usize = 6;
+    let engine = engine();
+    // What the model calls an object that is the only one of its class: the word and the one before it.
+    let folder_of = |dir: &Path| Folder::open(dir, &FolderOptions::default()).unwrap();
+    let plain = renamed(IMAGES, &[]);
+    let plain = folder_of(plain.path());
+    let mut phrases: Vec<(String, String)> = Vec::new();
+    for item in &plain.items {
+        let seen = see(&engine, &item.image);
+        let described =
+            engine.scratch(&ask(bundled::PROMPT, 64), &[&seen], &Cancel::default(), &mut |_| ()).unwrap();
+        let said = words::words(&words::answer(&described));
+        for pair in said.windows(2) {
+            let [before, word] = [&pair[0].text, &pair[1].text];
+            let only = item.objects.iter().filter(|class| *class == word).count() == 1;
+            if only && before != "a" && !phrases.iter().any(|(class, _)| class == word) {
+                phrases.push((word.clone(), format!("{before} {word}")));
+            }
+        }
+    }
+    assert!(!phrases.is_empty(), "no object is called by two words");
+    let (class, phrase) = &phrases[0];
+    let measured = |folder: &Folder| {
+        let mut images = 0;
+        let found = localise(&engine, folder, bundled::PROMPT, 64, &Cancel::default(), &mut || images += 1);
+        assert_eq!(images, folder.items.len());
+        found.unwrap()
+    };
+    // Only objects of that class are listed, so that no other word counts.
+    let only = |mut folder: Folder, class: &str| {
+        for item in &mut folder.items {
+            let others = item.objects.iter_mut().filter(|c| *c != class);
+            others.for_each(|c| *c = "something else".to_string());
+        }
+        folder
+    };
+    let renamed = renamed(IMAGES, &[(class, phrase)]);
+    let folder = folder_of(renamed.path());
+    assert!(folder.classes.contains(phrase) && !folder.classes.contains(class));
+    let both = measured(&only(folder, phrase));
+    let single = measured(&only(plain, class));
+    println!("`{phrase}`: {} found, `{class}`: {}", both.words, single.words);
+    assert!(both.words > 0, "`{phrase}` is said, and was not found");
+    assert!(both.words <= single.words, "whoever says `{phrase}` says `{class}`");
+    assert_eq!(both.layers.len(), engine.info.n_layers);
+    assert!(both.layers.iter().all(|l| l.on.n == both.words && l.on.right <= l.near.right));
+    // A phrase that is not said word for word is not found by one of its words.
+    let apart = format!("{phrase} {class}");
+    let folder = Folder { classes: vec![apart.clone()], ..folder_of(renamed.path()) };
+    let items = folder.items.iter().cloned().map(|mut item| {
+        item.objects.iter_mut().filter(|c| *c == phrase).for_each(|c| c.clone_from(&apart));
+        item
+    });
+    let folder = Folder { items: items.collect(), ..folder };
+    assert_eq!(measured(&only(folder, &apart)).words, 0);
 }

@@ -7,14 +7,26 @@ use std::{collections::BTreeMap, fs, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sightline::{
-    checkpoint::weights::WeightDtype,
+    bundled,
+    checkpoint::{
+        shards::{Watch, sha256},
+        weights::WeightDtype,
+    },
     device::open as device,
-    model::vlm::{LoadError, Vlm},
+    engine::load::Engine,
+    model::{
+        encoder::Pixels,
+        families::registry,
+        hooks,
+        vlm::{LoadError, Vlm},
+    },
+    progress::{Cancel, Progress, Stage},
     studies::verify::verify,
+    trace::geometry::Grid,
 };
 
 mod common;
-use common::copy_of;
+use common::{copy_of, copy_of_folder, fixture};
 
 type Stored = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
@@ -159,9 +171,10 @@ fn half_precision_files_load_as_either_format() {
     });
     for dtype in [WeightDtype::F32, WeightDtype::F16] {
         let vlm = Vlm::load(dir.path(), &device::cpu().device, dtype).unwrap();
-        let pixels = vec![0.1; 3 * 64 * 64];
-        let embeds = vlm.encode_tile(&pixels, &Default::default()).unwrap();
-        let logits = vlm.decoder.unembed(embeds).try_into_vec_as::<f32>().unwrap();
+        let values = vec![0.1; 3 * 64 * 64];
+        let view = Pixels { values: &values, size: (64, 64), grid: Grid { rows: 4, cols: 4 } };
+        let encoded = vlm.encoder.encode(view, hooks::Watch::Nothing, &Default::default()).unwrap();
+        let logits = vlm.decoder.unembed(encoded.tokens).try_into_vec_as::<f32>().unwrap();
         assert!(logits.iter().all(|l| l.is_finite()), "{dtype:?}");
     }
     edit(dir.path(), |t| {
@@ -221,4 +234,72 @@ fn broken_files_are_refused_by_name() {
         let error = refusal(dir.path());
         assert!(error.contains("config.json") && error.contains(part), "{text}: {error}");
     }
+}
+
+/// Everything that loading the bundled model tells.
+fn told(cancel: &Cancel, mut on: impl FnMut(&Progress)) -> (Result<Engine, String>, Vec<Progress>, bool) {
+    let mut told = Vec::new();
+    let mut tell = |progress: Progress| {
+        on(&progress);
+        told.push(progress);
+    };
+    let loaded = Engine::load(&bundled::model(), &device::cpu(), WeightDtype::F32, cancel, &mut tell);
+    let stopped = loaded.as_ref().is_err_and(sightline::engine::error::EngineError::is_cancelled);
+    (loaded.map_err(|e| e.to_string()), told, stopped)
+}
+
+#[test]
+fn progress_grows_to_its_total_and_never_beyond() {
+    let (loaded, told, _) = told(&Cancel::default(), |_| {});
+    loaded.unwrap();
+    assert!(told.len() > 10, "{} pieces", told.len());
+    // Once for their numbers, once for their sum.
+    let total = 2 * fs::metadata(bundled::model().join("model.safetensors")).unwrap().len();
+    for step in &told {
+        assert_eq!((step.stage, step.total), (Stage::Load, Some(total)));
+        assert!(step.done <= total && step.share().unwrap() <= 1.0, "{step:?}");
+    }
+    assert!(told.is_sorted_by(|a, b| a.done <= b.done));
+    assert!(told[0].done < total / 2, "it begins at {:?}", told[0]);
+    assert_eq!(told.last().unwrap().done, total);
+}
+
+#[test]
+fn loading_stops_in_the_middle_when_it_is_told_to() {
+    let (_, whole, _) = told(&Cancel::default(), |_| {});
+    // After the first piece of the numbers, somewhere among them, and while the sum is made.
+    for at in [1, whole.len() / 3, whole.len() - 2] {
+        let (cancel, mut pieces) = (Cancel::default(), 0);
+        let (loaded, told, stopped) = told(&cancel, |_| {
+            pieces += 1;
+            if pieces == at {
+                cancel.cancel();
+            }
+        });
+        let error = loaded.err().unwrap_or_else(|| panic!("it was loaded, {at} of {}", whole.len()));
+        assert!(error.contains("cancelled") && stopped, "{error}");
+        assert_eq!(told.len(), at, "nothing is read after that");
+    }
+    // Before anything is read.
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let (loaded, told, stopped) = told(&cancel, |_| {});
+    assert!(loaded.is_err() && stopped && told.is_empty());
+    // A broken folder is no cancelled one.
+    let dir = copy_of_folder(&bundled::model());
+    fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    let error = common::load_as(dir.path(), &device::cpu(), WeightDtype::F32).unwrap_err();
+    assert!(!error.is_cancelled(), "{error}");
+}
+
+#[test]
+fn the_parts_of_loading_stop_too() {
+    let dir = fixture("tiny-idefics3");
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let watch = Watch::new(&dir, &cancel, &|_| {}).unwrap();
+    let family = registry::open(&dir).unwrap();
+    let vlm = Vlm::load_as(family, &dir, &device::cpu().device, WeightDtype::F32, &watch);
+    assert!(vlm.err().is_some_and(|e| e.to_string() == "cancelled"));
+    assert_eq!(sha256(&dir, &watch).unwrap_err().to_string(), "cancelled");
 }

@@ -6,4 +6,6 @@
 pub mod config;
 pub mod end_tokens;
 pub mod json;
+pub mod shards;
+pub mod weight_error;
 pub mod weights;

@@ -453,13 +453,7 @@ impl<'a, 'b> Answer<'a, 'b> {
 
     /// Takes up one more token, the `[vocabulary]` log probabilities at its place, what is told of its
     /// attention, and the attention itself.
-    pub(super) fn take(
-        &mut self,
-        id: u32,
-        logprobs: &[f32],
-        told: Told<'_>,
-        pattern: Option<&PatternRow>,
-    ) {
+    pub(super) fn take(&mut self, id: u32, logprobs: &[f32], told: Told<'_>, pattern: Option<&PatternRow>) {
         let prompts = &self.engine.prompts;
         let candidate = |(id, logprob): (usize, f32)| Candidate {
             id: id as u32,

@@ -8,12 +8,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 use burn::tensor::{DType, Tensor};
 
 use crate::{
-    engine::{
-        change::Change,
-        decoding::Rows,
-        error::RunError,
-        resolve::Uncut,
-    },
+    engine::{change::Change, decoding::Rows, error::RunError, resolve::Uncut},
     model::kv_cache::KvCache,
     progress::Progress,
     prompt::build::Prompt,

@@ -88,7 +88,9 @@ impl Rows {
         let zeros = Tensor::zeros([n, width], &embeds.device());
         Rows {
             positions: positions.collect(),
-            added: self.added.into_iter()
+            added: self
+                .added
+                .into_iter()
                 .map(|(layer, t)| (layer, Tensor::cat(vec![t, zeros.clone()], 0)))
                 .collect(),
             resid: Tensor::cat(vec![self.resid, embeds], 0),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    checkpoint::json::JsonError,
+    checkpoint::{json::JsonError, weight_error::WeightError},
     engine::decoding::DecodingError,
     image::error::ImageError,
     model::vlm::LoadError,
@@ -137,7 +137,6 @@ pub enum RunError {
 impl EngineError {
     /// Whether it is no failure: somebody told it to stop.
     pub fn is_cancelled(&self) -> bool {
-        use crate::checkpoint::weights::WeightError;
         let stopped = |e: &LoadError| matches!(e, LoadError::Weights(WeightError::Cancelled(_)));
         matches!(self, EngineError::Cancelled(_)) || matches!(self, EngineError::Load(e) if stopped(e))
     }

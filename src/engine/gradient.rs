@@ -53,7 +53,8 @@ pub fn attributions(
     let mut gradients = Tensor::zeros(way.dims(), &vlm.device);
     for step in 0..STEPS {
         let share = (step as f32 + 0.5) / STEPS as f32;
-        gradients = gradients + gradient(vlm, &rows.with(base.clone() + way.clone() * share), answer, cancel)?;
+        gradients =
+            gradients + gradient(vlm, &rows.with(base.clone() + way.clone() * share), answer, cancel)?;
         on_step(step + 1, STEPS);
     }
     let parts = host((gradients * way / STEPS as f32).sum_dim(1))?;
@@ -82,12 +83,7 @@ pub fn log_probability(
 }
 
 /// `[rows, width]`: the gradient of [`log_probability`] at `input`.
-fn gradient(
-    vlm: &Vlm,
-    input: &Rows,
-    answer: &[u32],
-    cancel: &Cancel,
-) -> Result<Tensor<2>, DecodingError> {
+fn gradient(vlm: &Vlm, input: &Rows, answer: &[u32], cancel: &Cancel) -> Result<Tensor<2>, DecodingError> {
     let hooks = Hooks { resid_every: 1, ..Hooks::default() };
     let out = through(vlm, input, vlm.decoder.all_layers(), &hooks, cancel)?;
     let top = out.resid.autodiff().require_grad();

@@ -16,12 +16,16 @@ use burn::tensor::Tensor;
 use crate::{
     checkpoint::{
         json::{Section, read},
-        weights::{Watch, WeightDtype, sha256},
+        shards::{Watch, sha256},
+        weights::WeightDtype,
     },
     device::open::Compute,
     engine::error::EngineError,
     image::plan::ImageProcessor,
-    model::{families::registry, vlm::{LoadError, Vlm}},
+    model::{
+        families::registry,
+        vlm::{LoadError, Vlm},
+    },
     progress::{Cancel, Progress},
     prompt::build::PromptBuilder,
     spec::ablation::Fill,

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::{model::hooks::Blocked, spec::knockout::{Cut, KnockoutError}};
+use crate::{
+    model::hooks::Blocked,
+    spec::knockout::{Cut, KnockoutError},
+};
 
 /// Refuses cuts that would leave a row of the run without any key.
 ///

@@ -13,8 +13,7 @@ use crate::{
         change::{Change, Overwritten},
         decoding::host,
         error::RunError,
-        fills,
-        gradient,
+        fills, gradient,
         load::Engine,
         patches,
         see::Seen,
@@ -30,11 +29,7 @@ use crate::{
         span::Span,
     },
     statistics::rank::{outliers, ranked, shuffled},
-    trace::{
-        geometry::spots,
-        run::Trace,
-        tokens::visual,
-    },
+    trace::{geometry::spots, run::Trace, tokens::visual},
 };
 
 /// What an intervention is resolved against.
@@ -68,11 +63,7 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// [`RunError`], naming the text and the part that is wrong.
-    pub fn change(
-        &self,
-        intervention: &Intervention,
-        uncut: Option<Uncut<'_>>,
-    ) -> Result<Change, RunError> {
+    pub fn change(&self, intervention: &Intervention, uncut: Option<Uncut<'_>>) -> Result<Change, RunError> {
         let patches = self.patch_sets(&intervention.patch_sets(), uncut)?;
         let spans = self.prompt.spans();
         let scope = self.scope(&spans, &patches);

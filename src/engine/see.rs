@@ -3,7 +3,10 @@
 //! Visual embeddings are `[visual tokens, width]`, in prompt order. Knows images and prompts; runs nothing
 //! but the encoder.
 
-use std::{path::PathBuf, time::{Duration, Instant}};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use burn::tensor::Tensor;
 use image::{GrayImage, RgbImage};
@@ -25,10 +28,7 @@ use crate::{
         span::Span,
         turn::Turn,
     },
-    trace::{
-        geometry::Geometry,
-        tokens::visual,
-    },
+    trace::{geometry::Geometry, tokens::visual},
 };
 
 /// An image as the model sees it, encoded once.

@@ -13,10 +13,7 @@ use std::{ops::Range, sync::Arc};
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::softmax};
 
 use crate::{
-    checkpoint::{
-        config::TextConfig,
-        weights::{WeightError, Weights},
-    },
+    checkpoint::{config::TextConfig, weight_error::WeightError, weights::Weights},
     model::{
         cpu,
         hooks::{Blocked, Hooks, Keep, Recorded},
@@ -397,12 +394,10 @@ struct Block {
 impl Block {
     fn load(w: &Weights<'_>, prefix: &str, c: &TextConfig) -> Result<Self, WeightError> {
         let (q, kv) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
-        let attn = |name: &str, shape, bias| {
-            Linear::load(w, &format!("{prefix}self_attn.{name}"), shape, bias)
-        };
-        let head_norm = |name: &str| {
-            RmsNorm::load(w, &format!("{prefix}self_attn.{name}"), c.head_dim, c.eps)
-        };
+        let attn =
+            |name: &str, shape, bias| Linear::load(w, &format!("{prefix}self_attn.{name}"), shape, bias);
+        let head_norm =
+            |name: &str| RmsNorm::load(w, &format!("{prefix}self_attn.{name}"), c.head_dim, c.eps);
         let mlp = |name: &str, shape| Linear::load(w, &format!("{prefix}mlp.{name}"), shape, c.mlp_bias);
         let norm = |name: &str| RmsNorm::load(w, &format!("{prefix}{name}"), c.width, c.eps);
         Ok(Block {
@@ -427,4 +422,3 @@ impl Block {
         linears.iter().map(|l| l.parameters()).sum()
     }
 }
-

@@ -6,10 +6,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 use crate::{
-    checkpoint::{
-        config::Activation,
-        weights::{WeightError, Weights},
-    },
+    checkpoint::{config::Activation, weight_error::WeightError, weights::Weights},
     model::cpu,
 };
 
@@ -108,7 +105,12 @@ impl Linear {
     ///
     /// # Errors
     /// [`WeightError`], naming the key.
-    pub fn load(w: &Weights<'_>, key: &str, [out, input]: [usize; 2], bias: bool) -> Result<Self, WeightError> {
+    pub fn load(
+        w: &Weights<'_>,
+        key: &str,
+        [out, input]: [usize; 2],
+        bias: bool,
+    ) -> Result<Self, WeightError> {
         Ok(Linear {
             weight: Matrix::load(w, &format!("{key}.weight"), [out, input])?,
             bias: if bias { Some(w.vector(&format!("{key}.bias"), out)?) } else { None },

@@ -8,10 +8,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax, module::attention};
 
 use crate::{
-    checkpoint::{
-        config::VisionConfig,
-        weights::{WeightError, Weights},
-    },
+    checkpoint::{config::VisionConfig, weight_error::WeightError, weights::Weights},
     model::{
         cpu,
         hooks::{VisionRecording, Watch},

@@ -8,7 +8,9 @@ use crate::{
     checkpoint::{
         config::VlmConfig,
         json::JsonError,
-        weights::{Watch, WeightDtype, WeightError, Weights},
+        shards::Watch,
+        weight_error::WeightError,
+        weights::{WeightDtype, Weights},
     },
     model::{
         decoder::Decoder,

@@ -1,84 +1,97 @@
 //! What runs where, how fast, and what is going on.
+//!
+//! Knows facts of the store; changes none.
 
-use egui::{ProgressBar, RichText, Ui};
+use egui::{Align, Layout, ProgressBar, RichText, Ui};
 
-use crate::ui::store::state::{Action, State};
+use crate::{
+    trace::report::End,
+    ui::{
+        frame::Frame,
+        store::{command::Command, store::Store},
+        widgets::listed,
+    },
+    worker::protocol::ModelView,
+};
 
 /// Draws the bar.
-pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+pub fn status_bar(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     ui.add_space(2.0);
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
-        match &state.model {
-            None => {
-                ui.label(RichText::new("no model yet").weak());
-            }
-            Some(model) => {
-                let info = &model.info;
-                fact(ui, &model.device, "Where the model runs");
-                let size = count(info.parameters);
-                let hover = format!(
-                    "{} parameters\nfamily {}\n{} layers of {} heads ({} for keys and values), width {}\n\
-                     vocabulary {}, context {}\nSHA-256 {}{}",
-                    info.parameters,
-                    info.family,
-                    info.n_layers,
-                    info.n_heads,
-                    info.n_kv_heads,
-                    info.width,
-                    info.vocabulary,
-                    info.context,
-                    info.sha256,
-                    match model.unused.len() {
-                        0 => String::new(),
-                        n => format!("\n{n} weights accepted and not used"),
-                    },
-                );
-                let name =
-                    format!("{} · {size} parameters · {} x {} heads", info.name, info.n_layers, info.n_heads);
-                fact(ui, &name, &hover);
-            }
+        match &store.model {
+            None => _ = ui.label(RichText::new("no model yet").weak()),
+            Some(model) => model_facts(ui, model),
         }
-        if let Some(image) = &state.image {
-            fact(ui, &image.geometry, "What was done to the image");
+        if let Some(image) = store.image() {
+            fact(ui, &image.description, "What was done to the image");
         }
-        if let Some(view) = state.runs.baseline.view()
-            && let Some(outcome) = &view.outcome
-        {
-            let t = &outcome.timing;
-            let speed = t.tokens_per_second().map_or_else(|| "-".to_string(), |s| format!("{s:.1}"));
-            let hover = format!(
-                "load {:.2} s, encode {:.2} s, prefill {:.2} s, decode {:.2} s\n{}",
-                t.load.as_secs_f64(),
-                t.encode.as_secs_f64(),
-                t.prefill.as_secs_f64(),
-                t.decode.as_secs_f64(),
-                outcome.dtype,
-            );
-            fact(ui, &format!("{speed} tokens/s"), &hover);
+        if let Some(end) = store.runs.baseline().view().and_then(|run| run.end.as_ref()) {
+            speed(ui, end);
         }
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            if state.busy() && ui.button("Cancel").clicked() {
-                actions.push(Action::Cancel);
-            }
-            match &state.progress {
-                Some((what, Some(share))) => {
-                    ui.add(ProgressBar::new(*share).desired_width(110.0).desired_height(10.0));
-                    ui.label(what);
-                }
-                Some((what, None)) => {
-                    ui.spinner();
-                    ui.label(what);
-                }
-                None if state.busy() => {
-                    ui.spinner();
-                    ui.label("answering");
-                }
-                None => {}
-            }
-        });
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| what_goes_on(ui, store, frame));
     });
     ui.add_space(2.0);
+}
+
+fn what_goes_on(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+    if store.busy() {
+        listed::button(ui, frame, &Command::Cancel);
+    }
+    match &store.progress {
+        Some(progress) => {
+            match progress.share() {
+                Some(share) => _ = ui.add(ProgressBar::new(share).desired_width(110.0).desired_height(10.0)),
+                None => _ = ui.spinner(),
+            }
+            ui.label(progress.to_string());
+        }
+        None if store.busy() => {
+            ui.spinner();
+            ui.label(if store.runs.busy() { "answering" } else { "waiting" });
+        }
+        None if store.cancelled() => _ = ui.label("cancelled"),
+        None => {}
+    }
+}
+
+fn model_facts(ui: &mut Ui, model: &ModelView) {
+    let info = &model.info;
+    fact(ui, &model.device, "Where the model runs");
+    let size = count(info.parameters);
+    let unused = match model.unused.len() {
+        0 => String::new(),
+        n => format!("\n{n} weights accepted and not used"),
+    };
+    let hover = format!(
+        "{} parameters\nfamily {}\n{} layers of {} heads ({} for keys and values), width {}\n\
+         vocabulary {}, context {}\nSHA-256 {}{unused}",
+        info.parameters,
+        info.family,
+        info.n_layers,
+        info.n_heads,
+        info.n_kv_heads,
+        info.width,
+        info.vocabulary,
+        info.context,
+        info.sha256,
+    );
+    let name = format!("{} · {size} parameters · {} x {} heads", info.name, info.n_layers, info.n_heads);
+    fact(ui, &name, &hover);
+}
+
+fn speed(ui: &mut Ui, end: &End) {
+    let t = &end.timing;
+    let speed = t.tokens_per_second().map_or_else(|| "-".to_string(), |s| format!("{s:.1}"));
+    let hover = format!(
+        "load {:.2} s, encode {:.2} s, prefill {:.2} s, decode {:.2} s\n{}",
+        t.load.as_secs_f64(),
+        t.encode.as_secs_f64(),
+        t.prefill.as_secs_f64(),
+        t.decode.as_secs_f64(),
+        end.dtype,
+    );
+    fact(ui, &format!("{speed} tokens/s"), &hover);
 }
 
 fn fact(ui: &mut Ui, text: &str, hover: &str) {

@@ -1,8 +1,13 @@
-//! Colours and spacing, for dark and light.
+//! Colours and spacing, for dark and light: the only place where numbers become colours of the window.
+//!
+//! Knows no view.
 
 use egui::{Color32, Context, FontFamily, FontId, TextStyle, Theme, Visuals};
 
-use crate::spec::span::Span;
+use crate::{
+    spec::span::Span,
+    trace::palette::{self, Colormap},
+};
 
 /// Sets fonts, spacing and visuals of both themes.
 pub fn install(ctx: &Context) {
@@ -38,19 +43,30 @@ pub fn install(ctx: &Context) {
     ctx.set_visuals_of(Theme::Light, light);
 }
 
-/// The colour of a span, the same in every panel. After Okabe and Ito, told apart by most
-/// colour-blind readers.
+/// The colour of a span, the same in every view.
 pub fn span_color(span: Span) -> Color32 {
-    match span {
-        Span::Bos => Color32::from_rgb(128, 128, 128),
-        Span::System => Color32::from_rgb(176, 160, 140),
-        Span::Markers => Color32::from_rgb(204, 121, 167),
-        Span::Visual => Color32::from_rgb(230, 159, 0),
-        Span::Question => Color32::from_rgb(86, 180, 233),
-        Span::Last => Color32::from_rgb(0, 114, 178),
-        Span::Answer => Color32::from_rgb(0, 158, 115),
-    }
+    rgb(palette::span_rgb(span))
 }
+
+/// The colour of `t`, 0 to 1.
+pub fn map_color(colormap: Colormap, t: f32) -> Color32 {
+    rgb(colormap.rgb8(t))
+}
+
+fn rgb([r, g, b]: [u8; 3]) -> Color32 {
+    Color32::from_rgb(r, g, b)
+}
+
+/// Dims the window while something is held over it.
+pub fn shade() -> Color32 {
+    Color32::from_black_alpha(160)
+}
+
+/// What is written on a shaded window, and drawn on an image.
+pub const ON_DARK: Color32 = Color32::WHITE;
+
+/// What surrounds [`ON_DARK`] on an image.
+pub const AROUND: Color32 = Color32::BLACK;
 
 /// Marks what a cut blocks or changed.
 pub fn cut_color(visuals: &Visuals) -> Color32 {

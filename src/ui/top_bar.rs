@@ -1,65 +1,66 @@
-//! Opening things: image, sample scene, model, typed path. Theme and help at the right.
+//! Opening things: image, sample scene, model, typed path. Commands, keys and theme at the right.
+//!
+//! Keeps the path being typed; knows the list of commands.
 
-use std::path::PathBuf;
+use egui::{Align, Key, Layout, ScrollArea, TextEdit, Ui};
 
-use egui::{Key, TextEdit, Ui};
+use crate::{
+    spec::picture::ImageSource,
+    ui::{
+        frame::Frame,
+        store::{command::Command, store::Store},
+        widgets::listed,
+    },
+};
 
-use crate::{ui::{layout::Draft, store::state::{Action, State}}, worker::thread::ImageSource};
+/// The bar.
+#[derive(Default)]
+pub struct TopBar {
+    path: String,
+}
 
-/// Draws the bar.
-pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Action>) {
-    ui.add_space(3.0);
-    ui.horizontal(|ui| {
-        if ui.button("Open image…").on_hover_text("Or drop a file onto the window, or paste one").clicked()
-        {
-            actions.push(Action::PickImage);
-        }
-        ui.add_enabled_ui(!state.scenes.is_empty(), |ui| {
-            ui.menu_button("Scenes", |ui| {
-                egui::ScrollArea::vertical().max_height(420.0).show(ui, |ui| {
-                    for scene in &state.scenes {
-                        let name = scene.file_stem().map(|n| n.to_string_lossy().into_owned());
-                        if ui.button(name.unwrap_or_default()).clicked() {
-                            actions.push(Action::OpenImage(ImageSource::Path(scene.clone())));
-                            ui.close();
-                        }
-                    }
-                });
+impl TopBar {
+    /// Draws the bar.
+    pub fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        ui.add_space(3.0);
+        ui.horizontal(|ui| {
+            listed::button(ui, frame, &Command::PickImage);
+            ui.add_enabled_ui(!store.scenes.is_empty(), |ui| scenes(ui, store, frame));
+            listed::button(ui, frame, &Command::PickModel);
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let other = if ui.visuals().dark_mode { "Light" } else { "Dark" };
+                listed::named(ui, frame, &Command::ToggleTheme, other);
+                listed::button(ui, frame, &Command::ShowKeys);
+                listed::button(ui, frame, &Command::OpenPalette);
+                self.path(ui, frame);
             });
         });
-        if ui
-            .button("Open model…")
-            .on_hover_text("A Hugging Face folder: LLaVA-1.5, Idefics3, SmolVLM")
-            .clicked()
-        {
-            actions.push(Action::PickModel);
+        ui.add_space(3.0);
+    }
+
+    fn path(&mut self, ui: &mut Ui, frame: &mut Frame) {
+        let edit = TextEdit::singleline(&mut self.path)
+            .id_salt("path")
+            .hint_text("path of an image or a model folder")
+            .desired_width(ui.available_width());
+        let edit = ui.add(edit);
+        let entered = edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+        if entered && !self.path.trim().is_empty() {
+            frame.ask(Command::OpenPath(self.path.trim().into()));
         }
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            theme_button(ui);
-            if ui.button("Keys").clicked() {
-                draft.help = !draft.help;
-            }
-            let edit = TextEdit::singleline(&mut draft.path)
-                .id_salt("path")
-                .hint_text("path of an image or a model folder")
-                .desired_width(ui.available_width());
-            let edit = ui.add(edit);
-            let entered = edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
-            if entered && !draft.path.trim().is_empty() {
-                actions.push(Action::OpenPath(PathBuf::from(draft.path.trim())));
+    }
+}
+
+fn scenes(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+    ui.menu_button("Scenes", |ui| {
+        ScrollArea::vertical().max_height(420.0).show(ui, |ui| {
+            for scene in &store.scenes {
+                let name = scene.file_stem().map(|n| n.to_string_lossy().into_owned());
+                if ui.button(name.unwrap_or_default()).clicked() {
+                    frame.ask(Command::OpenImage(ImageSource::File(scene.clone())));
+                    ui.close();
+                }
             }
         });
     });
-    ui.add_space(3.0);
-}
-
-/// From dark to light and back.
-fn theme_button(ui: &mut Ui) {
-    let (name, other) = match ui.visuals().dark_mode {
-        true => ("Light", egui::Theme::Light),
-        false => ("Dark", egui::Theme::Dark),
-    };
-    if ui.button(name).on_hover_text("Change the colours of the window").clicked() {
-        ui.ctx().set_theme(other);
-    }
 }

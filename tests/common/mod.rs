@@ -1,6 +1,7 @@
 //! What the integration tests share.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod families;
 pub mod program;
 
 use std::{
@@ -9,11 +10,51 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sightline::device::{
-    open as device,
-    open::{Compute, DeviceChoice},
+use sightline::{
+    bundled,
+    checkpoint::weights::WeightDtype,
+    device::{
+        open as device,
+        open::{Compute, DeviceChoice},
+    },
+    engine::{error::EngineError, load::Engine},
+    progress::Cancel,
+    spec::{
+        experiment::Experiment,
+        picture::{ImageSource, Picture},
+        turn::Turn,
+    },
 };
 use tempfile::TempDir;
+
+/// A model folder, loaded on the CPU.
+pub fn load(dir: &Path) -> Engine {
+    load_as(dir, &device::cpu(), WeightDtype::F32).unwrap()
+}
+
+/// A model folder, loaded in one go.
+pub fn load_as(dir: &Path, compute: &Compute, dtype: WeightDtype) -> Result<Engine, EngineError> {
+    Engine::load(dir, compute, dtype, &Cancel::default(), &mut |_| {})
+}
+
+/// An image in which nothing is marked.
+pub fn picture(file: impl Into<PathBuf>) -> Picture {
+    Picture { image: ImageSource::File(file.into()), object: None }
+}
+
+/// A question about one image, which is handed over encoded.
+pub fn ask(text: &str, max_new: usize) -> Experiment {
+    Experiment::ask(ImageSource::File(bundled::sample_image()), text, max_new)
+}
+
+/// A question about so many images.
+pub fn ask_about(images: usize, text: &str, max_new: usize) -> Experiment {
+    Experiment {
+        images: vec![picture(bundled::sample_image()); images],
+        turns: vec![Turn::ask(images, text)],
+        ..ask(text, max_new)
+    }
+}
 
 /// A folder under tests/fixtures.
 pub fn fixture(name: &str) -> PathBuf {
@@ -63,7 +104,7 @@ pub fn tiled_model(context: usize) -> TempDir {
     config["text_config"]["max_position_embeddings"] = context.into();
     write("config.json", &config);
 
-    let bundled = sightline::bundled::model();
+    let bundled = bundled::model();
     let mut tokenizer = read(&bundled.join("tokenizer.json"));
     let mut special = |content: String, id: usize| {
         tokenizer["model"]["vocab"][&content] = id.into();

@@ -1,21 +1,29 @@
 //! A made-up model and made-up runs: every number follows from its place, so pictures repeat.
+//!
+//! Plays what a worker tells; knows nothing of windows.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use image::{Rgb, RgbImage};
 use sightline::{
     spec::{
+        experiment::Experiment,
         knockout::Cut,
-        sets::{Patches, Scope},
+        picture::ImageSource,
+        resolve::{Patches, Scope},
         span::Span,
     },
-    trace::run::{
-        AnswerToken, Candidate, Cell, Kept, KnockoutReport, ModelInfo, PatternRow, PromptToken, Stop,
-        StoredRow, Timing, Trace, VisualRef,
+    trace::{
+        diff,
+        geometry::{Geometry, Grid, Place, View},
+        pattern::PatternRow,
+        report::{Effect, End},
+        run::{KnockoutReport, ModelInfo, Stop, Timing},
+        tokens::{AnswerToken, Candidate, Cell, PromptToken, VisualRef},
     },
-    worker::thread::{Ask, ImageView},
+    worker::protocol::{Event, ImageView, ModelView, Row, RunId, ToldRow},
 };
 
 /// Side of the token grid.
@@ -26,8 +34,8 @@ pub const LAYERS: usize = 8;
 pub const HEADS: usize = 4;
 
 /// The made-up model.
-pub fn model() -> ModelInfo {
-    ModelInfo {
+pub fn model() -> ModelView {
+    let info = ModelInfo {
         name: "made-up".into(),
         sha256: "0".repeat(64),
         family: "llava".into(),
@@ -38,11 +46,17 @@ pub fn model() -> ModelInfo {
         vocabulary: 130,
         context: 1024,
         parameters: 2_412_345,
-    }
+    };
+    ModelView { info, device: "CPU (burn-flex)".into(), unused: Vec::new() }
+}
+
+/// Where the made-up image comes from.
+pub fn source() -> ImageSource {
+    ImageSource::File("two discs.png".into())
 }
 
 /// A picture with a red disc at the top left, a blue one at the right, and sand around them.
-pub fn image() -> ImageView {
+pub fn image(source: ImageSource) -> ImageView {
     let pixels = RgbImage::from_fn(192, 192, |x, y| {
         let disc = |cx: i32, cy: i32, r: i32| (x as i32 - cx).pow(2) + (y as i32 - cy).pow(2) < r * r;
         match (disc(56, 56, 26), disc(140, 104, 30)) {
@@ -51,17 +65,13 @@ pub fn image() -> ImageView {
             _ => Rgb([210, 190, 140]),
         }
     });
-    let side = 192.0 / GRID as f32;
-    let patch = |i: usize| {
-        let (x, y) = ((i % GRID) as f32 * side, (i / GRID) as f32 * side);
-        [x, y, x + side, y + side]
-    };
+    let grid = Grid { rows: GRID, cols: GRID };
+    let view = View { place: Place::Whole, rect: [0.0, 0.0, 192.0, 192.0], grid, lead: 0 };
     ImageView {
-        name: "two discs".into(),
+        source,
         pixels: Arc::new(pixels),
-        geometry: "192x192, 12x12 patches of 16".into(),
-        patches: (0..GRID * GRID).map(patch).collect(),
-        global: vec![true; GRID * GRID],
+        geometry: Geometry { source: (192, 192), rows: 0, cols: 0, views: vec![view] },
+        description: "192x192, 12x12 patches of 16".into(),
     }
 }
 
@@ -77,11 +87,8 @@ pub fn prompt(question: &str) -> Vec<PromptToken> {
     push("user", Span::System, None);
     push(":", Span::System, None);
     for i in 0..GRID * GRID {
-        push(
-            "<image>",
-            Span::Visual,
-            Some(VisualRef { image: 0, tile: 0, cell: Some(Cell { row: i / GRID, col: i % GRID }) }),
-        );
+        let cell = Some(Cell { row: i / GRID, col: i % GRID });
+        push("<image>", Span::Visual, Some(VisualRef { image: 0, view: 0, cell }));
     }
     question.split_whitespace().for_each(|word| push(word, Span::Question, None));
     push("assistant", Span::System, None);
@@ -90,7 +97,7 @@ pub fn prompt(question: &str) -> Vec<PromptToken> {
 }
 
 /// The answer: another one once the middle layers are cut.
-pub fn words(cut_layers: usize) -> &'static [&'static str] {
+fn words(cut_layers: usize) -> &'static [&'static str] {
     match cut_layers {
         0 => &["a", "red", "ball", "at", "the", "top", "left", "and", "a", "blue", "ball", "on", "sand", "."],
         1..=2 => {
@@ -100,17 +107,18 @@ pub fn words(cut_layers: usize) -> &'static [&'static str] {
     }
 }
 
-/// What a cut asks for, resolved.
-pub fn cuts(ask: &Ask, prompt: &[PromptToken]) -> Vec<Cut> {
+/// What an experiment cuts, resolved.
+pub fn cuts(experiment: &Experiment, prompt: &[PromptToken]) -> Vec<Cut> {
     let spans: Vec<Span> = prompt.iter().map(|t| t.span).collect();
     let scope = Scope {
         spans: &spans,
         patches: &Patches::default(),
-        max_new: ask.max_new,
+        max_new: experiment.max_new,
         n_layers: LAYERS,
         n_heads: HEADS,
     };
-    ask.knockouts.iter().map(|k| k.resolve(&scope).expect("a valid knockout")).collect()
+    let knockouts = &experiment.intervention.knockouts;
+    knockouts.iter().map(|k| k.resolve(&scope).expect("a valid knockout")).collect()
 }
 
 /// Token and row number `s` of an answer.
@@ -151,7 +159,7 @@ pub fn step(prompt: &[PromptToken], cuts: &[Cut], s: usize) -> Option<(AnswerTok
         ],
         end,
     };
-    Some((token, PatternRow { n_layers: LAYERS, n_heads: HEADS, n_keys, data: data.into() }))
+    Some((token, PatternRow { n_layers: LAYERS, n_heads: HEADS, n_keys, data: Arc::new(data) }))
 }
 
 /// Unnormalised attention: early layers look at everything, middle ones at a disc, late ones at
@@ -171,46 +179,81 @@ fn weight(prompt: &[PromptToken], s: usize, layer: usize, head: usize, key: usiz
     }
 }
 
-/// The whole run.
-pub fn trace(ask: &Ask) -> Trace {
-    let prompt = prompt(&ask.prompt);
-    let cuts = cuts(ask, &prompt);
-    let steps: Vec<_> = (0..ask.max_new).map_while(|s| step(&prompt, &cuts, s)).collect();
-    let reports = ask.knockouts.iter().zip(&cuts).map(|(knockout, cut)| {
-        let pairs = |layer: usize| match cut.layers[layer] {
-            true => (0..steps.len())
-                .map(|s| {
-                    (0..prompt.len() + s).filter(|&k| cut.blocks(prompt.len() - 1 + s, k)).count() as u64
-                })
-                .sum(),
-            false => 0,
-        };
-        KnockoutReport {
-            text: knockout.to_string(),
-            pairs: (0..LAYERS).map(pairs).collect(),
-            blocked_mass: 0.0,
-        }
-    });
-    Trace {
-        model: model(),
-        device: "CPU (burn-flex)".into(),
-        dtype: "f32 throughout".into(),
-        knockouts: reports.collect(),
-        stop: if steps.last().is_some_and(|(t, _)| t.end) { Stop::End } else { Stop::MaxNew },
+/// All tokens and rows of an answer.
+pub fn steps(experiment: &Experiment) -> Vec<(AnswerToken, PatternRow)> {
+    let prompt = prompt(&experiment.question());
+    let cuts = cuts(experiment, &prompt);
+    (0..experiment.max_new).map_while(|s| step(&prompt, &cuts, s)).collect()
+}
+
+/// A run begins.
+pub fn started(id: RunId, experiment: &Experiment) -> Event {
+    Event::Started { id, prompt: prompt(&experiment.question()), unknown_words: Vec::new() }
+}
+
+/// Answer token number `s` comes.
+pub fn token(id: RunId, experiment: &Experiment, s: usize) -> Event {
+    let (token, row) = steps(experiment).swap_remove(s);
+    Event::Token { id, token, row: ToldRow::New(Row { pattern: row, resident: None }) }
+}
+
+/// Token number `s` of the uncut answer, as the cut scores it.
+pub fn scored(id: RunId, experiment: &Experiment, s: usize) -> Event {
+    let (token, _) = steps(&experiment.uncut()).swap_remove(s);
+    let prompt = prompt(&experiment.question());
+    let (_, row) = step(&prompt, &cuts(experiment, &prompt), s).expect("a row");
+    let effect = Effect { baseline: -0.1, logprob: -0.3, delta: -0.2, rank: 0, kl: 0.01 };
+    Event::Scored { id, token, effect, row: Some(Row { pattern: row, resident: None }) }
+}
+
+/// A run ends by itself.
+pub fn done(id: RunId, experiment: &Experiment) -> Event {
+    let stop = if steps(experiment).last().is_some_and(|(t, _)| t.end) { Stop::End } else { Stop::MaxNew };
+    Event::Done { id, end: Box::new(end(experiment, stop)) }
+}
+
+/// Everything that is told of a run.
+pub fn whole(id: RunId, experiment: &Experiment) -> Vec<Event> {
+    let tokens = (0..steps(experiment).len()).map(|s| token(id, experiment, s));
+    std::iter::once(started(id, experiment)).chain(tokens).chain([done(id, experiment)]).collect()
+}
+
+/// What is known of a run at its end.
+pub fn end(experiment: &Experiment, stop: Stop) -> End {
+    let ids = |e: &Experiment| steps(e).iter().map(|(t, _)| t.id).collect::<Vec<_>>();
+    let cut = !experiment.intervention.is_empty();
+    End {
+        stop,
+        knockouts: reports(experiment),
         timing: Timing {
-            load: std::time::Duration::from_millis(120),
-            encode: std::time::Duration::from_millis(60),
-            prefill: std::time::Duration::from_millis(45),
-            decode: std::time::Duration::from_millis(210),
-            decode_steps: steps.len().saturating_sub(1),
+            load: Duration::from_millis(120),
+            encode: Duration::from_millis(60),
+            prefill: Duration::from_millis(45),
+            decode: Duration::from_millis(210),
+            decode_steps: steps(experiment).len().saturating_sub(1),
         },
-        answer: steps.iter().map(|(t, _)| t.clone()).collect(),
-        kept: Kept {
-            layers: (0..LAYERS).collect(),
-            heads: (0..HEADS).collect(),
-            rows: (0..steps.len()).collect(),
-        },
-        pattern: steps.into_iter().map(|(_, row)| StoredRow::Full(row)).collect(),
-        prompt,
+        dtype: "f32 throughout".into(),
+        common: cut.then(|| diff::common(&ids(&experiment.uncut()), &ids(experiment))),
+        control: None,
     }
+}
+
+fn reports(experiment: &Experiment) -> Vec<KnockoutReport> {
+    let prompt = prompt(&experiment.question());
+    let n = steps(experiment).len();
+    let blocked = |cut: &Cut, s: usize| {
+        (0..prompt.len() + s).filter(|&k| cut.blocks(prompt.len() - 1 + s, k)).count() as u64
+    };
+    let pairs = |cut: &Cut, layer: usize| match cut.layers[layer] {
+        true => (0..n).map(|s| blocked(cut, s)).sum(),
+        false => 0,
+    };
+    let cuts = cuts(experiment, &prompt);
+    let knockouts = &experiment.intervention.knockouts;
+    let report = |(knockout, cut): (&_, &Cut)| KnockoutReport {
+        text: ToString::to_string(knockout as &sightline::spec::knockout::Knockout),
+        pairs: (0..LAYERS).map(|layer| pairs(cut, layer)).collect(),
+        blocked_mass: 0.0,
+    };
+    knockouts.iter().zip(&cuts).map(report).collect()
 }

@@ -12,7 +12,8 @@ use crate::{
     checkpoint::{
         config::VlmConfig,
         json::{JsonError, Section},
-        weights::{WeightError, Weights},
+        weight_error::WeightError,
+        weights::Weights,
     },
     image::{plan::PixelPlan, settings::Settings},
     model::{

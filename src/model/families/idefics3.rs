@@ -9,7 +9,8 @@ use crate::{
     checkpoint::{
         config::{VisionConfig, VlmConfig, dim, llama, vision_transformer},
         json::{JsonError, Section},
-        weights::{WeightError, Weights},
+        weight_error::WeightError,
+        weights::Weights,
     },
     image::{plan::PixelPlan, settings::Settings, tiles::Tiles},
     model::{

@@ -9,7 +9,8 @@ use crate::{
     checkpoint::{
         config::{Activation, VisionConfig, VlmConfig, activation, llama, vision_transformer},
         json::{JsonError, Section},
-        weights::{WeightError, Weights},
+        weight_error::WeightError,
+        weights::Weights,
     },
     image::{
         crop::{CLIP_MEAN, CLIP_STD, Crop},
@@ -63,7 +64,8 @@ impl Llava {
         if text.string("model_type", "llama")? != "llama" {
             return Err(text.wrong("model_type", "\"llama\""));
         }
-        let tied = root.boolean("tie_word_embeddings", false)? || text.boolean("tie_word_embeddings", false)?;
+        let tied =
+            root.boolean("tie_word_embeddings", false)? || text.boolean("tie_word_embeddings", false)?;
         let vision = clip(&vision)?;
         let strategy = root.string("vision_feature_select_strategy", "default")?;
         if !["default", "full"].contains(&strategy.as_str()) {
@@ -244,7 +246,8 @@ mod tests {
 
     #[test]
     fn an_empty_llava_is_the_default_llava() {
-        let c = read_json(json!({"model_type": "llava", "text_config": {"vocab_size": 32001}})).unwrap().config;
+        let c =
+            read_json(json!({"model_type": "llava", "text_config": {"vocab_size": 32001}})).unwrap().config;
         assert_eq!((c.vision.width, c.vision.n_layers, c.vision.image_size), (1024, 24, 336));
         assert_eq!(c.image_token_id, 32_000);
         assert_eq!(c.text.eps, 1e-6);

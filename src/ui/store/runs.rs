@@ -1,362 +1,296 @@
-//! The two runs on show, baseline and cut: what was asked, what has come back, what is still owed.
+//! The runs on show: what was asked, what has come back, what is still owed.
 //!
-//! Latest wins. Events of a superseded run carry an old id and are dropped. While a run is under
-//! way, what it has not yet produced is filled in from the run before it and marked stale. A cut
-//! waits until its baseline is complete, since both pass through one worker.
+//! Runs are known by id; a slot names the one on show, the one under way over it, and one that was refused.
+//! Latest wins: events of a run that no slot names any more are dropped. A run under knockouts waits until
+//! its uncut run is complete, since both pass through one worker.
 //!
 //! Knows nothing of egui or of channels: methods return the [`Request`]s to send.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use crate::{device::shared::ResidentRow, interp, spec::{knockout::Knockout, span::Span}, trace::run::{AnswerToken, KnockoutReport, PatternRow, PromptToken, Stop, StoredRow, Timing, Trace}, ui::store::selection::Which, worker::thread::{Ask, Request, RunId}};
+use crate::{
+    spec::{experiment::Experiment, knockout::Knockout},
+    trace::{
+        report::{Effect, End, Start},
+        run::Stop,
+        tokens::{AnswerToken, PromptToken},
+    },
+    ui::store::{
+        lane::{Lane, Refused},
+        run::Run,
+        selection::{BASELINE, CUT},
+    },
+    worker::protocol::{Request, Row, RunId, Slot, ToldRow},
+};
 
-/// The attention that predicted one answer token.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// The numbers.
-    pub pattern: PatternRow,
-    /// Where they lie on the window's own device, if the model runs there.
-    pub resident: Option<ResidentRow>,
-    /// `[layers][spans]`: the head mean, summed by span. Taken once, when the row arrives.
-    pub flow: Vec<[f32; 7]>,
-}
-
-/// One run, as far as it is known.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// What was asked.
-    pub ask: Ask,
-    /// Prompt positions; empty until the worker has begun.
-    pub prompt: Vec<PromptToken>,
-    /// Words of the prompt that the tokenizer does not know.
-    pub unknown_words: Vec<String>,
-    /// Answer tokens so far.
-    pub answer: Vec<AnswerToken>,
-    /// One row an answer token.
-    pub rows: Vec<Row>,
-    /// How it ended; `None` while it runs.
-    pub outcome: Option<Outcome>,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// What the knockouts did.
-    pub knockouts: Vec<KnockoutReport>,
-    /// Why it stopped.
-    pub stop: Stop,
-    /// Wall-clock times.
-    pub timing: Timing,
-    /// Number formats.
-    pub dtype: String,
-}
-
-impl View {
-    fn new(ask: Ask) -> Self {
-        View {
-            ask,
-            prompt: Vec::new(),
-            unknown_words: Vec::new(),
-            answer: Vec::new(),
-            rows: Vec::new(),
-            outcome: None,
-        }
-    }
-
-    fn row(&self, pattern: PatternRow, resident: Option<ResidentRow>) -> Row {
-        let flow = interp::flow::of_row(&pattern, |key| self.span(key));
-        Row { pattern, resident, flow }
-    }
-
-    /// The span of any position.
-    pub fn span(&self, position: usize) -> Span {
-        self.prompt.get(position).map_or(Span::Answer, |t| t.span)
-    }
-
-    /// Absolute positions of the visual tokens of the first image, in prompt order.
-    pub fn visual_keys(&self) -> Vec<usize> {
-        let first = |t: &&PromptToken| t.span == Span::Visual && t.visual.is_none_or(|v| v.image == 0);
-        self.prompt.iter().filter(first).map(|t| t.position).collect()
-    }
-
-    fn same_prompt(&self, other: &View) -> bool {
-        self.prompt.len() == other.prompt.len()
-            && self.prompt.iter().zip(&other.prompt).all(|(a, b)| a.id == b.id && a.span == b.span)
-    }
-}
-
-/// Baseline or cut: the run under way over the last complete one.
+/// What is on show for one slot, by name, and what is wanted there.
 #[derive(Debug, Default)]
-pub struct Lane {
-    running: Option<(RunId, View)>,
-    done: Option<View>,
-    refused: Option<(Ask, String)>,
-}
-
-impl Lane {
-    /// The run whose prompt and facts are on show.
-    pub fn view(&self) -> Option<&View> {
-        match &self.running {
-            Some((_, view)) if !view.prompt.is_empty() => Some(view),
-            _ => self.done.as_ref(),
-        }
-    }
-
-    /// Whether a run is under way.
-    pub fn busy(&self) -> bool {
-        self.running.is_some()
-    }
-
-    /// Whether some of what is on show is older than what was asked for.
-    pub fn stale(&self) -> bool {
-        self.running.is_some() && self.filler().is_some()
-    }
-
-    /// The last complete run.
-    pub fn done(&self) -> Option<&View> {
-        self.done.as_ref()
-    }
-
-    /// Why the last run asked for could not be had.
-    pub fn refusal(&self) -> Option<&str> {
-        self.refused.as_ref().map(|(_, why)| why.as_str())
-    }
-
-    fn begun(&self) -> bool {
-        self.running.as_ref().is_some_and(|(_, view)| !view.prompt.is_empty())
-    }
-
-    /// The complete run that stands in for tokens still to come.
-    fn filler(&self) -> Option<&View> {
-        let done = self.done.as_ref()?;
-        match &self.running {
-            Some((_, view)) if self.begun() => {
-                (view.same_prompt(done) && done.answer.len() > view.answer.len()).then_some(done)
-            }
-            _ => Some(done),
-        }
-    }
-
-    fn fresh(&self) -> Option<&View> {
-        match &self.running {
-            Some((_, view)) if self.begun() => Some(view),
-            Some(_) => None,
-            None => self.done.as_ref(),
-        }
-    }
-
-    /// Answer tokens on show; `true` marks those of the run asked for, `false` stale ones.
-    pub fn tokens(&self) -> Vec<(&AnswerToken, bool)> {
-        let fresh = self.fresh().map_or(&[][..], |v| &v.answer);
-        let stale = match self.busy() {
-            true => self.filler().map_or(&[][..], |v| &v.answer),
-            false => &[],
-        };
-        fresh.iter().map(|t| (t, true)).chain(stale.iter().skip(fresh.len()).map(|t| (t, false))).collect()
-    }
-
-    /// The row of answer token `at`, and whether it is of the run asked for.
-    pub fn row(&self, at: usize) -> Option<(&Row, bool)> {
-        if let Some(row) = self.fresh().and_then(|v| v.rows.get(at)) {
-            return Some((row, true));
-        }
-        Some((self.filler()?.rows.get(at)?, false))
-    }
-
-    /// Every row on show, stale ones included.
-    pub fn rows(&self) -> Vec<&Row> {
-        (0..self.tokens().len()).filter_map(|at| self.row(at).map(|(row, _)| row)).collect()
-    }
-
-    /// The answer on show as text, without the end token.
-    pub fn answer_text(&self) -> String {
-        let text: String =
-            self.tokens().iter().filter(|(t, _)| !t.end).map(|(t, _)| t.text.as_str()).collect();
-        text.trim().to_string()
-    }
-
-    fn start(&mut self, id: RunId, ask: Ask) -> Request {
-        self.refused = None;
-        self.running = Some((id, View::new(ask.clone())));
-        Request::Run { id, ask }
-    }
-
-    fn running(&mut self, id: RunId) -> Option<&mut View> {
-        self.running.as_mut().filter(|(running, _)| *running == id).map(|(_, view)| view)
-    }
-}
-
-/// Both lanes, and the cut that is wanted.
-#[derive(Debug, Default)]
-pub struct Runs {
-    last_id: RunId,
-    /// Without knockouts.
-    pub baseline: Lane,
-    /// With the knockouts in force.
-    pub cut: Lane,
+struct Place {
+    shown: Option<RunId>,
+    running: Option<RunId>,
+    refused: Option<Refused>,
+    /// Knockouts to be in force; none in a slot without a cut.
     wanted: Vec<Knockout>,
 }
 
+impl Place {
+    /// Nothing on show and nothing under way.
+    fn reset(&mut self) {
+        (self.shown, self.running, self.refused) = (None, None, None);
+    }
+}
+
+/// All runs, and the cuts that are wanted.
+#[derive(Debug, Default)]
+pub struct Runs {
+    last_id: RunId,
+    by_id: BTreeMap<RunId, Run>,
+    slots: BTreeMap<Slot, Place>,
+}
+
 impl Runs {
-    /// One of the two lanes.
-    pub fn lane(&self, which: Which) -> &Lane {
-        match which {
-            Which::Baseline => &self.baseline,
-            Which::Cut => &self.cut,
-        }
+    /// One slot, to look at.
+    pub fn lane(&self, slot: Slot) -> Lane<'_> {
+        let Some(place) = self.slots.get(&slot) else {
+            return Lane { running: None, done: None, refused: None };
+        };
+        let run = |id: Option<RunId>| id.and_then(|id| self.by_id.get(&id));
+        Lane { running: run(place.running), done: run(place.shown), refused: place.refused.as_ref() }
+    }
+
+    /// The run without knockouts.
+    pub fn baseline(&self) -> Lane<'_> {
+        self.lane(BASELINE)
+    }
+
+    /// The run under the knockouts in force.
+    pub fn cut(&self) -> Lane<'_> {
+        self.lane(CUT)
+    }
+
+    /// How many runs are held.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
     }
 
     /// Whether anything is under way.
     pub fn busy(&self) -> bool {
-        self.baseline.busy() || self.cut.busy()
+        self.slots.values().any(|place| place.running.is_some())
     }
 
-    /// Whether a cut is in force or under way.
-    pub fn has_cut(&self) -> bool {
-        self.cut.view().is_some() || self.cut.busy()
+    /// Whether a slot has something on show or under way.
+    pub fn has(&self, slot: Slot) -> bool {
+        self.lane(slot).view().is_some() || self.lane(slot).busy()
     }
 
-    /// Asks for a new baseline; the cut follows when it is complete.
-    pub fn ask(&mut self, prompt: String, max_new: usize) -> Vec<Request> {
-        // A baseline does not supersede a cut by itself.
-        let stop = self.cut.busy().then_some(Request::Cancel);
-        self.cut = Lane::default();
-        let id = self.fresh_id();
-        let run = self.baseline.start(id, Ask { prompt, knockouts: Vec::new(), max_new });
+    /// The slot that a run is under way for.
+    pub fn slot_of(&self, id: RunId) -> Option<Slot> {
+        self.slots.iter().find(|(_, place)| place.running == Some(id)).map(|(slot, _)| *slot)
+    }
+
+    /// Asks for a new uncut run; cuts follow when it is complete. Those on show stay until it has something
+    /// to show.
+    pub fn ask(&mut self, experiment: Experiment) -> Vec<Request> {
+        let mut cut_runs = false;
+        for (_, place) in self.slots.iter_mut().filter(|(slot, _)| **slot != BASELINE) {
+            cut_runs |= place.running.take().is_some();
+            place.refused = None;
+        }
+        // An uncut run does not supersede a cut by itself.
+        let stop = cut_runs.then_some(Request::Cancel);
+        let run = self.start(BASELINE, experiment, None);
         stop.into_iter().chain([run]).collect()
     }
 
-    /// Sets the knockouts to be in force; none clears the cut.
-    pub fn want_cut(&mut self, knockouts: Vec<Knockout>) {
-        self.wanted = knockouts;
+    /// Sets the knockouts to be in force in a slot; none clears it, and stops what is under way for it.
+    pub fn want(&mut self, slot: Slot, knockouts: &[Knockout]) -> Option<Request> {
+        let place = self.slots.entry(slot).or_default();
+        if place.wanted != knockouts {
+            place.wanted = knockouts.to_vec();
+        }
+        if !knockouts.is_empty() {
+            return None;
+        }
+        let was_busy = place.running.is_some();
+        place.reset();
+        self.sweep();
+        was_busy.then_some(Request::Cancel)
     }
 
-    /// Stops what runs. What has begun ends with its partial trace; what has not is forgotten here,
-    /// since the worker drops it without a word, and is not asked for again by itself.
+    /// The next run to ask for, if one is due.
+    pub fn next_request(&mut self) -> Option<Request> {
+        let base = self.baseline().complete()?;
+        let (base_id, uncut) = (base.id, base.experiment.clone());
+        let slots: Vec<Slot> = self.slots.keys().copied().filter(|slot| *slot != BASELINE).collect();
+        slots.into_iter().find_map(|slot| self.due(slot, base_id, &uncut))
+    }
+
+    fn due(&mut self, slot: Slot, base: RunId, uncut: &Experiment) -> Option<Request> {
+        let place = self.slots.get_mut(&slot).filter(|place| !place.wanted.is_empty())?;
+        let experiment = uncut.clone().with_knockouts(place.wanted.clone());
+        let asks = |id: Option<RunId>| id.and_then(|id| self.by_id.get(&id)).map(|run| &run.experiment);
+        // What was refused is told for as long as it is what is wanted.
+        if place.refused.as_ref().is_some_and(|refused| refused.experiment != experiment) {
+            place.refused = None;
+        }
+        let shown = asks(place.shown) == Some(&experiment);
+        if let Some(running) = asks(place.running) {
+            if *running == experiment {
+                return None;
+            }
+            if shown {
+                place.running = None;
+                self.sweep();
+                return Some(Request::Cancel);
+            }
+        } else if shown || place.refused.is_some() {
+            return None;
+        }
+        Some(self.start(slot, experiment, Some(base)))
+    }
+
+    fn start(&mut self, slot: Slot, experiment: Experiment, base: Option<RunId>) -> Request {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.by_id.insert(id, Run::new(id, experiment.clone(), base));
+        let place = self.slots.entry(slot).or_default();
+        (place.running, place.refused) = (Some(id), None);
+        self.sweep();
+        Request::Run { id, slot, experiment: Box::new(experiment) }
+    }
+
+    /// Stops what runs. What has something to show ends with it; what has not is forgotten here, and is not
+    /// asked for again by itself.
     pub fn cancel(&mut self) -> Request {
-        for lane in [&mut self.baseline, &mut self.cut] {
-            if !lane.begun()
-                && let Some((_, view)) = lane.running.take()
-            {
-                lane.refused = Some((view.ask, "cancelled".to_string()));
+        let ids: Vec<RunId> = self.slots.values().filter_map(|place| place.running).collect();
+        for id in ids {
+            if self.by_id.get(&id).is_some_and(|run| !run.has_answer()) {
+                self.refuse(id, None);
             }
         }
+        self.hold_back();
         Request::Cancel
     }
 
-    /// Forgets both runs: another model or image makes them meaningless.
+    /// Takes every run that is due now as cancelled: after a cancel, none begins by itself.
+    fn hold_back(&mut self) {
+        while let Some(Request::Run { id, .. }) = self.next_request() {
+            self.refuse(id, None);
+        }
+    }
+
+    /// Forgets what is under way: an image or a model that is on its way stops it. What was on show stays.
+    pub fn abandon(&mut self) {
+        self.slots.values_mut().for_each(|place| place.running = None);
+        self.sweep();
+    }
+
+    /// Forgets every answer: another model or image makes them meaningless. A question that the worker has
+    /// not begun to answer stays asked: it will be about what is there by then.
     pub fn clear(&mut self) {
-        (self.baseline, self.cut) = (Lane::default(), Lane::default());
+        let waits = |id: &RunId| self.by_id.get(id).is_some_and(|run| run.prompt.is_empty());
+        let waiting = self.slots.get(&BASELINE).and_then(|place| place.running).filter(waits);
+        self.slots.values_mut().for_each(Place::reset);
+        if let Some(place) = self.slots.get_mut(&BASELINE) {
+            place.running = waiting;
+        }
+        self.sweep();
     }
 
-    /// The next thing to send, if something is due.
-    pub fn next_request(&mut self) -> Option<Request> {
-        if self.wanted.is_empty() {
-            let was_busy = self.cut.busy();
-            self.cut = Lane::default();
-            return was_busy.then_some(Request::Cancel);
+    /// A run began.
+    pub fn started(&mut self, id: RunId, prompt: Vec<PromptToken>, unknown_words: Vec<String>) {
+        if let Some(run) = self.running(id) {
+            (run.prompt, run.unknown_words) = (prompt, unknown_words);
         }
-        if self.baseline.busy() {
-            return None;
-        }
-        let base = &self.baseline.done.as_ref()?.ask;
-        let ask = Ask { knockouts: self.wanted.clone(), ..base.clone() };
-        if let Some((_, running)) = &self.cut.running {
-            if running.ask == ask {
-                return None;
-            }
-            if self.cut.done.as_ref().is_some_and(|done| done.ask == ask) {
-                self.cut.running = None;
-                return Some(Request::Cancel);
-            }
-        } else if self.cut.done.as_ref().is_some_and(|done| done.ask == ask)
-            || self.cut.refused.as_ref().is_some_and(|(refused, _)| *refused == ask)
-        {
-            return None;
-        }
-        let id = self.fresh_id();
-        Some(self.cut.start(id, ask))
     }
 
-    /// A run began. Returns its lane, or `None` for a superseded run, as all three below do.
-    pub fn started(
-        &mut self,
-        id: RunId,
-        prompt: Vec<PromptToken>,
-        unknown_words: Vec<String>,
-    ) -> Option<Which> {
-        let (which, view) = self.running(id)?;
-        (view.prompt, view.unknown_words) = (prompt, unknown_words);
-        Some(which)
+    /// Scoring under the intervention began.
+    pub fn scoring(&mut self, id: RunId, start: Option<Start>) {
+        if let Some(run) = self.running(id) {
+            run.start = start;
+        }
+    }
+
+    /// One token of the uncut answer was scored.
+    pub fn scored(&mut self, id: RunId, token: AnswerToken, effect: Effect, row: Option<Row>) {
+        if let Some(run) = self.running(id) {
+            run.score(token, effect, row);
+        }
     }
 
     /// One more token came.
-    pub fn token(
-        &mut self,
-        id: RunId,
-        token: AnswerToken,
-        pattern: PatternRow,
-        resident: Option<ResidentRow>,
-    ) -> Option<Which> {
-        let (which, view) = self.running(id)?;
-        let row = view.row(pattern, resident);
-        view.answer.push(token);
-        view.rows.push(row);
-        Some(which)
+    pub fn token(&mut self, id: RunId, token: AnswerToken, row: ToldRow) {
+        let Some(slot) = self.slot_of(id) else { return };
+        if let Some(run) = self.running(id) {
+            run.push(token, row);
+        }
+        if slot == BASELINE {
+            self.drop_cuts_of_others(id);
+        }
     }
 
-    /// A run is complete.
-    pub fn finished(&mut self, id: RunId, trace: Trace) -> Option<Which> {
-        let (which, view) = self.running(id)?;
-        let mut done = View {
-            prompt: trace.prompt,
-            unknown_words: std::mem::take(&mut view.unknown_words),
-            answer: trace.answer,
-            outcome: Some(Outcome {
-                knockouts: trace.knockouts,
-                stop: trace.stop,
-                timing: trace.timing,
-                dtype: trace.dtype,
-            }),
-            ..View::new(view.ask.clone())
-        };
-        let mut came = std::mem::take(&mut view.rows).into_iter();
-        for pattern in trace.pattern.iter().map(StoredRow::row) {
-            // Most often the very row that came with its token.
-            let row = match came.next() {
-                Some(row) if Arc::ptr_eq(&row.pattern.data, &pattern.data) => row,
-                Some(row) => done.row(pattern, row.resident),
-                None => done.row(pattern, None),
-            };
-            done.rows.push(row);
+    /// Drops cuts of another uncut run than the one that has something to show now.
+    fn drop_cuts_of_others(&mut self, uncut: RunId) {
+        let others =
+            |id: &RunId| self.by_id.get(id).is_some_and(|run| run.base.is_some_and(|base| base != uncut));
+        for place in self.slots.values_mut().filter(|place| place.shown.as_ref().is_some_and(others)) {
+            place.reset();
         }
-        let lane = self.lane_mut(which);
-        (lane.running, lane.done) = (None, Some(done));
-        Some(which)
+        self.sweep();
+    }
+
+    /// A run is complete: it takes the place of the one on show, unless it was stopped before it had
+    /// anything to show. Returns its slot, or `None` for a superseded run, as the two below do.
+    pub fn finished(&mut self, id: RunId, end: End) -> Option<Slot> {
+        let slot = self.slot_of(id)?;
+        let run = self.by_id.get_mut(&id)?;
+        if end.stop == Stop::Cancelled && !run.has_answer() {
+            return self.refuse(id, None);
+        }
+        let cancelled = end.stop == Stop::Cancelled;
+        run.end = Some(end);
+        let place = self.slots.entry(slot).or_default();
+        (place.running, place.shown) = (None, Some(id));
+        self.sweep();
+        if cancelled {
+            self.hold_back();
+        }
+        Some(slot)
     }
 
     /// A run failed: what was there before it stands again.
-    pub fn failed(&mut self, id: RunId, why: String) -> Option<Which> {
-        let (which, _) = self.running(id)?;
-        let lane = self.lane_mut(which);
-        lane.refused = lane.running.take().map(|(_, view)| (view.ask, why));
-        Some(which)
+    pub fn failed(&mut self, id: RunId, why: String) -> Option<Slot> {
+        self.refuse(id, Some(why))
     }
 
-    fn lane_mut(&mut self, which: Which) -> &mut Lane {
-        match which {
-            Which::Baseline => &mut self.baseline,
-            Which::Cut => &mut self.cut,
-        }
+    /// A run was stopped before it had anything to show: likewise.
+    pub fn stopped(&mut self, id: RunId) -> Option<Slot> {
+        self.refuse(id, None)
     }
 
-    fn running(&mut self, id: RunId) -> Option<(Which, &mut View)> {
-        let baseline = self.baseline.running(id).map(|view| (Which::Baseline, view));
-        baseline.or_else(|| self.cut.running(id).map(|view| (Which::Cut, view)))
+    fn refuse(&mut self, id: RunId, why: Option<String>) -> Option<Slot> {
+        let slot = self.slot_of(id)?;
+        let place = self.slots.get_mut(&slot)?;
+        place.running = None;
+        place.refused = self.by_id.get(&id).map(|run| Refused { experiment: run.experiment.clone(), why });
+        self.sweep();
+        Some(slot)
     }
 
-    fn fresh_id(&mut self) -> RunId {
-        self.last_id += 1;
-        self.last_id
+    fn running(&mut self, id: RunId) -> Option<&mut Run> {
+        self.slot_of(id)?;
+        self.by_id.get_mut(&id)
+    }
+
+    /// Drops the runs that no slot names.
+    fn sweep(&mut self) {
+        let slots = &self.slots;
+        let named = |id: &RunId| slots.values().any(|p| p.shown == Some(*id) || p.running == Some(*id));
+        self.by_id.retain(|id, _| named(id));
     }
 }

@@ -1,57 +1,72 @@
-//! What the user is looking at: one value, shared by every panel.
+//! What the user is looking at: one value, shared by every view.
+//!
+//! Knows runs by their slot, tokens, layers, heads and patches by number; nothing of what they hold.
 
-/// Which of the two traces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Which {
-    /// The run without knockouts.
-    #[default]
-    Baseline,
-    /// The run under the knockouts in force.
-    Cut,
-}
+use std::{borrow::Cow, collections::BTreeSet};
 
-impl Which {
-    /// Name to show.
-    pub fn name(self) -> &'static str {
-        match self {
-            Which::Baseline => "baseline",
-            Which::Cut => "cut",
-        }
+use crate::worker::protocol::Slot;
+
+/// The slot of the run without knockouts.
+pub const BASELINE: Slot = 0;
+/// The slot of the run under the knockouts in force.
+pub const CUT: Slot = 1;
+
+/// The name of a slot, to show.
+pub fn slot_name(slot: Slot) -> Cow<'static, str> {
+    match slot {
+        BASELINE => "baseline".into(),
+        CUT => "cut".into(),
+        other => format!("run {other}").into(),
     }
 }
 
-/// Which answer token, layer and head the maps and charts show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which run, answer tokens, layer, head and patches the maps and charts show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The trace on show while nothing is hovered.
-    pub which: Which,
-    /// Token that a click pinned; `None` shows the mean of the whole answer.
-    pub pinned: Option<usize>,
-    /// Token under the pointer, and its trace: a preview.
-    pub hovered: Option<(Which, usize)>,
+    /// The run on show while nothing is hovered.
+    pub slot: Slot,
+    /// Answer tokens that clicks pinned, ascending; none shows the mean of the whole answer.
+    pub tokens: Vec<usize>,
+    /// Token under the pointer, and its run: a preview.
+    pub hovered: Option<(Slot, usize)>,
     /// Decoder layer.
     pub layer: usize,
     /// Query head, or `None` for the mean of all.
     pub head: Option<usize>,
+    /// Visual tokens that are locked, by number.
+    pub patches: BTreeSet<usize>,
 }
 
 impl Selection {
-    /// The trace and token to draw: what is hovered, else what is pinned.
-    pub fn shown(&self) -> (Which, Option<usize>) {
+    /// The pinned token that maps show.
+    pub fn pinned(&self) -> Option<usize> {
+        self.tokens.first().copied()
+    }
+
+    /// The run and token to draw: what is hovered, else what is pinned.
+    pub fn shown(&self) -> (Slot, Option<usize>) {
         match self.hovered {
-            Some((which, token)) => (which, Some(token)),
-            None => (self.which, self.pinned),
+            Some((slot, token)) => (slot, Some(token)),
+            None => (self.slot, self.pinned()),
         }
+    }
+
+    /// Pins one token, or unpins it when it is the one that is pinned.
+    pub fn pin(&mut self, slot: Slot, token: usize) {
+        let again = self.slot == slot && self.tokens == [token];
+        self.slot = slot;
+        self.tokens = if again { Vec::new() } else { vec![token] };
     }
 
     /// Moves the pin by `by`, staying inside an answer of `len` tokens; pins an end if none was.
     pub fn step_token(&mut self, by: isize, len: usize) {
         let Some(last) = len.checked_sub(1) else { return };
-        self.pinned = Some(match self.pinned {
+        let to = match self.pinned() {
             Some(at) => at.saturating_add_signed(by).min(last),
             None if by < 0 => last,
             None => 0,
-        });
+        };
+        self.tokens = vec![to];
     }
 
     /// Moves the layer by `by`, staying inside a model of `n_layers`.
@@ -59,11 +74,19 @@ impl Selection {
         self.layer = self.layer.saturating_add_signed(by).min(n_layers.saturating_sub(1));
     }
 
-    /// Keeps layer and head inside another model's bounds, and forgets tokens.
+    /// Keeps layer and head inside another model's bounds, and forgets what is the answer's.
     pub fn fit(&mut self, n_layers: usize, n_heads: usize) {
         self.layer = self.layer.min(n_layers.saturating_sub(1));
         self.head = self.head.filter(|&h| h < n_heads);
-        (self.pinned, self.hovered, self.which) = (None, None, Which::Baseline);
+        self.slot = BASELINE;
+        self.forget();
+    }
+
+    /// Forgets tokens and patches: those of another answer or image are others.
+    pub fn forget(&mut self) {
+        self.tokens.clear();
+        self.hovered = None;
+        self.patches.clear();
     }
 }
 
@@ -73,24 +96,33 @@ mod tests {
 
     #[test]
     fn hovering_previews_and_leaving_returns_to_the_pin() {
-        let mut s = Selection { pinned: Some(2), ..Default::default() };
-        s.hovered = Some((Which::Cut, 5));
-        assert_eq!(s.shown(), (Which::Cut, Some(5)));
+        let mut s = Selection { tokens: vec![2], ..Default::default() };
+        s.hovered = Some((CUT, 5));
+        assert_eq!(s.shown(), (CUT, Some(5)));
         s.hovered = None;
-        assert_eq!(s.shown(), (Which::Baseline, Some(2)));
+        assert_eq!(s.shown(), (BASELINE, Some(2)));
+    }
+
+    #[test]
+    fn a_second_click_unpins() {
+        let mut s = Selection::default();
+        s.pin(CUT, 3);
+        assert_eq!(s.shown(), (CUT, Some(3)));
+        s.pin(CUT, 3);
+        assert_eq!(s.shown(), (CUT, None));
     }
 
     #[test]
     fn steps_stay_inside() {
         let mut s = Selection::default();
         s.step_token(1, 3);
-        assert_eq!(s.pinned, Some(0));
+        assert_eq!(s.pinned(), Some(0));
         s.step_token(-1, 3);
-        assert_eq!(s.pinned, Some(0));
+        assert_eq!(s.pinned(), Some(0));
         s.step_token(9, 3);
-        assert_eq!(s.pinned, Some(2));
+        assert_eq!(s.pinned(), Some(2));
         s.step_token(1, 0);
-        assert_eq!(s.pinned, Some(2));
+        assert_eq!(s.pinned(), Some(2));
         s.step_layer(-1, 8);
         assert_eq!(s.layer, 0);
         s.step_layer(100, 8);

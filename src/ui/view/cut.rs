@@ -1,79 +1,103 @@
 //! What is cut, in the text form, and the proof that it is.
+//!
+//! Keeps what is being typed; knows the cut's run by what its end tells.
 
-use egui::{Key, Label, RichText, TextEdit, Ui};
+use egui::{Checkbox, Key, Label, RichText, TextEdit, TextStyle, Ui};
 
-use crate::{trace::run::KnockoutReport, ui::{layout::{Draft, section}, store::{selection::Which, state::{Action, CutSettings, State}}, theme}};
+use crate::{
+    trace::run::KnockoutReport,
+    ui::{
+        frame::Frame,
+        store::{command::Command, settings::CutSettings, store::Store},
+        theme,
+        view::pane::View,
+        widgets::section::{scrolling, section},
+    },
+};
 
-/// Draws the panel.
-pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Action>) {
-    let n = state.n_layers();
-    let mut cut = state.cut.clone();
-    section(ui, "Cut", |ui| {
-        ui.add_enabled_ui(n > 0, |ui| {
-            // Right to left.
-            for (name, range) in presets(n).into_iter().rev() {
-                let chosen = cut.enabled && cut.range == range;
-                if ui
-                    .selectable_label(chosen, name)
-                    .on_hover_text(format!("layers {}-{}", range.0, range.1))
-                    .clicked()
-                {
-                    (cut.range, cut.enabled) = (range, true);
-                }
-            }
-        });
-    });
-    ui.horizontal(|ui| {
-        let text = RichText::new(cut.range_knockout().to_string()).monospace();
-        let toggle = ui.add_enabled(n > 0, egui::Checkbox::new(&mut cut.enabled, text));
-        draft.place("cut", toggle.rect);
-        toggle.on_hover_text("Blocks the answer's attention to the image in these layers");
-    });
-    ui.horizontal(|ui| {
-        ui.label("and");
-        let edit = TextEdit::singleline(&mut draft.typed_cut)
-            .id_salt("typed cut")
-            .font(egui::TextStyle::Monospace)
-            .hint_text("last -> visual[12,30-34] @ all # 0,2")
-            .desired_width(f32::INFINITY);
-        let edit = ui.add(edit).on_hover_text(
-            "QUERY -> KEY @ LAYERS [# HEADS], several with ; between them. Enter applies.\n\
-             Sets: bos, system, markers, visual, question, last, answer, decode, all, pos[3-5], joined by + or -;\n\
-             patches: visual[3:4] (row:column), lastrow, register, random[0-9], and ~1 for one ring more",
-        );
-        draft.place("typed cut", edit.rect);
-        if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || draft.typed_cut.trim().is_empty())
-        {
-            cut.typed = draft.typed_cut.clone();
-        }
-    });
-    let warn = theme::cut_color(ui.visuals());
-    for problem in [state.cut_error.as_deref(), state.runs.cut.refusal()].into_iter().flatten() {
-        ui.add(Label::new(RichText::new(problem).color(warn)).wrap());
-    }
-    if cut != state.cut {
-        actions.push(Action::Cut(CutSettings { ..cut }));
-    }
-    proof(ui, state);
-    ui.add_space(6.0);
+const GRAMMAR: &str = "QUERY -> KEY @ LAYERS [# HEADS], several with ; between them. Enter applies.\n\
+     Sets: bos, system, markers, visual, question, last, answer, decode, all, pos[3-5], joined by + or -;\n\
+     patches: visual[3:4] (row:column), lastrow, register, random[0-9], and ~1 for one ring more";
+
+/// The view.
+#[derive(Default)]
+pub struct CutView {
+    /// The knockouts being typed.
+    text: String,
+    /// What they were taken from.
+    from: String,
 }
 
-fn proof(ui: &mut Ui, state: &State) {
-    let lane = state.runs.lane(Which::Cut);
-    let Some(outcome) = lane.done().and_then(|view| view.outcome.as_ref()) else { return };
-    let mut text = |s: String, strong: bool| {
-        let mut s = RichText::new(s).small();
-        if lane.busy() {
-            s = s.weak();
+impl View for CutView {
+    fn title(&self, _store: &Store) -> String {
+        "Cut".to_string()
+    }
+
+    fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        if self.from != store.cut.typed {
+            // Applied just now, or taken back.
+            self.text.clone_from(&store.cut.typed);
+            self.from.clone_from(&store.cut.typed);
         }
-        if strong {
-            s = s.monospace();
+        let mut cut = store.cut.clone();
+        scrolling(ui, "cut", |ui, _| {
+            section(ui, "Cut", frame, |ui, _| ranges(ui, store.n_layers(), &mut cut));
+            ui.horizontal(|ui| {
+                let text = RichText::new(cut.range_knockout().to_string()).monospace();
+                let toggle = Checkbox::new(&mut cut.enabled, text);
+                let toggle = ui.add_enabled(store.n_layers() > 0, toggle);
+                frame.place("cut", toggle.rect);
+                toggle.on_hover_text("Blocks the answer's attention to the image in these layers");
+            });
+            ui.horizontal(|ui| self.typed(ui, &mut cut, frame));
+            if let Some(problem) = store.cut_error() {
+                let warn = theme::cut_color(ui.visuals());
+                ui.add(Label::new(RichText::new(problem).color(warn)).wrap());
+            }
+            proof(ui, store);
+        });
+        if cut != store.cut {
+            frame.ask(Command::Cut(cut));
         }
-        ui.add(Label::new(s).wrap());
-    };
-    for report in &outcome.knockouts {
-        text(report.text.clone(), true);
-        text(sentence(report), false);
+    }
+}
+
+impl CutView {
+    fn typed(&mut self, ui: &mut Ui, cut: &mut CutSettings, frame: &mut Frame) {
+        ui.label("and");
+        let edit = TextEdit::singleline(&mut self.text)
+            .id_salt("typed cut")
+            .font(TextStyle::Monospace)
+            .hint_text("last -> visual[12,30-34] @ all # 0,2")
+            .desired_width(f32::INFINITY);
+        let edit = ui.add(edit).on_hover_text(GRAMMAR);
+        frame.place("typed cut", edit.rect);
+        if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || self.text.trim().is_empty()) {
+            cut.typed.clone_from(&self.text);
+        }
+    }
+}
+
+fn ranges(ui: &mut Ui, n_layers: usize, cut: &mut CutSettings) {
+    ui.add_enabled_ui(n_layers > 0, |ui| {
+        // Right to left.
+        for (name, range) in presets(n_layers).into_iter().rev() {
+            let chosen = cut.enabled && cut.range == range;
+            let label = ui.selectable_label(chosen, name);
+            if label.on_hover_text(format!("layers {}-{}", range.0, range.1)).clicked() {
+                (cut.range, cut.enabled) = (range, true);
+            }
+        }
+    });
+}
+
+fn proof(ui: &mut Ui, store: &Store) {
+    let lane = store.runs.cut();
+    let Some(end) = lane.done().and_then(|run| run.end.as_ref()) else { return };
+    let look = |text: RichText| if lane.busy() { text.small().weak() } else { text.small() };
+    for report in &end.knockouts {
+        ui.add(Label::new(look(RichText::new(&report.text)).monospace()).wrap());
+        ui.add(Label::new(look(RichText::new(sentence(report)))).wrap());
     }
 }
 

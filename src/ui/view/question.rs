@@ -1,66 +1,116 @@
 //! The question, and what the prompt became: how many positions each span has.
+//!
+//! Keeps what is being typed; knows the prompt of the uncut run on show.
 
-use egui::{Color32, Key, RichText, Sense, TextEdit, Ui, vec2};
+use egui::{Button, DragValue, Key, Label, RichText, TextEdit, Ui, vec2};
 
-use crate::{spec::span::Span, ui::{layout::{Draft, section}, store::state::{Action, State}, theme}};
+use crate::{
+    spec::span::Span,
+    ui::{
+        frame::Frame,
+        store::{command::Command, run::Run, store::Store},
+        theme,
+        view::pane::View,
+        widgets::{
+            section::{scrolling, section},
+            swatch::swatch,
+        },
+    },
+};
 
-/// Draws the panel.
-pub fn show(ui: &mut Ui, state: &State, draft: &mut Draft, actions: &mut Vec<Action>) {
-    section(ui, "Question", |ui| {
-        let mut max_new = draft.max_new;
-        ui.add(egui::DragValue::new(&mut max_new).range(1..=2048).speed(0.2))
+/// The view.
+#[derive(Default)]
+pub struct QuestionView {
+    /// The question being edited.
+    text: String,
+    /// Longest answer.
+    max_new: usize,
+    /// What the two were taken from.
+    from: Option<(String, usize)>,
+}
+
+impl View for QuestionView {
+    fn title(&self, _store: &Store) -> String {
+        "Question".to_string()
+    }
+
+    fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        self.follow(store);
+        scrolling(ui, "question", |ui, _| {
+            section(ui, "Question", frame, |ui, frame| self.options(ui, store, frame));
+            ui.horizontal(|ui| self.edit(ui, store, frame));
+            if let Some(run) = store.runs.baseline().view() {
+                prompt(ui, run);
+            }
+        });
+    }
+}
+
+impl QuestionView {
+    /// Takes over a question that was asked elsewhere.
+    fn follow(&mut self, store: &Store) {
+        let same = |(text, max_new): &(String, usize)| *text == store.prompt && *max_new == store.max_new;
+        if !self.from.as_ref().is_some_and(same) {
+            (self.text, self.max_new) = (store.prompt.clone(), store.max_new);
+            self.from = Some((store.prompt.clone(), store.max_new));
+        }
+    }
+
+    fn options(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        ui.add(DragValue::new(&mut self.max_new).range(1..=2048).speed(0.2))
             .accessible_name("longest answer")
             .on_hover_text("Longest answer, in tokens");
         ui.label(RichText::new("at most").small());
-        draft.max_new = max_new;
-        if !state.questions.is_empty() {
+        if !store.questions.is_empty() {
             ui.menu_button("Examples", |ui| {
-                for question in &state.questions {
+                for question in &store.questions {
                     if ui.button(question).clicked() {
-                        draft.prompt = question.clone();
-                        actions.push(Action::Ask(question.clone(), draft.max_new));
+                        frame.ask(Command::Ask(question.clone(), self.max_new));
                         ui.close();
                     }
                 }
             });
         }
-    });
-    ui.horizontal(|ui| {
-        let ready = state.model.is_some() && state.image.is_some();
+    }
+
+    fn edit(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        let ready = store.model.is_some() && store.image().is_some();
         let width = ui.available_width() - 60.0;
-        let edit = TextEdit::singleline(&mut draft.prompt)
+        let edit = TextEdit::singleline(&mut self.text)
             .id_salt("prompt")
             .hint_text("ask about the image")
             .desired_width(width);
         let edit = ui.add(edit);
-        draft.place("question", edit.rect);
+        frame.place("question", edit.rect);
         let entered = edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
-        let ask = ui.add_enabled(ready, egui::Button::new("Ask").min_size(vec2(44.0, 0.0)));
-        draft.place("ask", ask.rect);
+        let ask = ui.add_enabled(ready, Button::new("Ask").min_size(vec2(44.0, 0.0)));
+        frame.place("ask", ask.rect);
         if ready && (entered || ask.clicked()) {
-            actions.push(Action::Ask(draft.prompt.clone(), draft.max_new));
+            frame.ask(Command::Ask(self.text.clone(), self.max_new));
         }
-    });
-    let Some(view) = state.runs.baseline.view() else { return };
-    if !view.unknown_words.is_empty() {
-        let words = view.unknown_words.join(", ");
-        let text = format!("Not in this model's vocabulary, so it cannot read them: {words}");
-        ui.add(egui::Label::new(RichText::new(text).color(theme::stale_color(ui.visuals()))).wrap());
     }
-    let mut counts = [0usize; 7];
-    view.prompt.iter().for_each(|token| counts[token.span.index()] += 1);
+}
+
+fn prompt(ui: &mut Ui, run: &Run) {
+    if !run.unknown_words.is_empty() {
+        let words = run.unknown_words.join(", ");
+        let text = format!("Not in this model's vocabulary, so it cannot read them: {words}");
+        ui.add(Label::new(RichText::new(text).color(theme::stale_color(ui.visuals()))).wrap());
+    }
+    let mut counts = [0usize; Span::COUNT];
+    run.prompt.iter().for_each(|token| counts[token.span.index()] += 1);
     spans(ui, &counts);
 }
 
 /// One small block a span that the prompt has, with its number of positions.
-fn spans(ui: &mut Ui, counts: &[usize; 7]) {
+fn spans(ui: &mut Ui, counts: &[usize; Span::COUNT]) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         ui.label(RichText::new(format!("{} positions:", counts.iter().sum::<usize>())).small());
         for span in Span::ALL {
             let n = counts[span.index()];
             if n > 0 {
-                swatch(ui, theme::span_color(span));
+                swatch(ui, span);
                 let text = RichText::new(format!("{} {n}", span.name())).small();
                 ui.label(text).on_hover_text(meaning(span));
                 ui.add_space(4.0);
@@ -69,13 +119,8 @@ fn spans(ui: &mut Ui, counts: &[usize; 7]) {
     });
 }
 
-fn swatch(ui: &mut Ui, color: Color32) {
-    let (rect, _) = ui.allocate_exact_size(vec2(9.0, 9.0), Sense::hover());
-    ui.painter().rect_filled(rect, 2.0, color);
-}
-
 /// What a span is, in a sentence.
-pub fn meaning(span: Span) -> &'static str {
+fn meaning(span: Span) -> &'static str {
     match span {
         Span::Bos => "The beginning-of-sequence token, where idle attention gathers",
         Span::System => "Text of the chat template",

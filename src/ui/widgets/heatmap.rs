@@ -4,14 +4,23 @@
 //! buffer when inference is on the window's device, else in a copy uploaded once when the row is
 //! first drawn. [`value`] computes the same number on the CPU for tooltips and ranges. Where the
 //! adapter cannot read storage buffers in a vertex shader, [`Map::paint`] draws plain rectangles.
+//!
+//! Knows rows and rectangles; nothing of runs or of views.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, RenderState, ScreenDescriptor};
 use egui::{Rect, Ui, pos2};
 use wgpu::util::DeviceExt as _;
 
-use crate::{device::shared::ResidentRow, trace::{palette::Colormap, run::PatternRow}};
+use crate::{
+    device::shared::ResidentRow,
+    trace::{palette::Colormap, pattern::PatternRow},
+    ui::{
+        theme,
+        widgets::slots::{Filled, Slots},
+    },
+};
 
 /// The head mean, for the shader.
 const ALL_HEADS: u32 = u32::MAX;
@@ -66,7 +75,7 @@ pub struct Map {
     pub opacity: f32,
     /// Share of the opacity that the lowest value keeps: 1 covers the image evenly.
     pub floor: f32,
-    /// Tells maps that are on screen together apart.
+    /// Tells maps that are on screen together apart: their view chooses it.
     pub slot: u64,
 }
 
@@ -84,7 +93,8 @@ impl Map {
     /// Draws it over the image at `rect`.
     pub fn paint(self, ui: &Ui, rect: Rect, on_gpu: bool) {
         if on_gpu {
-            let callback = egui_wgpu::Callback::new_paint_callback(rect, Callback { map: self });
+            let frame = ui.ctx().cumulative_frame_nr();
+            let callback = egui_wgpu::Callback::new_paint_callback(rect, Callback { map: self, frame });
             ui.painter().add(callback);
             return;
         }
@@ -93,7 +103,7 @@ impl Map {
             let place = |x, y| pos2(rect.left() + x * rect.width(), rect.top() + y * rect.height());
             let share = self.share(self.value(at));
             let alpha = self.opacity * (self.floor + (1.0 - self.floor) * share.sqrt());
-            let color = self.colormap.color(share).gamma_multiply(alpha);
+            let color = theme::map_color(self.colormap, share).gamma_multiply(alpha);
             ui.painter().rect_filled(Rect::from_min_max(place(x0, y0), place(x1, y1)), 0.0, color);
         }
     }
@@ -129,98 +139,163 @@ struct Params {
     pad: [u32; 3],
 }
 
+/// The shader, and what every map on screen keeps between frames.
 struct Pipeline {
     pipeline: wgpu::RenderPipeline,
     layout: wgpu::BindGroupLayout,
     srgb_target: bool,
-    slots: HashMap<u64, Slot>,
+    slots: Slots<Slot>,
 }
 
 /// What one map on screen keeps between frames.
 #[derive(Default)]
 struct Slot {
-    upload: Option<(Arc<Vec<f32>>, wgpu::Buffer)>,
-    group: Option<(wgpu::BindGroup, u32)>,
+    params: Option<wgpu::Buffer>,
+    /// The row, copied up where it does not lie on the device.
+    upload: Filled<Vec<f32>, wgpu::Buffer>,
+    /// The row where the model left it, while it is the one that is bound.
+    resident: Option<ResidentRow>,
+    patches: Filled<[Patch], wgpu::Buffer>,
+    /// Holds for as long as all three buffers do.
+    group: Option<wgpu::BindGroup>,
 }
 
 impl Pipeline {
     fn new(device: &wgpu::Device, target: wgpu::TextureFormat) -> Self {
-        let source =
-            concat!(include_str!("../../../shaders/colormap.wgsl"), include_str!("../../../shaders/heatmap.wgsl"));
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("heatmap"),
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        });
-        let entry = |binding, ty, visibility| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-            count: None,
+        let layout = bind_group_layout(device);
+        let pipeline = render_pipeline(device, target, &layout);
+        Pipeline { pipeline, layout, srgb_target: target.is_srgb(), slots: Slots::default() }
+    }
+}
+
+fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    let entry = |binding, ty, visibility| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    };
+    let storage = wgpu::BufferBindingType::Storage { read_only: true };
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("heatmap"),
+        entries: &[
+            entry(0, wgpu::BufferBindingType::Uniform, wgpu::ShaderStages::VERTEX_FRAGMENT),
+            entry(1, storage, wgpu::ShaderStages::VERTEX),
+            entry(2, storage, wgpu::ShaderStages::VERTEX),
+        ],
+    })
+}
+
+fn render_pipeline(
+    device: &wgpu::Device,
+    target: wgpu::TextureFormat,
+    layout: &wgpu::BindGroupLayout,
+) -> wgpu::RenderPipeline {
+    let source = concat!(
+        include_str!("../../../shaders/colormap.wgsl"),
+        include_str!("../../../shaders/heatmap.wgsl")
+    );
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some("heatmap"),
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some("heatmap"),
+        bind_group_layouts: &[Some(layout)],
+        ..Default::default()
+    });
+    device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+        label: Some("heatmap"),
+        layout: Some(&pipeline_layout),
+        vertex: wgpu::VertexState {
+            module: &module,
+            entry_point: Some("vs_main"),
+            compilation_options: Default::default(),
+            buffers: &[],
+        },
+        fragment: Some(wgpu::FragmentState {
+            module: &module,
+            entry_point: Some("fs_main"),
+            compilation_options: Default::default(),
+            targets: &[Some(wgpu::ColorTargetState {
+                format: target,
+                blend: Some(wgpu::BlendState::PREMULTIPLIED_ALPHA_BLENDING),
+                write_mask: wgpu::ColorWrites::ALL,
+            })],
+        }),
+        primitive: Default::default(),
+        depth_stencil: None,
+        multisample: Default::default(),
+        multiview_mask: None,
+        cache: None,
+    })
+}
+
+impl Slot {
+    /// Writes the parameters; makes new buffers only for what is not the same as in the frame before.
+    fn follow(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        layout: &wgpu::BindGroupLayout,
+        map: &Map,
+        params: &Params,
+    ) {
+        let storage = |contents: &[u8]| {
+            let usage = wgpu::BufferUsages::STORAGE;
+            let label = Some("heatmap");
+            device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label, contents, usage })
         };
-        let storage = wgpu::BufferBindingType::Storage { read_only: true };
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some("heatmap"),
-            entries: &[
-                entry(0, wgpu::BufferBindingType::Uniform, wgpu::ShaderStages::VERTEX_FRAGMENT),
-                entry(1, storage, wgpu::ShaderStages::VERTEX),
-                entry(2, storage, wgpu::ShaderStages::VERTEX),
-            ],
+        let params_buffer = self.params.get_or_insert_with(|| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("heatmap"),
+                size: size_of::<Params>() as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
         });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some("heatmap"),
-            bind_group_layouts: &[Some(&layout)],
-            ..Default::default()
-        });
-        let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-            label: Some("heatmap"),
-            layout: Some(&pipeline_layout),
-            vertex: wgpu::VertexState {
-                module: &module,
-                entry_point: Some("vs_main"),
-                compilation_options: Default::default(),
-                buffers: &[],
-            },
-            fragment: Some(wgpu::FragmentState {
-                module: &module,
-                entry_point: Some("fs_main"),
-                compilation_options: Default::default(),
-                targets: &[Some(wgpu::ColorTargetState {
-                    format: target,
-                    blend: Some(wgpu::BlendState::PREMULTIPLIED_ALPHA_BLENDING),
-                    write_mask: wgpu::ColorWrites::ALL,
-                })],
-            }),
-            primitive: Default::default(),
-            depth_stencil: None,
-            multisample: Default::default(),
-            multiview_mask: None,
-            cache: None,
-        });
-        let srgb_target = target.is_srgb();
-        Pipeline { pipeline, layout, srgb_target, slots: HashMap::new() }
+        queue.write_buffer(params_buffer, 0, bytemuck::bytes_of(params));
+        let mut changed = self.patches.hold(&map.patches, |p| storage(bytemuck::cast_slice(p)));
+        let key = |row: &Option<ResidentRow>| row.as_ref().map(ResidentRow::key);
+        changed |= key(&self.resident) != key(&map.resident);
+        self.resident.clone_from(&map.resident);
+        match &self.resident {
+            Some(_) => self.upload.clear(),
+            None => changed |= self.upload.hold(&map.row.data, |d| storage(bytemuck::cast_slice(d))),
+        }
+        let attention = match (&self.resident, self.upload.buffer()) {
+            (Some(resident), _) => resident.binding(),
+            (None, Some(uploaded)) => uploaded.as_entire_binding(),
+            (None, None) => return,
+        };
+        let Some(patches) = self.patches.buffer() else { return };
+        if changed || self.group.is_none() {
+            self.group = Some(device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("heatmap"),
+                layout,
+                entries: &[
+                    wgpu::BindGroupEntry { binding: 0, resource: params_buffer.as_entire_binding() },
+                    wgpu::BindGroupEntry { binding: 1, resource: attention },
+                    wgpu::BindGroupEntry { binding: 2, resource: patches.as_entire_binding() },
+                ],
+            }));
+        }
     }
 }
 
 struct Callback {
     map: Map,
+    /// Number of the frame that it is drawn in.
+    frame: u64,
 }
 
-impl CallbackTrait for Callback {
-    fn prepare(
-        &self,
-        device: &wgpu::Device,
-        _queue: &wgpu::Queue,
-        _screen: &ScreenDescriptor,
-        _encoder: &mut wgpu::CommandEncoder,
-        resources: &mut CallbackResources,
-    ) -> Vec<wgpu::CommandBuffer> {
-        let Some(pipeline) = resources.get_mut::<Pipeline>() else { return Vec::new() };
-        let map = &self.map;
+impl Params {
+    fn of(map: &Map, srgb_target: bool) -> Self {
         let mut coefficients = [[0.0; 4]; 7];
         for (to, from) in coefficients.iter_mut().zip(map.colormap.coefficients()) {
             to[..3].copy_from_slice(from);
         }
-        let params = Params {
+        Params {
             coefficients,
             low: map.range.0,
             high: map.range.1,
@@ -230,40 +305,40 @@ impl CallbackTrait for Callback {
             head: map.head.map_or(ALL_HEADS, |h| h as u32),
             n_heads: map.row.n_heads as u32,
             n_keys: map.row.n_keys as u32,
-            srgb_target: pipeline.srgb_target as u32,
+            srgb_target: srgb_target as u32,
             pad: [0; 3],
-        };
-        let buffer = |contents: &[u8], usage| {
-            device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: Some("heatmap"),
-                contents,
-                usage,
-            })
-        };
-        let params = buffer(bytemuck::bytes_of(&params), wgpu::BufferUsages::UNIFORM);
-        let patches = buffer(bytemuck::cast_slice(&map.patches), wgpu::BufferUsages::STORAGE);
-        let slot = pipeline.slots.entry(map.slot).or_default();
-        if map.resident.is_some() {
-            slot.upload = None;
-        } else if !slot.upload.as_ref().is_some_and(|(data, _)| Arc::ptr_eq(data, &map.row.data)) {
-            let numbers = buffer(bytemuck::cast_slice(&map.row.data), wgpu::BufferUsages::STORAGE);
-            slot.upload = Some((map.row.data.clone(), numbers));
         }
-        let attention = match (&map.resident, &slot.upload) {
-            (Some(resident), _) => resident.binding(),
-            (None, Some((_, uploaded))) => uploaded.as_entire_binding(),
-            (None, None) => return Vec::new(),
-        };
-        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("heatmap"),
-            layout: &pipeline.layout,
-            entries: &[
-                wgpu::BindGroupEntry { binding: 0, resource: params.as_entire_binding() },
-                wgpu::BindGroupEntry { binding: 1, resource: attention },
-                wgpu::BindGroupEntry { binding: 2, resource: patches.as_entire_binding() },
-            ],
-        });
-        slot.group = Some((group, map.patches.len() as u32));
+    }
+}
+
+impl CallbackTrait for Callback {
+    fn prepare(
+        &self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        _screen: &ScreenDescriptor,
+        _encoder: &mut wgpu::CommandEncoder,
+        resources: &mut CallbackResources,
+    ) -> Vec<wgpu::CommandBuffer> {
+        if let Some(pipeline) = resources.get_mut::<Pipeline>() {
+            let params = Params::of(&self.map, pipeline.srgb_target);
+            let slot = pipeline.slots.drawn(self.map.slot, self.frame);
+            slot.follow(device, queue, &pipeline.layout, &self.map, &params);
+        }
+        Vec::new()
+    }
+
+    fn finish_prepare(
+        &self,
+        _device: &wgpu::Device,
+        _queue: &wgpu::Queue,
+        _encoder: &mut wgpu::CommandEncoder,
+        resources: &mut CallbackResources,
+    ) -> Vec<wgpu::CommandBuffer> {
+        // Only now has every map of this frame been marked as drawn.
+        if let Some(pipeline) = resources.get_mut::<Pipeline>() {
+            pipeline.slots.prune(self.frame);
+        }
         Vec::new()
     }
 
@@ -274,12 +349,12 @@ impl CallbackTrait for Callback {
         resources: &CallbackResources,
     ) {
         let Some(pipeline) = resources.get::<Pipeline>() else { return };
-        let Some((group, patches)) = pipeline.slots.get(&self.map.slot).and_then(|s| s.group.as_ref()) else {
+        let Some(group) = pipeline.slots.get(self.map.slot).and_then(|slot| slot.group.as_ref()) else {
             return;
         };
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, group, &[]);
-        pass.draw(0..6, 0..*patches);
+        pass.draw(0..6, 0..self.map.patches.len() as u32);
     }
 }
 

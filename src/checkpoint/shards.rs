@@ -1,0 +1,198 @@
+//! The weight files of a folder, read piece by piece.
+//!
+//! Knows the safetensors layout and number formats; not which weights there should be.
+
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use half::{
+    bf16, f16,
+    slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _},
+};
+use safetensors::{Dtype, tensor::Metadata};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    checkpoint::weight_error::WeightError,
+    progress::{Cancel, Cancelled, Progress, Stage},
+};
+
+/// Numbers read at a time.
+const PIECE: usize = 1 << 18;
+
+/// One open file and its header.
+pub struct Shard {
+    /// Its path.
+    pub file: PathBuf,
+    handle: File,
+    /// Its header.
+    pub metadata: Metadata,
+    /// Where tensor data begins.
+    pub data: u64,
+}
+
+/// How reading is watched: it stops between two pieces of a file, and tells how many bytes are read.
+pub struct Watch<'a> {
+    /// Stops it.
+    pub cancel: &'a Cancel,
+    /// Bytes read so far, of all that will be.
+    done: Cell<u64>,
+    total: u64,
+    tell: &'a dyn Fn(Progress),
+}
+
+impl<'a> Watch<'a> {
+    /// For a folder whose weight files are read twice: once for their sum, once for their numbers.
+    ///
+    /// # Errors
+    /// [`WeightError::Read`] or [`WeightError::Index`].
+    pub fn new(dir: &Path, cancel: &'a Cancel, tell: &'a dyn Fn(Progress)) -> Result<Self, WeightError> {
+        let mut total = 0;
+        for file in shard_files(dir)? {
+            let size = fs::metadata(&file).map_err(|source| WeightError::Read { file, source })?.len();
+            total += 2 * size;
+        }
+        Ok(Watch { cancel, done: Cell::new(0), total, tell })
+    }
+
+    /// Tells of so many bytes more.
+    ///
+    /// # Errors
+    /// [`Cancelled`].
+    pub fn read(&self, bytes: usize) -> Result<(), Cancelled> {
+        self.cancel.check()?;
+        let done = (self.done.get() + bytes as u64).min(self.total);
+        self.done.set(done);
+        (self.tell)(Progress { stage: Stage::Load, done, total: Some(self.total) });
+        Ok(())
+    }
+}
+
+/// A weight in its file, being read.
+pub struct Stored<'a> {
+    shard: &'a Shard,
+    dtype: Dtype,
+    /// Place of the next number in the file.
+    at: u64,
+    /// Numbers left.
+    left: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Stored<'a> {
+    /// `n` numbers of a shard, from `at` on.
+    pub fn new(shard: &'a Shard, dtype: Dtype, at: u64, n: usize) -> Self {
+        Stored { shard, dtype, at, left: n, bytes: Vec::new() }
+    }
+
+    /// Bytes of the last piece.
+    pub fn piece(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Stored<'_> {
+    /// Replaces `values` by the next piece, widened; false at the end.
+    pub fn next(&mut self, values: &mut Vec<f32>) -> Result<bool, WeightError> {
+        let n = self.left.min(PIECE);
+        self.bytes.resize(n * if self.dtype == Dtype::F32 { 4 } else { 2 }, 0);
+        let mut file = &self.shard.handle;
+        file.seek(SeekFrom::Start(self.at))
+            .and_then(|_| file.read_exact(&mut self.bytes))
+            .map_err(|source| WeightError::Read { file: self.shard.file.clone(), source })?;
+        values.clear();
+        values.resize(n, 0.0);
+        let pairs = self.bytes.as_chunks::<2>().0;
+        let halves = || pairs.iter().map(|&b| u16::from_le_bytes(b)).collect::<Vec<u16>>();
+        match self.dtype {
+            Dtype::F16 => halves().reinterpret_cast::<f16>().convert_to_f32_slice(values),
+            Dtype::BF16 => halves().reinterpret_cast::<bf16>().convert_to_f32_slice(values),
+            _ => {
+                let quads = self.bytes.as_chunks::<4>().0;
+                values.iter_mut().zip(quads).for_each(|(v, &b)| *v = f32::from_le_bytes(b));
+            }
+        }
+        self.at += self.bytes.len() as u64;
+        self.left -= n;
+        Ok(n > 0)
+    }
+}
+
+/// SHA-256 over the folder's weight files, in the order of their names, in hex.
+///
+/// # Errors
+/// [`WeightError::Read`], [`WeightError::Index`] or [`WeightError::Cancelled`].
+pub fn sha256(dir: &Path, watch: &Watch<'_>) -> Result<String, WeightError> {
+    let mut hasher = Sha256::new();
+    for file in shard_files(dir)? {
+        let read = |source| WeightError::Read { file: file.clone(), source };
+        let mut reader = BufReader::with_capacity(1 << 20, File::open(&file).map_err(read)?);
+        loop {
+            let chunk = reader.fill_buf().map_err(read)?;
+            if chunk.is_empty() {
+                break;
+            }
+            hasher.update(chunk);
+            let read = chunk.len();
+            reader.consume(read);
+            watch.read(read)?;
+        }
+    }
+    Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// The weight files of a folder, sorted: those that the index names, or the one file.
+pub fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
+    let index = dir.join("model.safetensors.index.json");
+    if !index.exists() {
+        return Ok(vec![dir.join("model.safetensors")]);
+    }
+    let fail = |why: String| WeightError::Index { file: index.clone(), why };
+    let text =
+        fs::read_to_string(&index).map_err(|source| WeightError::Read { file: index.clone(), source })?;
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| fail(format!("not valid JSON ({e})")))?;
+    let map = json.get("weight_map").and_then(|m| m.as_object());
+    let map = map.ok_or_else(|| fail("has no `weight_map` object".to_string()))?;
+    let mut names = BTreeSet::new();
+    for (key, name) in map {
+        match name.as_str() {
+            // A shard is a file beside the index: a path would let a model read elsewhere.
+            Some(name) if !name.contains(['/', '\\']) && name != ".." => names.insert(name),
+            _ => return Err(fail(format!("`{key}` is in {name}, expected the name of a file beside it"))),
+        };
+    }
+    if names.is_empty() {
+        return Err(fail("`weight_map` is empty".to_string()));
+    }
+    Ok(names.into_iter().map(|n| dir.join(n)).collect())
+}
+
+pub fn open_shard(file: PathBuf) -> Result<Shard, WeightError> {
+    /// Longer headers are refused, as the format's own library does.
+    const LONGEST: u64 = 100_000_000;
+    let read = |source| WeightError::Read { file: file.clone(), source };
+    let corrupt = |why: String| WeightError::Corrupt { file: file.clone(), why };
+    let mut handle = File::open(&file).map_err(read)?;
+    let size = handle.metadata().map_err(read)?.len();
+    let mut length = [0; 8];
+    handle.read_exact(&mut length).map_err(|_| corrupt(format!("it has only {size} bytes")))?;
+    let header = u64::from_le_bytes(length);
+    if header > LONGEST || 8 + header > size {
+        return Err(corrupt(format!("its header asks for {header} bytes, the file has {size}")));
+    }
+    let mut text = vec![0; header as usize];
+    handle.read_exact(&mut text).map_err(read)?;
+    let metadata: Metadata = serde_json::from_slice(&text).map_err(|e| corrupt(e.to_string()))?;
+    let data = 8 + header;
+    let end = metadata.tensors().values().map(|t| t.data_offsets.1 as u64).max().unwrap_or(0);
+    if size - data != end {
+        return Err(corrupt(format!("its header asks for {end} bytes of data, {} are there", size - data)));
+    }
+    Ok(Shard { file, handle, metadata, data })
+}

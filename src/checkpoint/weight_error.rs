@@ -1,0 +1,109 @@
+//! Why weights cannot be used.
+
+use std::{io, path::PathBuf};
+
+use crate::progress::Cancelled;
+
+/// Why weights cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    /// No weights, or a file that cannot be read.
+    #[error("{}: {source}; expected model.safetensors, or model.safetensors.index.json and its shards", file.display())]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A file that is not whole, or not safetensors.
+    #[error("{}: not a complete safetensors file ({why}); download it again", file.display())]
+    Corrupt {
+        /// Which file.
+        file: PathBuf,
+        /// The parser's word.
+        why: String,
+    },
+    /// The index of shards is not usable.
+    #[error("{}: {why}", file.display())]
+    Index {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A weight that the architecture needs is not there.
+    #[error("weight `{key}` is missing from {}: expected shape {expected:?}", dir.display())]
+    Missing {
+        /// Its key.
+        key: String,
+        /// Its shape.
+        expected: Vec<usize>,
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// A weight has another shape.
+    #[error("weight `{key}` in {} has shape {found:?}, expected {expected:?} by config.json", file.display())]
+    Shape {
+        /// Its key.
+        key: String,
+        /// What config.json asks for.
+        expected: Vec<usize>,
+        /// What is there.
+        found: Vec<usize>,
+        /// Which file.
+        file: PathBuf,
+    },
+    /// A number format that is not read.
+    #[error("weight `{key}` in {} is stored as {found}, expected F32, F16 or BF16", file.display())]
+    Format {
+        /// Its key.
+        key: String,
+        /// What is there.
+        found: String,
+        /// Which file.
+        file: PathBuf,
+    },
+    /// A value that half precision cannot hold.
+    #[error("weight `{key}` holds {value}, beyond float16's range: load it with --dtype f32")]
+    Range {
+        /// Its key.
+        key: String,
+        /// The value.
+        value: f32,
+    },
+    /// Weights that config.json's architecture does not have.
+    #[error("{} weights are not in the architecture that config.json describes: {}; is this the right config.json?", keys.len(), shorten(keys))]
+    Surplus {
+        /// Their keys.
+        keys: Vec<String>,
+    },
+    /// Two shards hold the same weight.
+    #[error("weight `{key}` is in both {} and {}", first.display(), second.display())]
+    Twice {
+        /// Its key.
+        key: String,
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// Told to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// A tied head is stored, and is not the embedding.
+    #[error(
+        "config.json ties the head to the embedding, but `{key}` differs from `{embedding}`: set tie_word_embeddings to false, or remove it"
+    )]
+    Untied {
+        /// Key of the head.
+        key: String,
+        /// Key of the embedding.
+        embedding: String,
+    },
+}
+
+fn shorten(keys: &[String]) -> String {
+    let shown: Vec<&str> = keys.iter().take(5).map(String::as_str).collect();
+    let more = keys.len() - shown.len();
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}

@@ -1,0 +1,61 @@
+//! What one frame collects while it is drawn: commands that were asked for, and where things are.
+//!
+//! Knows neither what is drawn nor who does what is asked for.
+
+use egui::Rect;
+
+use crate::ui::store::command::Command;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Frame {
+    /// Whether maps are drawn by the shader.
+    pub gpu_maps: bool,
+    commands: Vec<Command>,
+    places: Vec<(String, Rect)>,
+    title_dragged: bool,
+}
+
+impl Frame {
+    /// An empty one.
+    pub fn new(gpu_maps: bool) -> Self {
+        Frame { gpu_maps, ..Default::default() }
+    }
+
+    /// Begins the next frame.
+    pub fn clear(&mut self) {
+        self.commands.clear();
+        self.places.clear();
+        self.title_dragged = false;
+    }
+
+    /// Asks for something to be done.
+    pub fn ask(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+
+    /// Says where something was drawn: lets a script find it without guessing.
+    pub fn place(&mut self, name: impl Into<String>, rect: Rect) {
+        self.places.push((name.into(), rect));
+    }
+
+    /// A view's title is being dragged.
+    pub fn drag_title(&mut self) {
+        self.title_dragged = true;
+    }
+
+    /// What was asked for so far; it is not given twice.
+    pub fn take_commands(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// Whether a title was dragged since this was last asked.
+    pub fn take_drag(&mut self) -> bool {
+        std::mem::take(&mut self.title_dragged)
+    }
+
+    /// Where things were drawn, by name.
+    pub fn places(&self) -> &[(String, Rect)] {
+        &self.places
+    }
+}

@@ -1,0 +1,5 @@
+//! What lies over the window for a while.
+
+pub mod drop;
+pub mod keys;
+pub mod palette;

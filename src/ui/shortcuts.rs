@@ -1,0 +1,45 @@
+//! Keys pressed, as commands: dispatched from the list of commands and nothing else.
+//!
+//! Knows keys and what has the focus; not what commands do.
+
+use egui::{Context, Key, Modifiers, TextEdit};
+
+use crate::ui::store::command::{Command, Listed, Shortcut, listed};
+
+/// Takes the keys that call commands, every press of them.
+pub fn pressed(ctx: &Context) -> Vec<Command> {
+    let focused = ctx.memory(|m| m.focused());
+    let typing = focused.is_some_and(|id| TextEdit::load_state(ctx, id).is_some());
+    // Keys without modifiers are a focused control's own; text has Ctrl+Z of its own, too.
+    let allowed = |listed: &Listed, shortcut: &Shortcut| {
+        listed.while_typing || (focused.is_none() || shortcut.ctrl) && !typing
+    };
+    let mut keys: Vec<(&Listed, &Shortcut)> =
+        listed().iter().flat_map(|l| l.shortcuts.iter().map(move |s| (l, s))).collect();
+    // A key with Shift held is that key, too: Ctrl+Shift+Z goes before Ctrl+Z.
+    keys.sort_by_key(|(_, shortcut)| !shortcut.shift);
+    let mut commands = Vec::new();
+    for (listed, shortcut) in keys.into_iter().filter(|(listed, shortcut)| allowed(listed, shortcut)) {
+        let Some(key) = Key::from_name(shortcut.key) else { continue };
+        let presses = ctx.input_mut(|i| i.count_and_consume_key(modifiers(shortcut), key));
+        commands.extend(std::iter::repeat_n(listed.command.clone(), presses));
+    }
+    commands
+}
+
+fn modifiers(shortcut: &Shortcut) -> Modifiers {
+    let ctrl = if shortcut.ctrl { Modifiers::COMMAND } else { Modifiers::NONE };
+    if shortcut.shift { ctrl | Modifiers::SHIFT } else { ctrl }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_list_exists() {
+        for shortcut in listed().iter().flat_map(|l| l.shortcuts) {
+            assert!(Key::from_name(shortcut.key).is_some(), "{}", shortcut.key);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! One run as far as it is known: its prompt, its tokens and their attention, and the mean over them.
+//!
+//! Knows what came of one run; nothing of other runs, of drawing or of channels.
+
+use std::sync::Arc;
+
+use crate::{
+    device::shared::ResidentRow,
+    spec::{experiment::Experiment, span::Span},
+    trace::{
+        flow::{self, Shares},
+        pattern::PatternRow,
+        report::{Effect, End, Start},
+        tokens::{AnswerToken, PromptToken},
+    },
+    worker::protocol::{Row, RunId, ToldRow},
+};
+
+/// The attention that predicted one token.
+#[derive(Clone, Debug)]
+pub struct RowView {
+    /// The numbers.
+    pub pattern: PatternRow,
+    /// Where they lie on the window's own device, if the model runs there.
+    pub resident: Option<ResidentRow>,
+    /// The head mean of every layer, summed by span. Taken once, when the row arrives.
+    pub flow: Vec<Shares>,
+}
+
+/// One token of the uncut answer as an intervention scores it.
+#[derive(Clone, Debug)]
+pub struct ScoredToken {
+    /// The token, with the log probability that it has now.
+    pub token: AnswerToken,
+    /// What the intervention did to it.
+    pub effect: Effect,
+    /// The attention that predicted it, if it was kept.
+    pub row: Option<Arc<RowView>>,
+}
+
+/// The mean of an answer's rows so far. It grows by one row at a time: a whole answer is never summed anew.
+#[derive(Clone, Debug, Default)]
+pub struct Mean {
+    /// Rows in it.
+    pub rows: usize,
+    /// Attention to the prompt's positions; `None` before the first row.
+    pub pattern: Option<PatternRow>,
+    /// Shares of the spans, layer by layer.
+    pub flow: Vec<Shares>,
+}
+
+impl Mean {
+    /// Takes in one more row, of which the first `n_keys` keys count.
+    fn fold(&mut self, row: &RowView, n_keys: usize) {
+        self.rows += 1;
+        let share = 1.0 / self.rows as f32;
+        let from = &row.pattern;
+        let mean = self.pattern.get_or_insert_with(|| PatternRow {
+            n_layers: from.n_layers,
+            n_heads: from.n_heads,
+            n_keys,
+            data: Arc::new(vec![0.0; from.n_layers * from.n_heads * n_keys]),
+        });
+        // Copied when a map on screen still holds it, so that what is drawn does not change underneath.
+        let data = Arc::make_mut(&mut mean.data);
+        for (to, from) in data.chunks_exact_mut(n_keys.max(1)).zip(from.data.chunks_exact(from.n_keys.max(1)))
+        {
+            to.iter_mut().zip(from).for_each(|(m, p)| *m += (p - *m) * share);
+        }
+        self.flow.resize(row.flow.len(), [0.0; Span::COUNT]);
+        for (to, from) in self.flow.iter_mut().zip(&row.flow) {
+            to.iter_mut().zip(from).for_each(|(m, p)| *m += (p - *m) * share);
+        }
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its name.
+    pub id: RunId,
+    /// What was asked.
+    pub experiment: Experiment,
+    /// The uncut run on show when it was asked; `None` for an uncut run.
+    pub base: Option<RunId>,
+    /// Prompt positions; empty until the worker has begun.
+    pub prompt: Vec<PromptToken>,
+    /// Words of the prompt that the tokenizer does not know.
+    pub unknown_words: Vec<String>,
+    /// Where an intervention started, once that is known.
+    pub start: Option<Start>,
+    /// The uncut answer, scored under the intervention.
+    pub scored: Vec<ScoredToken>,
+    /// Answer tokens so far.
+    pub answer: Vec<AnswerToken>,
+    /// One an answer token; `None` where its attention is not kept.
+    pub rows: Vec<Option<Arc<RowView>>>,
+    /// The mean of those rows.
+    pub mean: Mean,
+    /// How it ended; `None` while it runs.
+    pub end: Option<End>,
+}
+
+impl Run {
+    /// A run that has not begun.
+    pub fn new(id: RunId, experiment: Experiment, base: Option<RunId>) -> Self {
+        Run {
+            id,
+            experiment,
+            base,
+            prompt: Vec::new(),
+            unknown_words: Vec::new(),
+            start: None,
+            scored: Vec::new(),
+            answer: Vec::new(),
+            rows: Vec::new(),
+            mean: Mean::default(),
+            end: None,
+        }
+    }
+
+    /// Whether it has something to show.
+    pub fn has_answer(&self) -> bool {
+        !self.answer.is_empty()
+    }
+
+    /// The span of any position.
+    pub fn span(&self, position: usize) -> Span {
+        self.prompt.get(position).map_or(Span::Answer, |t| t.span)
+    }
+
+    /// Absolute positions of the visual tokens of the first image, in prompt order.
+    pub fn visual_keys(&self) -> Vec<usize> {
+        let first = |t: &&PromptToken| t.span == Span::Visual && t.visual.is_none_or(|v| v.image == 0);
+        self.prompt.iter().filter(first).map(|t| t.position).collect()
+    }
+
+    /// Whether both are about the same prompt, position by position.
+    pub fn same_prompt(&self, other: &Run) -> bool {
+        let same = |(a, b): (&PromptToken, &PromptToken)| a.id == b.id && a.span == b.span;
+        self.prompt.len() == other.prompt.len() && self.prompt.iter().zip(&other.prompt).all(same)
+    }
+
+    /// Takes one token of the uncut answer.
+    pub fn score(&mut self, token: AnswerToken, effect: Effect, row: Option<Row>) {
+        let row = row.map(|row| self.view(row));
+        self.scored.push(ScoredToken { token, effect, row });
+    }
+
+    /// Takes one more token of the answer.
+    pub fn push(&mut self, token: AnswerToken, row: ToldRow) {
+        let row = match row {
+            ToldRow::Nothing => None,
+            ToldRow::AsScored => self.scored.get(self.answer.len()).and_then(|scored| scored.row.clone()),
+            ToldRow::New(row) => Some(self.view(row)),
+        };
+        if let Some(row) = &row {
+            self.mean.fold(row, self.prompt.len());
+        }
+        self.answer.push(token);
+        self.rows.push(row);
+    }
+
+    fn view(&self, row: Row) -> Arc<RowView> {
+        let flow = flow::of_row(&row.pattern, |key| self.span(key));
+        Arc::new(RowView { pattern: row.pattern, resident: row.resident, flow })
+    }
+}

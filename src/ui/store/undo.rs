@@ -1,0 +1,199 @@
+//! Taking changes back, and making them again.
+//!
+//! Knows the part of the store that the user can change back and forth; nothing of the runs that follow.
+
+use undo::{Merged, Record};
+
+use crate::{
+    ui::store::settings::{CutSettings, MapSettings},
+    worker::protocol::Slot,
+};
+
+/// Changes that can be taken back.
+const KEPT: usize = 200;
+
+/// What can be changed back and forth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changeable {
+    /// The run on show.
+    pub slot: Slot,
+    /// Pinned tokens.
+    pub tokens: Vec<usize>,
+    /// Layer on show.
+    pub layer: usize,
+    /// Head on show.
+    pub head: Option<usize>,
+    /// How maps are drawn.
+    pub map: MapSettings,
+    /// What is cut.
+    pub cut: CutSettings,
+}
+
+impl Changeable {
+    /// Copies what differs between `from` and `to`, and leaves the rest as it is.
+    fn take(&mut self, from: &Changeable, to: &Changeable) {
+        fn take<T: PartialEq + Clone>(at: &mut T, from: &T, to: &T) {
+            if from != to {
+                to.clone_into(at);
+            }
+        }
+        take(&mut self.slot, &from.slot, &to.slot);
+        take(&mut self.tokens, &from.tokens, &to.tokens);
+        take(&mut self.layer, &from.layer, &to.layer);
+        take(&mut self.head, &from.head, &to.head);
+        take(&mut self.map, &from.map, &to.map);
+        take(&mut self.cut, &from.cut, &to.cut);
+    }
+}
+
+/// What a change moves, where it is moved in small steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handle {
+    Layer,
+    Opacity,
+    Range,
+}
+
+/// One change.
+#[derive(Clone, Debug)]
+struct Edit {
+    before: Changeable,
+    after: Changeable,
+    /// The one slider or handle that moved, if that is all.
+    handle: Option<Handle>,
+}
+
+impl Handle {
+    /// What moved between two states.
+    fn of(a: &Changeable, b: &Changeable) -> Option<Handle> {
+        if (&a.slot, &a.tokens, a.head) != (&b.slot, &b.tokens, b.head) {
+            return None;
+        }
+        let opacity = MapSettings { opacity: b.map.opacity, ..a.map } == b.map;
+        match (a.layer != b.layer, a.map != b.map, a.cut != b.cut) {
+            (true, false, false) => Some(Handle::Layer),
+            (false, true, false) if opacity => Some(Handle::Opacity),
+            (false, false, true) if a.cut.typed == b.cut.typed && a.cut.range != b.cut.range => {
+                Some(Handle::Range)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl undo::Edit for Edit {
+    type Target = Changeable;
+    type Output = ();
+
+    fn edit(&mut self, target: &mut Changeable) {
+        target.take(&self.before, &self.after);
+    }
+
+    fn undo(&mut self, target: &mut Changeable) {
+        target.take(&self.after, &self.before);
+    }
+
+    fn merge(&mut self, other: Self) -> Merged<Self> {
+        if self.handle.is_none() || self.handle != other.handle {
+            return Merged::No(other);
+        }
+        self.after = other.after;
+        if self.before == self.after { Merged::Annul } else { Merged::Yes }
+    }
+}
+
+/// All changes so far.
+#[derive(Debug)]
+pub struct History {
+    record: Record<Edit>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { record: Record::builder().limit(KEPT).build() }
+    }
+}
+
+impl History {
+    /// Notes a change that was made.
+    pub fn note(&mut self, before: Changeable, after: Changeable) {
+        if before != after {
+            let mut target = after.clone();
+            let handle = Handle::of(&before, &after);
+            self.record.edit(&mut target, Edit { before, after, handle });
+        }
+    }
+
+    /// The hand let go: what follows is another change, even of the same handle.
+    pub fn release(&mut self) {
+        // A record takes nothing more into a change that was saved.
+        self.record.set_saved();
+    }
+
+    /// Takes the last change back. Returns whether there was one.
+    pub fn undo(&mut self, target: &mut Changeable) -> bool {
+        let undone = self.record.undo(target).is_some();
+        self.release();
+        undone
+    }
+
+    /// Makes it again. Returns whether there was one.
+    pub fn redo(&mut self, target: &mut Changeable) -> bool {
+        let redone = self.record.redo(target).is_some();
+        self.release();
+        redone
+    }
+
+    /// Forgets everything: another model has other layers and heads.
+    pub fn clear(&mut self) {
+        self.record.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> Changeable {
+        let map = MapSettings::default();
+        Changeable { slot: 0, tokens: Vec::new(), layer: 4, head: None, map, cut: CutSettings::default() }
+    }
+
+    fn at(layer: usize) -> Changeable {
+        Changeable { layer, ..start() }
+    }
+
+    #[test]
+    fn one_drag_is_one_step_and_two_are_two() {
+        let mut history = History::default();
+        history.note(at(4), at(5));
+        history.note(at(5), at(6));
+        history.release();
+        history.note(at(6), at(7));
+        let mut now = at(7);
+        assert!(history.undo(&mut now));
+        assert_eq!(now, at(6));
+        assert!(history.undo(&mut now));
+        assert_eq!(now, at(4));
+        assert!(!history.undo(&mut now));
+        assert!(history.redo(&mut now) && history.redo(&mut now) && !history.redo(&mut now));
+        assert_eq!(now, at(7));
+    }
+
+    #[test]
+    fn a_drag_there_and_back_leaves_nothing_to_take_back() {
+        let mut history = History::default();
+        history.note(at(4), at(5));
+        history.note(at(5), at(4));
+        assert!(!history.undo(&mut at(4)));
+    }
+
+    #[test]
+    fn taking_back_touches_only_what_was_changed() {
+        let mut history = History::default();
+        history.note(at(4), at(5));
+        let mut now = Changeable { tokens: vec![3], ..at(5) };
+        history.undo(&mut now);
+        assert_eq!(now, Changeable { tokens: vec![3], ..at(4) });
+    }
+}

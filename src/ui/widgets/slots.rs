@@ -1,0 +1,102 @@
+//! What maps keep between frames, and for how long.
+//!
+//! Plain bookkeeping: which maps were drawn lately, and which of their buffers still hold what is to be
+//! drawn. Knows nothing of graphics devices.
+
+use std::{collections::HashMap, sync::Arc};
+
+/// Frames after which what is not drawn any more is dropped.
+pub const KEPT_FRAMES: u64 = 60;
+
+/// One value a map on screen, dropped once the map is not drawn for a while.
+#[derive(Debug)]
+pub struct Slots<T> {
+    held: HashMap<u64, (u64, T)>,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Slots { held: HashMap::new() }
+    }
+}
+
+impl<T: Default> Slots<T> {
+    /// The value of a map that is drawn in `frame`.
+    pub fn drawn(&mut self, slot: u64, frame: u64) -> &mut T {
+        let (last, value) = self.held.entry(slot).or_default();
+        *last = frame;
+        value
+    }
+
+    /// The value of a map, if there is one.
+    pub fn get(&self, slot: u64) -> Option<&T> {
+        self.held.get(&slot).map(|(_, value)| value)
+    }
+
+    /// Drops what was not drawn for [`KEPT_FRAMES`] frames.
+    pub fn prune(&mut self, frame: u64) {
+        self.held.retain(|_, (last, _)| frame.saturating_sub(*last) <= KEPT_FRAMES);
+    }
+}
+
+/// What a buffer was filled from. Holds it, so that nothing else can come to lie at the same address.
+#[derive(Debug)]
+pub struct Filled<T: ?Sized, B> {
+    held: Option<(Arc<T>, B)>,
+}
+
+impl<T: ?Sized, B> Default for Filled<T, B> {
+    fn default() -> Self {
+        Filled { held: None }
+    }
+}
+
+impl<T: ?Sized, B> Filled<T, B> {
+    /// Fills a new buffer unless the one at hand holds just that. Returns whether it did.
+    pub fn hold(&mut self, data: &Arc<T>, fill: impl FnOnce(&T) -> B) -> bool {
+        if self.held.as_ref().is_some_and(|(held, _)| Arc::ptr_eq(held, data)) {
+            return false;
+        }
+        self.held = Some((data.clone(), fill(data)));
+        true
+    }
+
+    /// The buffer at hand.
+    pub fn buffer(&self) -> Option<&B> {
+        self.held.as_ref().map(|(_, buffer)| buffer)
+    }
+
+    /// Drops the buffer.
+    pub fn clear(&mut self) {
+        self.held = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_drawn_for_a_while_is_dropped() {
+        let mut slots: Slots<u32> = Slots::default();
+        *slots.drawn(7, 1) = 70;
+        *slots.drawn(8, 1) = 80;
+        for frame in 2..=KEPT_FRAMES + 2 {
+            assert_eq!(*slots.drawn(8, frame), 80, "what is drawn is kept");
+            slots.prune(frame);
+        }
+        assert_eq!((slots.get(7), slots.get(8)), (None, Some(&80)));
+    }
+
+    #[test]
+    fn a_buffer_is_filled_once_for_the_same_data() {
+        let mut filled: Filled<[u32], u32> = Filled::default();
+        let sum = |data: &[u32]| data.iter().sum();
+        let (a, b): (Arc<[u32]>, Arc<[u32]>) = (Arc::new([1, 2]), Arc::new([1, 2]));
+        assert!(filled.hold(&a, sum) && !filled.hold(&a, |_| panic!("filled twice")));
+        assert!(filled.hold(&b, sum), "equal is not the same: it may change");
+        assert_eq!(filled.buffer(), Some(&3));
+        filled.clear();
+        assert!(filled.buffer().is_none() && filled.hold(&b, sum));
+    }
+}

@@ -1,0 +1,14 @@
+//! The window: its logic without any drawing, its views as snapshots, and its shader against the CPU.
+//! Drawing needs a graphics adapter; without one these tests say that they were skipped, unless
+//! `SIGHTLINE_REQUIRE_GPU=1`, when they fail.
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod logic;
+#[path = "../made_up/mod.rs"]
+mod made_up;
+mod mean;
+mod shader;
+mod steps;
+mod views;
+mod whole;
