@@ -493,14 +493,31 @@ fn added_features_are_what_adding_them_by_hand_gives() {
         assert!(far(&next, &host(vlm.decoder.unembed(by_hand_next.resid)).unwrap()) <= tolerance);
 
         // They matter, each at its own layer.
-        let plain = rows.with(rows.resid.clone());
         for some in [vec![], added[..1].to_vec(), added[1..].to_vec(), vec![(2, added[0].1.clone())]] {
             let mut other = Decoding::new(&vlm, &[], SPANS.len(), &cancel).unwrap();
-            let rows = Rows { added: some, ..plain.clone() };
+            let rows = Rows { added: some, ..rows.clone() };
             let other = host(other.pass(rows, Hooks::default()).unwrap().resid).unwrap();
             assert!(far(&other, &whole) > 0.01);
         }
+    }
+}
 
+#[test]
+fn added_features_go_with_their_rows() {
+    let mut devices = vec![(device::cpu().device, 0.0)];
+    devices.extend(gpu().map(|compute| (compute.device, 1e-4)));
+    for (device, tolerance) in devices {
+        let vlm = model(&device, WeightDtype::F32);
+        let cancel = Cancel::default();
+        let last = vlm.config.text.n_layers - 1;
+        let rows = Rows {
+            resid: vlm.decoder.embed(&PROMPT),
+            positions: consecutive(0, SPANS.len()),
+            added: vec![(1, features(&vlm, 0.0)), (last, features(&vlm, 1.0))],
+        };
+        let mut decoding = Decoding::new(&vlm, &[], SPANS.len() + 1, &cancel).unwrap();
+        let whole = host(decoding.pass(rows.clone(), Hooks::default()).unwrap().resid).unwrap();
+        let next = decoding.logits(decoding.text(vlm.decoder.embed(&[10]))).unwrap();
         // Read from the last rows alone, two of them visual: the last block adds what is theirs.
         let cut = rows.part(0..6);
         let read = |read: usize| {

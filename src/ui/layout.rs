@@ -74,7 +74,8 @@ impl Layout {
         Panel::top("top").show(ui, |ui| self.top_bar.show(ui, store, frame));
         Panel::bottom("status").show(ui, |ui| status_bar(ui, store, frame));
         banner(ui, store, frame);
-        CentralPanel::no_frame().show(ui, |ui| {
+        let ground = egui::Frame::NONE.fill(ui.visuals().panel_fill);
+        CentralPanel::no_frame().frame(ground).show(ui, |ui| {
             self.tree.ui(&mut Panes { views: &mut self.views, store, frame }, ui);
         });
         keys(&ctx, &mut self.keys_open);

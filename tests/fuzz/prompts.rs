@@ -3,6 +3,7 @@
 use super::*;
 
 /// Small tokenizers of every kind that model folders have.
+#[expect(clippy::too_many_lines, reason = "a list of documents")]
 fn tokenizers() -> Vec<Value> {
     let added: Vec<Value> = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
         .iter()
@@ -185,6 +186,7 @@ fn files_beside_the_tokenizer() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of texts")]
 fn chat_templates() {
     let _alone = memory::alone();
     const PIECES: &[&str] = &[
@@ -255,6 +257,7 @@ fn chat_templates() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of texts")]
 fn chat_templates_that_mean_harm() {
     let _alone = memory::alone();
     // `n` times the body, which makes `ns.v` larger or deeper, and then an expression.

@@ -62,9 +62,8 @@ fn first_layout(session: &Value) -> Value {
     session
 }
 
-#[test]
-fn saved_traces() {
-    let _alone = memory::alone();
+/// A small trace in a folder.
+fn saved_trace() -> tempfile::TempDir {
     let engine = load(&bundled::model());
     let seen = engine.look_at(bundled::sample_image(), &Cancel::default()).unwrap();
     let mut experiment = ask("what is the background?", 3);
@@ -72,19 +71,28 @@ fn saved_traces() {
     let (_, report) = engine.run(&experiment, &[&seen], &Cancel::default(), &mut |_| {}).unwrap();
     let dir = tempfile::tempdir().unwrap();
     export::trace::write(&report, None, &Default::default(), dir.path()).unwrap();
+    dir
+}
+
+/// Opens a trace and computes as much as it takes to draw it.
+fn open_trace(dir: &Path) -> bool {
+    let Some(trace) = outcome(export::open::open(dir)) else { return false };
+    for (_, row) in trace.rows() {
+        assert_eq!(row.data.len(), row.n_layers * row.n_heads * row.n_keys);
+        (0..row.n_layers).for_each(|layer| _ = row.head_mean(layer));
+    }
+    _ = (flow::of_trace(&trace), words::words(&words::answer(&trace)), trace.answer_text());
+    _ = spots(&trace.prompt, &trace.images);
+    trace.images.iter().for_each(|image| _ = image.patches());
+    true
+}
+
+#[test]
+fn saved_traces() {
+    let _alone = memory::alone();
+    let dir = saved_trace();
     let opened = Cell::new(0);
-    let check = || {
-        let Some(trace) = outcome(export::open::open(dir.path())) else { return };
-        opened.set(opened.get() + 1);
-        // As much as it takes to draw it.
-        for (_, row) in trace.rows() {
-            assert_eq!(row.data.len(), row.n_layers * row.n_heads * row.n_keys);
-            (0..row.n_layers).for_each(|layer| _ = row.head_mean(layer));
-        }
-        _ = (flow::of_trace(&trace), words::words(&words::answer(&trace)), trace.answer_text());
-        _ = spots(&trace.prompt, &trace.images);
-        trace.images.iter().for_each(|image| _ = image.patches());
-    };
+    let check = || opened.set(opened.get() + usize::from(open_trace(dir.path())));
     check();
     assert_eq!(opened.get(), 1);
     let (json_file, tensors) = (dir.path().join("trace.json"), dir.path().join("trace.safetensors"));

@@ -262,7 +262,13 @@ fn bad_conversations_and_folders_are_refused() {
     let wrong = Section::root(&wrong, Path::new("processor_config.json")).unwrap();
     let error = idefics3.check_processor(&wrong).unwrap_err().to_string();
     assert!(error.contains("processor_config.json: `image_seq_len` is 64, expected 16"), "{error}");
+}
 
+#[test]
+fn templates_that_fail_or_hide_what_is_asked_are_refused() {
+    let one = [families::tiles(0, 0, 4)];
+    let tokenizer = || ("tokenizer.json", smolvlm_file("tokenizer.json"));
+    let template = |text: &str| ("chat_template.jinja", text.to_owned());
     // Templates that fail, lose the image, rewrite the text or end in an image.
     let with_template = |text: &str| {
         let dir = folder_with(&[tokenizer(), template(text)]);

@@ -58,6 +58,17 @@ pub fn moved(range: (usize, usize), by: isize, n: usize) -> (usize, usize) {
     (range.0.saturating_add_signed(by), range.1.saturating_add_signed(by))
 }
 
+/// The pointer's look over handles and over the span between them.
+fn point_at(ui: &Ui, handles: &[Response; 2], middle: &Response) {
+    if handles.iter().any(|h| h.hovered() || h.dragged()) {
+        ui.ctx().set_cursor_icon(CursorIcon::ResizeHorizontal);
+    } else if middle.dragged() {
+        ui.ctx().set_cursor_icon(CursorIcon::Grabbing);
+    } else if middle.hovered() {
+        ui.ctx().set_cursor_icon(CursorIcon::Grab);
+    }
+}
+
 impl RangeStrip<'_> {
     /// Draws the strip into `rect`, whose width is divided evenly among the layers.
     pub fn show(self, ui: &mut Ui, id: Id, rect: Rect) -> RangeResponse {
@@ -119,15 +130,7 @@ impl RangeStrip<'_> {
                 ..WidgetInfo::labeled(Role::Slider, ui.is_enabled(), name)
             });
         }
-        let grabbing = handles.iter().any(|h| h.hovered() || h.dragged());
-        if grabbing {
-            ui.ctx().set_cursor_icon(CursorIcon::ResizeHorizontal);
-        } else if middle.dragged() {
-            ui.ctx().set_cursor_icon(CursorIcon::Grabbing);
-        } else if middle.hovered() {
-            ui.ctx().set_cursor_icon(CursorIcon::Grab);
-        }
-
+        point_at(ui, &handles, &middle);
         self.paint(ui, rect, range, &handles);
         RangeResponse { range: (range != self.range).then_some(range), strip, handles: rects }
     }
