@@ -60,6 +60,12 @@ impl<'a> Watch<'a> {
         Ok(Watch { cancel, done: Cell::new(0), total, tell })
     }
 
+    /// Tells that everything was read: headers, and weights that no layer in use needs, are passed over.
+    pub fn complete(&self) {
+        self.done.set(self.total);
+        (self.tell)(Progress { stage: Stage::Load, done: self.total, total: Some(self.total) });
+    }
+
     /// Tells of so many bytes more.
     ///
     /// # Errors
@@ -173,6 +179,10 @@ pub fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     Ok(names.into_iter().map(|n| dir.join(n)).collect())
 }
 
+/// Opens a weight file and reads its header.
+///
+/// # Errors
+/// [`WeightError::Read`] or [`WeightError::Corrupt`].
 pub fn open_shard(file: PathBuf) -> Result<Shard, WeightError> {
     /// Longer headers are refused, as the format's own library does.
     const LONGEST: u64 = 100_000_000;

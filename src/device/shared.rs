@@ -13,7 +13,10 @@ use burn::{
 use burn_wgpu::{CubeTensor, Wgpu};
 use eframe::egui_wgpu::{RenderState, WgpuSetup, WgpuSetupCreateNew};
 
-use crate::device::{open as device, open::{Compute, DeviceChoice, DeviceError}};
+use crate::device::{
+    open as device,
+    open::{Compute, DeviceChoice, DeviceError},
+};
 
 /// How the window, and the tests that stand in for it, create their device.
 ///

@@ -101,6 +101,7 @@ impl Engine {
             parameters: vlm.parameters(),
         };
         cancel.check()?;
+        watch.complete();
         let device = compute.description.clone();
         let donors = Mutex::default();
         Ok(Engine { vlm, processor, prompts, end_ids, donors, info, device, load_time: start.elapsed() })

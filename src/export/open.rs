@@ -2,17 +2,17 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::{
     export::{error::ExportError, trace::FORMAT},
     spec::record::Kept,
     trace::{
-        geometry::Geometry,
+        geometry::{Geometry, View},
         pattern::{PatternRow, StoredRow},
         run::{KnockoutReport, ModelInfo, Stop, Timing, Trace},
-        tokens::{AnswerToken, PromptToken},
+        tokens::{AnswerToken, Cell, PromptToken, VisualRef},
     },
 };
 
@@ -54,6 +54,7 @@ pub fn open(dir: &Path) -> Result<Trace, ExportError> {
     if saved.format != FORMAT {
         return Err(bad(&json, format!("has format `{}`, expected `{FORMAT}`", saved.format)));
     }
+    fits(&saved).map_err(|why| bad(&json, why))?;
     let bytes = fs::read(&tensors).map_err(|e| bad(&tensors, format!("cannot be read ({e})")))?;
     let pattern = rows(&bytes, &saved).map_err(|why| bad(&tensors, why))?;
     let seconds = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
@@ -79,9 +80,56 @@ pub fn open(dir: &Path) -> Result<Trace, ExportError> {
     })
 }
 
+/// Whether the parts of a trace.json belong together: what is drawn is looked up by these places.
+fn fits(saved: &Saved) -> Result<(), String> {
+    let stated = saved.prompt.iter().map(|t| t.position).chain(saved.answer.iter().map(|t| t.position));
+    if let Some((place, position)) = stated.enumerate().find(|(place, position)| place != position) {
+        return Err(format!("token {place} says that its position is {position}"));
+    }
+    if saved.recorded.rows.iter().any(|&s| s >= saved.answer.len()) {
+        return Err("`recorded` lists rows of an answer that is not so long".to_string());
+    }
+    let model = &saved.model;
+    for (what, kept, n) in
+        [("layers", &saved.recorded.layers, model.n_layers), ("heads", &saved.recorded.heads, model.n_heads)]
+    {
+        if let Some(wrong) = kept.iter().find(|&&k| k >= n) {
+            return Err(format!("`recorded` lists {wrong} among {n} {what}"));
+        }
+    }
+    if saved.knockouts.iter().any(|k| k.pairs.len() != model.n_layers) {
+        return Err("`knockouts` count pairs in another number of layers than the model has".to_string());
+    }
+    let visual = saved.prompt.iter().filter_map(|token| Some((token.position, token.visual?)));
+    let mut shown = saved.images.iter().enumerate().flat_map(|(image, geometry)| {
+        let views = geometry.views.iter().enumerate();
+        views.flat_map(move |(view, v)| cells(*v).map(move |cell| VisualRef { image, view, cell }))
+    });
+    // The tokens set the pace: a grid may claim to have no end.
+    for (position, found) in visual {
+        if shown.next() != Some(found) {
+            return Err(format!("the visual token at {position} is not the next one of `images`"));
+        }
+    }
+    match shown.next() {
+        Some(VisualRef { image, .. }) => {
+            Err(format!("image {image} of `images` has more visual tokens than `prompt`"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The places of a view's visual tokens, however many it claims.
+fn cells(view: View) -> impl Iterator<Item = Option<Cell>> {
+    let lead = (0..view.lead).map(|_| None);
+    let rows = (0..view.grid.rows).take_while(move |_| view.grid.cols > 0);
+    lead.chain(rows.flat_map(move |row| (0..view.grid.cols).map(move |col| Some(Cell { row, col }))))
+}
+
 /// The rows of `pattern`, `[layers, heads, answer, positions]`, each cut to the keys that it could see.
 fn rows(bytes: &[u8], saved: &Saved) -> Result<Vec<StoredRow>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| format!("not a complete safetensors file ({e})"))?;
+    let file =
+        SafeTensors::deserialize(bytes).map_err(|e| format!("not a complete safetensors file ({e})"))?;
     let tensor = file.tensor("pattern").map_err(|e| format!("has no pattern ({e})"))?;
     let kept = &saved.recorded;
     let (n_layers, n_heads, n_rows) = (kept.layers.len(), kept.heads.len(), kept.rows.len());
@@ -91,8 +139,8 @@ fn rows(bytes: &[u8], saved: &Saved) -> Result<Vec<StoredRow>, String> {
         let found = tensor.shape();
         return Err(format!("`pattern` has shape {found:?}, expected {expected:?} by trace.json"));
     }
-    if kept.rows.iter().any(|&s| s >= saved.answer.len()) {
-        return Err("trace.json lists rows of an answer that is not so long".to_string());
+    if tensor.dtype() != Dtype::F32 {
+        return Err(format!("`pattern` is {}, expected {}", tensor.dtype(), Dtype::F32));
     }
     let values: Vec<f32> = tensor.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
     let row = |(at, &s): (usize, &usize)| {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     checkpoint::json::JsonError,
     image::{
-        error::{ImageError, check_input},
+        error::{ImageError, MAX_PIXELS, check_input},
         plan::{Levels, Plan, Processed},
         resample,
         settings::Settings,
@@ -73,7 +73,7 @@ impl Crop {
             },
         };
         if let Some(Err(_)) = crop.map(check_input) {
-            return Err(settings.0.wrong("crop_size", "fewer pixels than that"));
+            return Err(settings.0.wrong("crop_size", &format!("at most {MAX_PIXELS} pixels")));
         }
         Ok(Crop { size, crop, grid, lead })
     }

@@ -5,7 +5,8 @@
 use std::{io::Cursor, path::Path};
 
 use image::{
-    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage, metadata::Orientation,
+    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage,
+    metadata::Orientation,
 };
 
 use crate::{

@@ -16,10 +16,9 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::scenes::objects::{class_name, classes};
 use crate::scenes::generate::generate;
+use crate::scenes::objects::{class_name, classes};
 use crate::scenes::scene::{Question, Scene, SceneError, SceneObject, SceneOptions};
-
 
 /// One line of scenes.jsonl.
 #[derive(Serialize)]

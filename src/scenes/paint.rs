@@ -3,10 +3,10 @@
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
 use crate::scenes::backgrounds::Background;
-use crate::statistics::dice::Dice;
 use crate::scenes::objects::{Sprite, Tint, classes};
 use crate::scenes::place::Place;
 use crate::scenes::scene::{SceneObject, SceneOptions};
+use crate::statistics::dice::Dice;
 
 /// At least this share of every object stays visible.
 pub(super) const LEAST_VISIBLE: f32 = 0.7;

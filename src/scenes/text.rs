@@ -1,10 +1,10 @@
 //! What is said and asked about a scene. Lower case, few words, one right answer each.
 
 use crate::scenes::backgrounds::Background;
-use crate::statistics::dice::Dice;
 use crate::scenes::objects::{Tint, class_name, classes};
 use crate::scenes::place::{Direction, Neighbour, Place, neighbour};
 use crate::scenes::scene::{Question, QuestionType, SceneObject};
+use crate::statistics::dice::Dice;
 
 const NUMBERS: [&str; 20] = [
     "one",

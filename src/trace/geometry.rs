@@ -197,7 +197,10 @@ mod tests {
         let places: Vec<(bool, usize, usize)> = spots.iter().map(|s| (s.whole, s.row, s.col)).collect();
         assert_eq!(places[..4], [(false, 0, 0), (false, 0, 1), (false, 0, 2), (false, 1, 0)]);
         assert_eq!(places[6..8], [(false, 2, 0), (false, 2, 1)]);
-        assert_eq!(places[12..], [(true, 0, 0), (true, 0, 1), (true, 0, 2), (true, 1, 0), (true, 1, 1), (true, 1, 2)]);
+        assert_eq!(
+            places[12..],
+            [(true, 0, 0), (true, 0, 1), (true, 0, 2), (true, 1, 0), (true, 1, 1), (true, 1, 2)]
+        );
         assert_eq!(spots[12].position, 13, "a class token stands nowhere");
     }
 

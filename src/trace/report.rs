@@ -36,7 +36,9 @@ impl Report {
             baseline: numbers(self.baseline()),
             answer: numbers(&self.answer),
             effects: self.outcome.as_ref().map(|o| o.effects.iter().map(|e| [e.delta, e.kl]).collect()),
-            control: self.outcome.as_ref()
+            control: self
+                .outcome
+                .as_ref()
                 .and_then(|o| o.control.as_ref())
                 .map(|c| [c.delta.mean, c.kl.mean]),
         }

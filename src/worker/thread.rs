@@ -381,11 +381,9 @@ fn take<T>(from: &mut Vec<T>, wanted: impl Fn(&T) -> bool) -> Option<T> {
 /// Hands on what a run tells.
 fn forward(id: RunId, unknown_words: &[String], event: RunEvent<'_>, tell: &(dyn Fn(Event) + Send)) {
     let told = match event {
-        RunEvent::Prompt(prompt) => Event::Started {
-            id,
-            prompt: prompt.tokens.clone(),
-            unknown_words: unknown_words.to_vec(),
-        },
+        RunEvent::Prompt(prompt) => {
+            Event::Started { id, prompt: prompt.tokens.clone(), unknown_words: unknown_words.to_vec() }
+        }
         RunEvent::Progress(progress) => Event::Progress(progress),
         RunEvent::Start(start) => Event::Scoring { id, start },
         RunEvent::Scored { token, effect, row } => {

@@ -159,12 +159,7 @@ impl Found {
 ///
 /// # Errors
 /// [`EvalError`], naming it.
-pub(super) fn see(
-    engine: &Engine,
-    file: &Path,
-    images: Images,
-    cancel: &Cancel,
-) -> Result<Seen, EvalError> {
+pub(super) fn see(engine: &Engine, file: &Path, images: Images, cancel: &Cancel) -> Result<Seen, EvalError> {
     let mut image = open::open(file)?;
     if images == Images::Blank {
         image = RgbImage::from_pixel(image.width(), image.height(), Rgb([GREY; 3]));

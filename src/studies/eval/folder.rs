@@ -16,10 +16,7 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{
-    statistics::dice::Dice,
-    studies::eval::error::EvalError,
-};
+use crate::{statistics::dice::Dice, studies::eval::error::EvalError};
 
 /// Seed of the polls.
 const SEED: u64 = 2024;

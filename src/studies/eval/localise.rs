@@ -15,7 +15,12 @@ use crate::{
     spec::{experiment::Experiment, picture::ImageSource},
     statistics::interval::Rate,
     studies::{
-        eval::{error::EvalError, evaluate::see, folder::{Folder, Item}, report::Images},
+        eval::{
+            error::EvalError,
+            evaluate::see,
+            folder::{Folder, Item},
+            report::Images,
+        },
         localisation::{Hit, hits},
     },
     trace::{
@@ -101,13 +106,7 @@ fn named(trace: &Trace, item: &Item, classes: &[String]) -> Vec<(usize, Word)> {
 }
 
 /// Layer by layer, what the peak of a word's attention hits; `None` where nothing can be measured.
-fn word_hits(
-    trace: &Trace,
-    word: &Word,
-    patches: &[Patch],
-    mask: &GrayImage,
-    value: u8,
-) -> Option<Vec<Hit>> {
+fn word_hits(trace: &Trace, word: &Word, patches: &[Patch], mask: &GrayImage, value: u8) -> Option<Vec<Hit>> {
     // The row that predicted a token is kept under the token's place in the answer.
     let places: Vec<usize> = word.positions.iter().map(|p| p - trace.prompt.len()).collect();
     let rows: Vec<PatternRow> =

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::studies::eval::folder::Agree;
 use crate::statistics::interval::{Figure, Rate};
+use crate::studies::eval::folder::Agree;
 
 /// A text's words: lower case, letters and digits only.
 pub fn words(text: &str) -> Vec<String> {
