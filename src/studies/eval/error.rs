@@ -63,7 +63,7 @@ pub enum EvalError {
     Run {
         /// About which image.
         image: PathBuf,
-        /// Why.
-        source: RunError,
+        /// Why. Boxed: it is much larger than the rest.
+        source: Box<RunError>,
     },
 }

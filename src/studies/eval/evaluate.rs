@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 use image::{Rgb, RgbImage};
 
 use crate::{
-    engine::{load::Engine, run::Reply, see::Seen},
+    engine::{error::RunError, load::Engine, run::Reply, see::Seen},
     image::open,
     progress::Cancel,
     spec::{experiment::Experiment, knockout::Knockout, picture::ImageSource},
@@ -72,7 +72,7 @@ pub fn evaluate(
         };
         let seen = see(engine, shown, options.images, cancel)?;
         let asked = experiments(item, options);
-        let at = |source| EvalError::Run { image: item.image.clone(), source };
+        let at = |e: RunError| EvalError::Run { image: item.image.clone(), source: e.into() };
         let mut replies = engine.replies(&asked, &[&seen], cancel, on_answer).map_err(at)?;
         let description = replies.split_off(item.questions.len()).pop();
         for (question, reply) in item.questions.iter().zip(replies) {
@@ -165,5 +165,5 @@ pub(super) fn see(engine: &Engine, file: &Path, images: Images, cancel: &Cancel)
         image = RgbImage::from_pixel(image.width(), image.height(), Rgb([GREY; 3]));
     }
     let seen = engine.process(&image).and_then(|processed| engine.see(&processed, cancel, &mut |_| ()));
-    seen.map_err(|source| EvalError::Run { image: file.to_path_buf(), source })
+    seen.map_err(|e| EvalError::Run { image: file.to_path_buf(), source: e.into() })
 }

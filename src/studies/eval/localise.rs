@@ -10,7 +10,7 @@ use image::GrayImage;
 use serde::Serialize;
 
 use crate::{
-    engine::{load::Engine, patches::covered},
+    engine::{error::RunError, load::Engine, patches::covered},
     progress::Cancel,
     spec::{experiment::Experiment, picture::ImageSource},
     statistics::interval::Rate,
@@ -66,7 +66,7 @@ pub fn localise(
         let seen = see(engine, &item.image, Images::Own, cancel)?;
         let mask = mask(&folder.dir, &item.image)?;
         let experiment = Experiment::ask(ImageSource::File(item.image.clone()), describe, max_new);
-        let at = |source| EvalError::Run { image: item.image.clone(), source };
+        let at = |e: RunError| EvalError::Run { image: item.image.clone(), source: e.into() };
         let trace = engine.scratch(&experiment, &[&seen], cancel, &mut |_| {}).map_err(at)?;
         let patches = seen.geometry.patches();
         for (object, word) in named(&trace, item, &folder.classes) {

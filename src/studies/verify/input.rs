@@ -77,8 +77,11 @@ pub(super) fn vision(case: &mut Case<'_>) -> Result<Tensor<2>, VerifyError> {
     Ok(embeds)
 }
 
-/// The pixels of every view, at least one, and the width and height that all of them have.
-fn views(case: &mut Case<'_>) -> Result<(Vec<Vec<f32>>, (u32, u32)), VerifyError> {
+/// The pixels of every view, `[3, height, width]` each, and the width and height that all of them have.
+type Views = (Vec<Vec<f32>>, (u32, u32));
+
+/// All views, at least one.
+fn views(case: &mut Case<'_>) -> Result<Views, VerifyError> {
     let pixels = case.get("pixel_values")?;
     let shape = pixels.shape.clone();
     let side = case.vlm.encoder.side();
