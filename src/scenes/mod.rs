@@ -1,6 +1,6 @@
 //! A made-up world whose truth is known: seeded scenes with masks, descriptions and questions.
 //!
-//! A scene is a textured background with a few objects from [`objects`]. Everything about it is known to the
+//! A scene is a textured background with a few objects from `objects`. Everything about it is known to the
 //! pixel, so that what a model says, and where it looks, can be measured.
 //!
 //! ```text
