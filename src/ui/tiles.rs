@@ -25,13 +25,25 @@ const IMAGE_SHARE: f32 = 0.54;
 const SIDE: [(ViewId, f32); 4] =
     [(ViewId::Question, 0.133), (ViewId::Answer, 0.26), (ViewId::Flow, 0.377), (ViewId::Cut, 0.23)];
 
-/// The image at the left, the rest below each other at the right.
+/// The image at the left, those of [`SIDE`] below each other at the right, and every other view a tab beside
+/// the last of them.
 pub fn default_tree() -> Tree<ViewId> {
+    tree_of(&SIDE)
+}
+
+fn tree_of(beside: &[(ViewId, f32)]) -> Tree<ViewId> {
     let mut tiles = Tiles::default();
     let image = tiles.insert_pane(ViewId::Image);
-    let panes = SIDE.map(|(view, share)| (tiles.insert_pane(view), share));
+    let mut panes: Vec<(TileId, f32)> =
+        beside.iter().map(|(view, share)| (tiles.insert_pane(*view), *share)).collect();
+    let placed = |view: &ViewId| *view == ViewId::Image || beside.iter().any(|(side, _)| side == view);
+    let others = ViewId::ALL.into_iter().filter(|view| !placed(view));
+    let others: Vec<TileId> = others.map(|view| tiles.insert_pane(view)).collect();
+    if let (Some((last, _)), false) = (panes.last_mut(), others.is_empty()) {
+        *last = tiles.insert_tab_tile([*last].into_iter().chain(others).collect());
+    }
     let mut side = Linear::new(LinearDir::Vertical, panes.iter().map(|(id, _)| *id).collect());
-    panes.iter().for_each(|(id, share)| side.shares.set_share(*id, share * SIDE.len() as f32));
+    panes.iter().for_each(|(id, share)| side.shares.set_share(*id, share * beside.len() as f32));
     let side = tiles.insert_container(side);
     let root = tiles.insert_container(Linear::new_binary(LinearDir::Horizontal, [image, side], IMAGE_SHARE));
     Tree::new(egui::Id::unique("tiles"), root, tiles)
@@ -126,6 +138,19 @@ mod tests {
         let tree = default_tree();
         let read = from_text(&to_text(&tree).unwrap()).expect("a whole tree");
         assert_eq!(read, tree);
+    }
+
+    #[test]
+    fn a_view_without_a_place_becomes_a_tab() {
+        let tree = tree_of(&SIDE[..3]);
+        assert!(is_whole(&tree));
+        let tabs = tree.tiles.tiles().find_map(|tile| match tile {
+            Tile::Container(Container::Tabs(tabs)) => Some(tabs.children.clone()),
+            _ => None,
+        });
+        let views: Vec<Option<&ViewId>> =
+            tabs.expect("tabs").into_iter().map(|id| tree.tiles.get_pane(&id)).collect();
+        assert_eq!(views, [Some(&ViewId::Flow), Some(&ViewId::Cut)]);
     }
 
     #[test]
