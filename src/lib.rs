@@ -12,7 +12,7 @@ pub mod progress;
 pub mod prompt;
 pub mod scenes;
 pub mod spec;
-pub mod statistics;
+pub(crate) mod statistics;
 pub mod studies;
 pub mod trace;
 pub mod ui;

@@ -17,7 +17,7 @@ pub mod gradient;
 pub mod inside;
 pub mod load;
 pub mod logits;
-pub mod masks;
+pub(crate) mod masks;
 pub(crate) mod patches;
 mod resolve;
 pub mod resume;

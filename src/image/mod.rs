@@ -4,11 +4,11 @@
 //! A plan a way of cutting (`crop`, `tiles`); which one a model family takes, and into how many visual
 //! tokens, its file in `model/families` says. Knows nothing of tensors, prompts or windows.
 
-pub mod crop;
+pub(crate) mod crop;
 pub mod error;
-pub mod files;
+pub(crate) mod files;
 pub mod open;
 pub mod plan;
 pub mod resample;
 pub mod settings;
-pub mod tiles;
+pub(crate) mod tiles;

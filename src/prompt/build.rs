@@ -4,7 +4,7 @@
 //! many tokens an image takes comes in as plain numbers.
 //!
 //! Spans are known by construction. The template says which bytes of the text are the user's
-//! ([`chat_template`](crate::prompt::chat_template)); image placeholders are expanded only in the template's own text; and the
+//! (`chat_template`); image placeholders are expanded only in the template's own text; and the
 //! expanded text is encoded as a whole, as the reference does, with byte offsets that lead every token
 //! back to where it came from. Nothing is found by looking at ids.
 //!

@@ -4,7 +4,7 @@
 //! encodes. Knows tokenizer, template and spans; nothing of pixels, tensors or windows.
 
 pub mod build;
-pub mod chat_template;
+pub(crate) mod chat_template;
 pub mod error;
 mod expanded;
 mod folder;

@@ -4,7 +4,3 @@ pub(crate) mod dice;
 pub(crate) mod interval;
 pub(crate) mod rank;
 pub(crate) mod spread;
-
-pub use interval::{Figure, Rate};
-pub use rank::shuffled;
-pub use spread::Spread;

@@ -8,7 +8,7 @@ pub mod compression;
 pub mod eval;
 pub mod images;
 pub mod lens;
-pub mod localisation;
+pub(crate) mod localisation;
 pub mod replay;
 pub mod session;
 pub mod verify;

@@ -4,5 +4,5 @@
 //! egui.
 
 pub mod protocol;
-pub mod queue;
+pub(crate) mod queue;
 pub mod thread;

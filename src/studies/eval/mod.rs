@@ -9,4 +9,4 @@ pub mod evaluate;
 pub mod folder;
 pub mod localise;
 pub mod report;
-pub mod score;
+pub(crate) mod score;

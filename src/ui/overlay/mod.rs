@@ -1,5 +1,5 @@
 //! What lies over the window for a while.
 
-pub mod drop;
-pub mod keys;
-pub mod palette;
+pub(crate) mod drop;
+pub(crate) mod keys;
+pub(crate) mod palette;

@@ -3,13 +3,13 @@
 
 pub mod command;
 mod cuts;
-pub mod images;
-pub mod lane;
-pub mod run;
-pub mod runs;
+pub(crate) mod images;
+pub(crate) mod lane;
+pub(crate) mod run;
+pub(crate) mod runs;
 pub mod selection;
 pub mod settings;
 #[expect(clippy::module_inception, reason = "the store is what the room is named after")]
 pub mod store;
-pub mod undo;
+pub(crate) mod undo;
 mod wanted;

@@ -1,10 +1,10 @@
 //! One file a view, and the registry that opens them.
 
-pub mod answer;
-pub mod cut;
-pub mod flow;
-pub mod image;
+pub(crate) mod answer;
+pub(crate) mod cut;
+pub(crate) mod flow;
+pub(crate) mod image;
 mod map;
-pub mod pane;
-pub mod question;
-pub mod registry;
+pub(crate) mod pane;
+pub(crate) mod question;
+pub(crate) mod registry;

@@ -1,11 +1,11 @@
 //! Parts that views share.
 
-pub mod color_bar;
+pub(crate) mod color_bar;
 pub mod heatmap;
-pub mod listed;
-pub mod map_controls;
-pub mod range_strip;
-pub mod section;
+pub(crate) mod listed;
+pub(crate) mod map_controls;
+pub(crate) mod range_strip;
+pub(crate) mod section;
 mod slots;
-pub mod swatch;
-pub mod word;
+pub(crate) mod swatch;
+pub(crate) mod word;
