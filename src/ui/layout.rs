@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use egui::{CentralPanel, Context, Key, Modifiers, Panel, Rect, Theme, Ui};
+use egui::{CentralPanel, Context, Key, Modifiers, Panel, Popup, Rect, Theme, Ui};
 use egui_tiles::Tree;
 
 use crate::ui::{
@@ -90,6 +90,9 @@ impl Layout {
         let over = palette.is_open() || *keys_open;
         if over && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
             if palette.is_open() { palette.close() } else { *keys_open = false }
+        }
+        if Popup::is_any_open(ctx) && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
+            Popup::close_all(ctx);
         }
         for command in shortcuts::pressed(ctx) {
             if !palette.is_open() || command == Command::OpenPalette {

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Default)]
 pub struct TopBar {
     path: String,
+    /// The image when it was last drawn: a path is of no more use once another image is there.
+    image: Option<ImageSource>,
 }
 
 impl TopBar {
@@ -32,13 +34,18 @@ impl TopBar {
                 listed::named(ui, frame, &Command::ToggleTheme, other);
                 listed::button(ui, frame, &Command::ShowKeys);
                 listed::button(ui, frame, &Command::OpenPalette);
-                self.path(ui, frame);
+                self.path(ui, store, frame);
             });
         });
         ui.add_space(3.0);
     }
 
-    fn path(&mut self, ui: &mut Ui, frame: &mut Frame) {
+    fn path(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        let image = store.image().map(|image| &image.source);
+        if self.image.as_ref() != image {
+            self.image = image.cloned();
+            self.path.clear();
+        }
         let edit = TextEdit::singleline(&mut self.path)
             .id_salt("path")
             .hint_text("path of an image or a model folder")

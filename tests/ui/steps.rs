@@ -55,6 +55,21 @@ fn pins_layers_and_settings_are_taken_back_one_by_one() {
 }
 
 #[test]
+fn a_pin_of_another_question_stays_taken_back() {
+    let mut store = answered();
+    let layer = store.selection.layer;
+    store.apply(Command::Layer(1));
+    store.apply(Command::Pin(BASELINE, 1));
+    store.apply(Command::Unpin);
+    let (id, asked) = only_run(store.apply(Command::Ask("what else ?".to_string(), 8)));
+    tell(&mut store, whole(id, &asked));
+    store.apply(Command::Undo);
+    assert_eq!((store.selection.pinned(), store.selection.layer), (None, layer), "the layer, at once");
+    store.apply(Command::Redo);
+    assert_eq!((store.selection.pinned(), store.selection.layer), (None, 1));
+}
+
+#[test]
 fn a_drag_of_the_range_is_one_step() {
     let mut store = answered();
     let before = store.cut.clone();

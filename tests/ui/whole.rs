@@ -263,6 +263,38 @@ fn dropped_and_pasted_images_are_opened() {
 }
 
 #[test]
+fn escape_closes_a_menu_before_it_unpins() {
+    let mut harness = answered();
+    harness.key_press(Key::ArrowRight);
+    until(&mut harness, "a pin", |store| store.selection.pinned() == Some(0));
+    harness.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Head").click();
+    harness.run_ok();
+    assert!(egui::Popup::is_any_open(&harness.ctx), "the heads are listed");
+    harness.key_press(Key::Escape);
+    harness.run_ok();
+    assert!(!egui::Popup::is_any_open(&harness.ctx));
+    assert_eq!(harness.state().store().selection.pinned(), Some(0));
+}
+
+#[test]
+fn typing_goes_on_after_a_refused_cut() {
+    let mut harness = answered();
+    harness.get_by_label("knockouts").focus();
+    harness.run_ok();
+    harness.get_by_label("knockouts").type_text("answer -> visul @ 1");
+    harness.run_ok();
+    harness.key_press(Key::Enter);
+    until(&mut harness, "a refusal", |store| store.cut_error().is_some());
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.event(egui::Event::Text("answer -> visual @ 1".to_string()));
+    harness.run_ok();
+    harness.key_press(Key::Enter);
+    until(&mut harness, "the cut", |store| {
+        store.cut_error().is_none() && store.cut.typed == "answer -> visual @ 1"
+    });
+}
+
+#[test]
 fn the_question_is_asked_by_enter() {
     let mut harness = answered();
     let question = harness

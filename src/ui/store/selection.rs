@@ -35,6 +35,8 @@ pub struct Selection {
     pub head: Option<usize>,
     /// Visual tokens that are locked, by number.
     pub patches: BTreeSet<usize>,
+    /// Which answer `tokens` are of: counts on with every question, image and model.
+    pub answer: u64,
 }
 
 impl Selection {
@@ -82,9 +84,15 @@ impl Selection {
         self.forget();
     }
 
-    /// Forgets tokens and patches: those of another answer or image are others.
-    pub fn forget(&mut self) {
+    /// Forgets tokens: those of another answer are others.
+    pub fn another_answer(&mut self) {
         self.tokens.clear();
+        self.answer += 1;
+    }
+
+    /// Forgets tokens and patches: those of another image are others.
+    pub fn forget(&mut self) {
+        self.another_answer();
         self.hovered = None;
         self.patches.clear();
     }

@@ -289,7 +289,7 @@ impl Store {
         let (Some(_), Some(image)) = (&self.model, self.images.source()) else { return Vec::new() };
         let experiment = Experiment::ask(image.clone(), self.prompt.trim(), self.max_new);
         self.error = None;
-        self.selection.tokens.clear();
+        self.selection.another_answer();
         self.runs.ask(experiment)
     }
 
@@ -310,7 +310,7 @@ impl Store {
         let mut to = self.changeable();
         let changed = if back { self.history.undo(&mut to) } else { self.history.redo(&mut to) };
         if changed {
-            let Changeable { slot, tokens, layer, head, map, cut } = to;
+            let Changeable { slot, tokens, layer, head, map, cut, .. } = to;
             (self.map, self.cut) = (map, cut);
             let selection = &mut self.selection;
             (selection.slot, selection.tokens, selection.layer, selection.head) = (slot, tokens, layer, head);
@@ -319,8 +319,8 @@ impl Store {
     }
 
     fn changeable(&self) -> Changeable {
-        let Selection { slot, tokens, layer, head, .. } = self.selection.clone();
-        Changeable { slot, tokens, layer, head, map: self.map, cut: self.cut.clone() }
+        let Selection { slot, tokens, answer, layer, head, .. } = self.selection.clone();
+        Changeable { slot, tokens, answer, layer, head, map: self.map, cut: self.cut.clone() }
     }
 
     /// Brings the cut in force up to date with what is set up.

@@ -19,6 +19,8 @@ pub struct Changeable {
     pub slot: Slot,
     /// Pinned tokens.
     pub tokens: Vec<usize>,
+    /// Which answer `slot` and `tokens` are of; not to be taken back.
+    pub answer: u64,
     /// Layer on show.
     pub layer: usize,
     /// Head on show.
@@ -37,8 +39,11 @@ impl Changeable {
                 to.clone_into(at);
             }
         }
-        take(&mut self.slot, &from.slot, &to.slot);
-        take(&mut self.tokens, &from.tokens, &to.tokens);
+        // A pin of an earlier answer would be another word of this one.
+        if self.answer == from.answer {
+            take(&mut self.slot, &from.slot, &to.slot);
+            take(&mut self.tokens, &from.tokens, &to.tokens);
+        }
         take(&mut self.layer, &from.layer, &to.layer);
         take(&mut self.head, &from.head, &to.head);
         take(&mut self.map, &from.map, &to.map);
@@ -130,18 +135,20 @@ impl History {
         self.record.set_saved();
     }
 
-    /// Takes the last change back. Returns whether there was one.
+    /// Takes the last change back that `target` can still see. Returns whether there was one.
     pub fn undo(&mut self, target: &mut Changeable) -> bool {
-        let undone = self.record.undo(target).is_some();
+        let before = target.clone();
+        while *target == before && self.record.undo(target).is_some() {}
         self.release();
-        undone
+        *target != before
     }
 
     /// Makes it again. Returns whether there was one.
     pub fn redo(&mut self, target: &mut Changeable) -> bool {
-        let redone = self.record.redo(target).is_some();
+        let before = target.clone();
+        while *target == before && self.record.redo(target).is_some() {}
         self.release();
-        redone
+        *target != before
     }
 
     /// Forgets everything: another model has other layers and heads.
@@ -156,7 +163,8 @@ mod tests {
 
     fn start() -> Changeable {
         let map = MapSettings::default();
-        Changeable { slot: 0, tokens: Vec::new(), layer: 4, head: None, map, cut: CutSettings::default() }
+        let cut = CutSettings::default();
+        Changeable { slot: 0, tokens: Vec::new(), answer: 0, layer: 4, head: None, map, cut }
     }
 
     fn at(layer: usize) -> Changeable {
@@ -186,6 +194,18 @@ mod tests {
         history.note(at(4), at(5));
         history.note(at(5), at(4));
         assert!(!history.undo(&mut at(4)));
+    }
+
+    #[test]
+    fn pins_of_an_earlier_answer_are_passed_over() {
+        let mut history = History::default();
+        history.note(at(4), at(5));
+        history.note(at(5), Changeable { tokens: vec![1], ..at(5) });
+        history.note(Changeable { tokens: vec![1], ..at(5) }, at(5));
+        let mut now = Changeable { answer: 1, ..at(5) };
+        assert!(history.undo(&mut now));
+        assert_eq!(now, Changeable { answer: 1, ..at(4) });
+        assert!(!history.undo(&mut now));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct CutView {
     text: String,
     /// What they were taken from.
     from: String,
+    /// Enter was pressed: should they be refused, typing goes on.
+    entered: bool,
 }
 
 impl View for CutView {
@@ -49,7 +51,7 @@ impl View for CutView {
                 frame.place("cut", toggle.rect);
                 toggle.on_hover_text("Blocks the answer's attention to the image in these layers");
             });
-            ui.horizontal(|ui| self.typed(ui, &mut cut, frame));
+            ui.horizontal(|ui| self.typed(ui, store, &mut cut, frame));
             if let Some(problem) = store.cut_error() {
                 let warn = theme::cut_color(ui.visuals());
                 ui.add(Label::new(RichText::new(problem).color(warn)).wrap());
@@ -63,16 +65,21 @@ impl View for CutView {
 }
 
 impl CutView {
-    fn typed(&mut self, ui: &mut Ui, cut: &mut CutSettings, frame: &mut Frame) {
+    fn typed(&mut self, ui: &mut Ui, store: &Store, cut: &mut CutSettings, frame: &mut Frame) {
         ui.label("and");
         let edit = TextEdit::singleline(&mut self.text)
             .id_salt("typed cut")
             .font(TextStyle::Monospace)
             .hint_text("last -> visual[12,30-34] @ all # 0,2")
             .desired_width(f32::INFINITY);
-        let edit = ui.add(edit).on_hover_text(GRAMMAR);
+        let edit = ui.add(edit).accessible_name("knockouts").on_hover_text(GRAMMAR);
         frame.place("typed cut", edit.rect);
+        if std::mem::take(&mut self.entered) && store.cut_error().is_some() {
+            edit.request_focus();
+        }
         if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || self.text.trim().is_empty()) {
+            self.entered = true;
+            ui.ctx().request_repaint();
             cut.typed.clone_from(&self.text);
         }
     }

@@ -20,6 +20,7 @@ use crate::{
             range_strip::RangeStrip,
             section::{scrolling, section},
             swatch::swatch,
+            word,
         },
     },
     worker::protocol::Slot,
@@ -76,7 +77,7 @@ fn of(ui: &mut Ui, store: &Store, slot: Slot, token: Option<usize>) {
         ui.label(RichText::new("recomputing…").small().color(theme::stale_color(ui.visuals())));
     }
     let of = match token.and_then(|at| lane.token(at)) {
-        Some(token) => format!("of “{}”", token.text.trim()),
+        Some(token) => format!("of “{}”", word::shown(token).trim()),
         None => "of the whole answer".to_string(),
     };
     ui.label(RichText::new(format!("{of}, {}, mean of heads", slot_name(slot))).small());

@@ -19,6 +19,7 @@ use crate::{
             heatmap::{Map, Patch},
             map_controls::map_controls,
             section::{still, title_label},
+            word,
         },
     },
     worker::protocol::{ImageView, Slot},
@@ -126,7 +127,7 @@ fn header(ui: &mut Ui, store: &Store, view: &ImageView, frame: &mut Frame) {
         None => lane.stale(),
     };
     let of = match token.and_then(|at| lane.token(at)) {
-        Some(token) => format!("“{}”", token.text.trim()),
+        Some(token) => format!("“{}”", word::shown(token).trim()),
         None => "whole answer".to_string(),
     };
     let head = store.selection.head.map_or("mean of heads".to_string(), |h| format!("head {h}"));

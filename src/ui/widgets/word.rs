@@ -21,13 +21,18 @@ pub struct Look {
     pub share: Option<f32>,
 }
 
-/// Draws it.
-pub fn word(ui: &mut Ui, token: &AnswerToken, look: &Look) -> Response {
-    let text = match token.end {
+/// A token as people read it, with the blank before it.
+pub fn shown(token: &AnswerToken) -> &str {
+    match token.end {
         true => " end",
         false if token.text.trim().is_empty() => " ·",
         false => token.text.as_str(),
-    };
+    }
+}
+
+/// Draws it.
+pub fn word(ui: &mut Ui, token: &AnswerToken, look: &Look) -> Response {
+    let text = shown(token);
     let visuals = ui.visuals().clone();
     let mut color = if look.changed { theme::cut_color(&visuals) } else { visuals.text_color() };
     if token.end || !look.fresh {
