@@ -13,8 +13,8 @@ fn main() -> ExitCode {
         env_logger::Env::default().default_filter_or("warn,wgpu_hal=off,sightline=info"),
     )
     .init();
-    let args = cli::args::Args::parse();
-    match cli::args::run(args) {
+    let args = cli::Args::parse();
+    match cli::main(args) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
