@@ -66,7 +66,7 @@ fn main() -> Outcome<()> {
 
 /// The bundled model, through the worker: a cut is asked for, the first token of its answer comes back.
 fn request_to_event() -> Outcome<()> {
-    let worker = Worker::spawn(device::open(DeviceChoice::Cpu)?, WeightDtype::F32, || {});
+    let worker = Worker::spawn(device::open(DeviceChoice::Cpu)?, WeightDtype::F32, |_| {});
     worker.send(Request::LoadModel(bundled::model()));
     let image = ImageSource::File(bundled::sample_image());
     worker.send(Request::OpenImage(image.clone()));

@@ -8,9 +8,8 @@ struct Params {
     coefficients: array<vec4<f32>, 7>,
     low: f32,
     high: f32,
+    // The same for every value.
     opacity: f32,
-    // Share of the opacity that the lowest value keeps.
-    floor: f32,
     layer: u32,
     // ALL_HEADS: the mean.
     head: u32,
@@ -18,9 +17,6 @@ struct Params {
     n_keys: u32,
     // 1: the target converts from linear light when written.
     srgb_target: u32,
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
 }
 
 struct Patch {
@@ -80,6 +76,5 @@ fn fs_main(in: Corner) -> @location(0) vec4<f32> {
     if params.srgb_target == 1u {
         rgb = linear_from_gamma(rgb);
     }
-    let alpha = params.opacity * mix(params.floor, 1.0, sqrt(clamp(t, 0.0, 1.0)));
-    return vec4(rgb * alpha, alpha);
+    return vec4(rgb * params.opacity, params.opacity);
 }

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 /// The question asked at the first start.
 pub const PROMPT: &str = "describe this image.";
 
+/// Longest answer at the first start, in tokens.
+pub const MAX_NEW: usize = 64;
+
 /// Questions of the kinds that the bundled model was trained on.
 pub const QUESTIONS: [&str; 5] = [
     PROMPT,

@@ -33,7 +33,7 @@ const BASELINE: Slot = 0;
 const CUT: Slot = 1;
 
 fn worker() -> Worker {
-    Worker::spawn(device::cpu(), WeightDtype::F32, || {})
+    Worker::spawn(device::cpu(), WeightDtype::F32, |_| {})
 }
 
 fn file(path: &Path) -> ImageSource {

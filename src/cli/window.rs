@@ -18,12 +18,12 @@ pub struct Args {
     /// Image to open; a sample scene if left out.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// First question.
-    #[arg(long, value_name = "TEXT", default_value = bundled::PROMPT)]
-    prompt: String,
-    /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    max_new: usize,
+    /// First question; that of the last window if left out.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Longest answer, in tokens; that of the last window if left out.
+    #[arg(long, value_name = "N")]
+    max_new: Option<usize>,
 }
 
 /// Where the job without a display leaves its files.
@@ -32,7 +32,7 @@ const OUT: &str = "sightline-out";
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let image = args.image.unwrap_or_else(bundled::sample_image);
     let options = Options {
-        model: args.model.folder(),
+        model: args.model.model.clone(),
         image: ImageSource::File(image.clone()),
         prompt: args.prompt.clone(),
         max_new: args.max_new,
@@ -45,7 +45,9 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(AppError::NoDisplay(why) | AppError::NoAdapter(why)) => {
             eprintln!("no window can be opened here ({why}): doing the same without one");
-            let subject = SubjectArgs::plain(args.model, image, args.prompt, args.max_new);
+            let prompt = args.prompt.unwrap_or_else(|| bundled::PROMPT.to_string());
+            let max_new = args.max_new.unwrap_or(bundled::MAX_NEW);
+            let subject = SubjectArgs::plain(args.model, image, prompt, max_new);
             headless::run(headless::Args::plain(subject, OUT.as_ref()))
         }
         Err(error) => Err(error.into()),

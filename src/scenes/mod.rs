@@ -12,6 +12,7 @@
 //! paint.rs        lays objects out, draws them, keeps the masks
 //! text.rs         description, questions and answers
 //! folder.rs       writes a folder: pictures, masks, scenes.jsonl, COCO annotations
+//! known.rs        what such a folder knows of one of its pictures
 //! ```
 //!
 //! Knows nothing of models, tokens or windows.
@@ -19,6 +20,7 @@
 mod backgrounds;
 mod folder;
 mod generate;
+mod known;
 mod objects;
 mod paint;
 mod place;
@@ -28,6 +30,7 @@ mod text;
 pub use backgrounds::Background;
 pub use folder::write_folder;
 pub use generate::{generate, words};
+pub use known::{KnownScene, known_scene};
 pub use objects::{Tint, classes};
 pub use place::Place;
 pub use scene::{Question, QuestionType, Scene, SceneError, SceneObject, SceneOptions};

@@ -24,6 +24,19 @@ pub fn of_row(row: &PatternRow, span: impl Fn(usize) -> Span) -> Vec<Shares> {
         .collect()
 }
 
+/// The same for every head on its own: `[layers, heads]`, layers slowest.
+pub fn of_heads(row: &PatternRow, span: impl Fn(usize) -> Span) -> Vec<Shares> {
+    let spans: Vec<usize> = (0..row.n_keys).map(|key| span(key).index()).collect();
+    let heads = (0..row.n_layers).flat_map(|layer| (0..row.n_heads).map(move |head| (layer, head)));
+    heads
+        .map(|(layer, head)| {
+            let mut shares = [0.0; Span::COUNT];
+            spans.iter().zip(row.head(layer, head)).for_each(|(&at, mass)| shares[at] += mass);
+            shares
+        })
+        .collect()
+}
+
 /// `[layers, answer, spans]`, layers slowest, of the kept layers, heads and answer rows.
 pub fn of_trace(trace: &Trace) -> Vec<f32> {
     let rows: Vec<_> = trace.rows().map(|(_, row)| of_row(&row, |key| trace.span(key))).collect();

@@ -113,6 +113,15 @@ impl Geometry {
         self.views.len() > 1
     }
 
+    /// The part of the source image that the model saw: what a crop left, all of it without one.
+    pub fn seen(&self) -> [f32; 4] {
+        let (w, h) = (self.source.0 as f32, self.source.1 as f32);
+        let all = self.views.iter().map(|view| view.rect);
+        let union = all.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
+        let [x0, y0, x1, y1] = union.unwrap_or_default();
+        [x0.clamp(0.0, w), y0.clamp(0.0, h), x1.clamp(0.0, w), y1.clamp(0.0, h)]
+    }
+
     /// One a visual token, in prompt order.
     pub fn patches(&self) -> Vec<Patch> {
         let mut patches = Vec::with_capacity(self.n_tokens());

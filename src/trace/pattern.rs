@@ -61,6 +61,11 @@ pub struct PatternRow {
 }
 
 impl PatternRow {
+    /// What every key would get if attention were spread evenly over all that the row sees.
+    pub fn uniform(&self) -> f32 {
+        1.0 / self.n_keys.max(1) as f32
+    }
+
     /// `[keys]`: one head of one layer.
     pub fn head(&self, layer: usize, head: usize) -> &[f32] {
         let at = (layer * self.n_heads + head) * self.n_keys;

@@ -2,6 +2,8 @@
 //!
 //! Knows neither what is drawn nor who does what is asked for.
 
+use std::time::Duration;
+
 use egui::Rect;
 
 use crate::ui::store::command::Command;
@@ -11,6 +13,8 @@ use crate::ui::store::command::Command;
 pub struct Frame {
     /// Whether maps are drawn by the shader.
     pub gpu_maps: bool,
+    /// Time between two paintings of what merely goes on.
+    pub pace: Duration,
     commands: Vec<Command>,
     places: Vec<(String, Rect)>,
     title_dragged: bool,
@@ -18,8 +22,8 @@ pub struct Frame {
 
 impl Frame {
     /// An empty one.
-    pub fn new(gpu_maps: bool) -> Self {
-        Frame { gpu_maps, ..Default::default() }
+    pub fn new(gpu_maps: bool, pace: Duration) -> Self {
+        Frame { gpu_maps, pace, ..Default::default() }
     }
 
     /// Begins the next frame.

@@ -3,9 +3,9 @@
 //! Does what concerns the look of the window, and hands on every other command. Knows views by name; not
 //! what they show.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use egui::{CentralPanel, Context, Key, Modifiers, Panel, Popup, Rect, Theme, Ui};
+use egui::{CentralPanel, Context, Key, Modifiers, Panel, Popup, Rect, TextureHandle, Theme, Ui};
 use egui_tiles::Tree;
 
 use crate::ui::{
@@ -31,15 +31,16 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Every view where it is at first. `gpu_maps`: whether maps can be drawn by the shader.
-    pub fn new(gpu_maps: bool) -> Self {
+    /// Every view where it is at first. `gpu_maps`: whether maps can be drawn by the shader; `pace`: the time
+    /// between two paintings of what merely goes on.
+    pub fn new(gpu_maps: bool, pace: Duration) -> Self {
         Layout {
             tree: tiles::default_tree(),
             views: tiles::open_views(),
             top_bar: TopBar::default(),
             palette: Palette::default(),
             keys_open: false,
-            frame: Frame::new(gpu_maps),
+            frame: Frame::new(gpu_maps, pace),
         }
     }
 
@@ -53,6 +54,11 @@ impl Layout {
     /// The layout, to be saved.
     pub fn text(&self) -> Option<String> {
         tiles::to_text(&self.tree)
+    }
+
+    /// A small picture of a sample scene is ready.
+    pub fn add_thumbnail(&mut self, scene: PathBuf, picture: TextureHandle) {
+        self.top_bar.thumbnails.insert(scene, picture);
     }
 
     /// Where things were drawn in the last frame, by name.
@@ -73,11 +79,11 @@ impl Layout {
         Self::read_keys(&ctx, &mut self.palette, &mut self.keys_open, frame);
         Panel::top("top").show(ui, |ui| self.top_bar.show(ui, store, frame));
         Panel::bottom("status").show(ui, |ui| status_bar(ui, store, frame));
-        banner(ui, store, frame);
         let ground = egui::Frame::NONE.fill(ui.visuals().panel_fill);
         CentralPanel::no_frame().frame(ground).show(ui, |ui| {
             self.tree.ui(&mut Panes { views: &mut self.views, store, frame }, ui);
         });
+        banner(&ctx, store, frame);
         keys(&ctx, &mut self.keys_open);
         self.palette.show(&ctx, frame);
         drop_hint(&ctx);

@@ -13,5 +13,6 @@ pub mod store;
 pub mod theme;
 pub(crate) mod tiles;
 pub(crate) mod top_bar;
+mod typed_path;
 pub(crate) mod view;
 pub mod widgets;

@@ -2,38 +2,42 @@
 //!
 //! Knows facts of the store; changes none.
 
-use egui::{Align, Layout, ProgressBar, RichText, Ui};
+use egui::{ProgressBar, RichText, Sides, Ui};
 
 use crate::{
     trace::report::End,
     ui::{
         frame::Frame,
         store::{command::Command, store::Store},
-        widgets::listed,
+        widgets::{busy::busy, listed},
     },
     worker::protocol::ModelView,
 };
 
-/// Draws the bar.
+/// Draws the bar: facts at the left, cut short where they do not fit; what goes on at the right, whole.
 pub fn status_bar(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     ui.add_space(2.0);
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 6.0;
-        match &store.model {
-            None => _ = ui.label(RichText::new("no model yet").weak()),
-            Some(model) => model_facts(ui, model),
-        }
-        if let Some(image) = store.image() {
-            fact(ui, &image.description, "What was done to the image");
-        }
-        if let Some(end) = store.runs.baseline().view().and_then(|run| run.end.as_ref()) {
-            speed(ui, end);
-        }
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| what_goes_on(ui, store, frame));
-    });
+    Sides::new().shrink_left().truncate().show(
+        ui,
+        |ui| {
+            ui.spacing_mut().item_spacing.x = 6.0;
+            match &store.model {
+                None => _ = ui.label(RichText::new("no model yet").weak()),
+                Some(model) => model_facts(ui, model),
+            }
+            if let Some(image) = store.image() {
+                fact(ui, &image.description, "What was done to the image");
+            }
+            if let Some(end) = store.runs.baseline().view().and_then(|run| run.end.as_ref()) {
+                speed(ui, end);
+            }
+        },
+        |ui| what_goes_on(ui, store, frame),
+    );
     ui.add_space(2.0);
 }
 
+/// Right to left.
 fn what_goes_on(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     if store.busy() {
         listed::button(ui, frame, &Command::Cancel);
@@ -42,13 +46,13 @@ fn what_goes_on(ui: &mut Ui, store: &Store, frame: &mut Frame) {
         Some(progress) => {
             match progress.share() {
                 Some(share) => _ = ui.add(ProgressBar::new(share).desired_width(110.0).desired_height(10.0)),
-                None => _ = ui.spinner(),
+                None => busy(ui, frame.pace),
             }
             ui.label(progress.to_string());
         }
         None if store.busy() => {
-            ui.spinner();
-            ui.label(if store.runs.busy() { "answering" } else { "waiting" });
+            busy(ui, frame.pace);
+            ui.label(if store.runs.answering() { "answering" } else { "waiting for the model" });
         }
         None if store.cancelled() => _ = ui.label("cancelled"),
         None => {}

@@ -25,6 +25,8 @@ pub fn install(ctx: &Context) {
         style.spacing.item_spacing = egui::vec2(8.0, 6.0);
         style.spacing.button_padding = egui::vec2(8.0, 3.0);
         style.spacing.interact_size.y = 24.0;
+        // A scroll bar has room of its own: it never lies over what it scrolls.
+        style.spacing.scroll.floating_allocated_width = style.spacing.scroll.bar_width;
     });
     let mut dark = Visuals::dark();
     dark.panel_fill = Color32::from_gray(24);

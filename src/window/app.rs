@@ -1,7 +1,6 @@
 //! The window: starts it, and leads every command to where it is done.
 //!
-//! Nothing here waits: long work runs on the worker or on a thread of its own, and a wake-up repaints. What
-//! is saved between two windows: where views stand, and the theme.
+//! Nothing here waits: long work runs on the worker or on a thread of its own, and a wake-up repaints.
 
 use std::path::PathBuf;
 
@@ -9,9 +8,10 @@ use eframe::{
     Storage,
     egui_wgpu::{RenderState, WgpuConfiguration},
 };
-use egui::{Context, Theme, ThemePreference, ViewportBuilder};
+use egui::{Context, RawInput, Theme, ViewportBuilder};
 
 use crate::{
+    bundled,
     checkpoint::weights::WeightDtype,
     device::{open::DeviceChoice, shared},
     spec::picture::ImageSource,
@@ -24,28 +24,26 @@ use crate::{
     window::{
         dialogs::{Dialogs, Pick, opening},
         log::FrameLog,
+        pace::Pace,
         pump::{Link, Pump},
+        saved::{self, Last},
+        thumbnails::Thumbnails,
+        unhurried::Unhurried,
     },
     worker::thread::Worker,
 };
 
-/// The name under which the layout is saved.
-const LAYOUT: &str = "layout";
-
-/// The name under which the theme is saved.
-const THEME: &str = "theme";
-
-/// What the window opens with.
+/// What the window opens with. What is not said is as the last window left it.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Model folder.
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// First image.
     pub image: ImageSource,
     /// First question.
-    pub prompt: String,
+    pub prompt: Option<String>,
     /// Longest answer.
-    pub max_new: usize,
+    pub max_new: Option<usize>,
     /// Where the model runs.
     pub device: DeviceChoice,
     /// Number format of its weights.
@@ -85,14 +83,10 @@ pub fn run(options: Options) -> Result<(), AppError> {
         native_options(),
         Box::new(|cc| {
             let compute = shared::burn_device(cc.wgpu_render_state.as_ref(), options.device)?;
-            let ctx = cc.egui_ctx.clone();
-            let worker = Worker::spawn(compute, options.dtype, move || ctx.request_repaint());
             let render = cc.wgpu_render_state.as_ref();
-            let mut app = App::new(&cc.egui_ctx, render, options, Box::new(worker));
-            if let Some(storage) = cc.storage {
-                app.restore(&cc.egui_ctx, storage);
-            }
-            Ok(Box::new(app))
+            let (ctx, pace) = (cc.egui_ctx.clone(), Pace::of(render));
+            let worker = Worker::spawn(compute, options.dtype, move |streams| pace.wake(&ctx, streams));
+            Ok(Box::new(App::new(&cc.egui_ctx, render, cc.storage, options, Box::new(worker))))
         }),
     );
     result.map_err(|error| match error {
@@ -131,29 +125,57 @@ pub struct App {
     layout: Layout,
     pump: Pump,
     dialogs: Dialogs,
+    thumbnails: Thumbnails,
+    unhurried: Unhurried,
     log: FrameLog,
     /// The theme, where the user chose one over the desktop's.
     theme: Option<Theme>,
 }
 
 impl App {
-    /// Sets up the look and asks the worker for the first answer.
-    pub fn new(ctx: &Context, render: Option<&RenderState>, options: Options, link: Box<dyn Link>) -> Self {
+    /// Sets up the look, takes over what an earlier window left in `storage` as far as it is sound, and asks the
+    /// worker for the first answer.
+    pub fn new(
+        ctx: &Context,
+        render: Option<&RenderState>,
+        storage: Option<&dyn Storage>,
+        options: Options,
+        link: Box<dyn Link>,
+    ) -> Self {
         theme::install(ctx);
-        let gpu_maps = render.is_some_and(heatmap::install);
-        let mut store = Store::new(options.prompt, options.max_new);
-        (store.scenes, store.questions) = (options.scenes, options.questions);
+        let pace = Pace::of(render);
+        pace.install(ctx);
+        let last = storage.and_then(Last::load);
+        let mut layout = Layout::new(render.is_some_and(heatmap::install), pace.between());
+        if let Some(storage) = storage {
+            saved::layout(storage).iter().for_each(|text| layout.restore(text));
+            saved::restore_theme(ctx, storage);
+        }
         let mut app = App {
-            store,
-            layout: Layout::new(gpu_maps),
+            store: first_store(&options, last.as_ref()),
+            layout,
             pump: Pump::new(link),
             dialogs: Dialogs::default(),
+            thumbnails: Thumbnails::begin(ctx, options.scenes),
+            unhurried: Unhurried::default(),
             log: FrameLog::default(),
             theme: None,
         };
-        app.apply(ctx, Command::LoadModel(options.model));
+        let model = options.model.or_else(|| app.last_model(last));
+        app.apply(ctx, Command::LoadModel(model.unwrap_or_else(bundled::model)));
         app.apply(ctx, Command::OpenImage(options.image));
         app
+    }
+
+    /// The model of the last window, if it is still there; if not, says so.
+    fn last_model(&mut self, last: Option<Last>) -> Option<PathBuf> {
+        let model = last?.model?;
+        if model.is_dir() {
+            return Some(model);
+        }
+        self.store.notice =
+            Some(format!("The model of last time is gone: {}. This is the bundled one.", model.display()));
+        None
     }
 
     /// What the window knows.
@@ -161,20 +183,8 @@ impl App {
         &self.store
     }
 
-    /// Takes over what an earlier window saved, as far as it is sound.
-    pub fn restore(&mut self, ctx: &Context, storage: &dyn Storage) {
-        if let Some(text) = storage.get_string(LAYOUT) {
-            self.layout.restore(&text);
-        }
-        match storage.get_string(THEME).as_deref() {
-            Some("dark") => ctx.set_theme(Theme::Dark),
-            Some("light") => ctx.set_theme(Theme::Light),
-            _ => {}
-        }
-    }
-
     /// Leads a command to where it is done.
-    fn apply(&mut self, ctx: &Context, command: Command) {
+    pub fn apply(&mut self, ctx: &Context, command: Command) {
         match command {
             Command::PickImage => self.dialogs.pick_image(ctx),
             Command::PickModel => self.dialogs.pick_model(ctx),
@@ -202,19 +212,28 @@ impl App {
     }
 }
 
-/// The theme, where one was chosen over the desktop's.
-fn chosen_theme(ctx: &Context) -> Option<Theme> {
-    match ctx.options(|options| options.theme_preference) {
-        ThemePreference::Dark => Some(Theme::Dark),
-        ThemePreference::Light => Some(Theme::Light),
-        ThemePreference::System => None,
-    }
+/// What the window knows before anything has come.
+fn first_store(options: &Options, last: Option<&Last>) -> Store {
+    let question = options.prompt.clone().or_else(|| last.map(|last| last.question.clone()));
+    let max_new = options.max_new.or_else(|| last.map(|last| last.max_new));
+    let question = question.unwrap_or_else(|| bundled::PROMPT.to_string());
+    let mut store = Store::new(question, max_new.unwrap_or(bundled::MAX_NEW));
+    (store.scenes, store.questions) = (options.scenes.clone(), options.questions.clone());
+    store.map = last.map(|last| last.map).unwrap_or_default();
+    store
 }
 
 impl eframe::App for App {
     fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
         self.pump.drain(&mut self.store);
         self.take_picks(ctx);
+        while let Some((scene, picture)) = self.thumbnails.poll() {
+            self.layout.add_thumbnail(scene, picture);
+        }
+    }
+
+    fn raw_input_hook(&mut self, ctx: &Context, input: &mut RawInput) {
+        self.unhurried.take(ctx, input);
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
@@ -233,19 +252,14 @@ impl eframe::App for App {
         if !ctx.input(|i| i.pointer.any_down()) {
             self.store.release();
         }
-        self.theme = chosen_theme(&ctx);
+        self.theme = saved::chosen_theme(&ctx);
         self.log.tell(&ctx, &self.store, self.layout.places());
     }
 
     fn save(&mut self, storage: &mut dyn Storage) {
-        if let Some(text) = self.layout.text() {
-            storage.set_string(LAYOUT, text);
-        }
-        match self.theme {
-            Some(Theme::Dark) => storage.set_string(THEME, "dark".to_string()),
-            Some(Theme::Light) => storage.set_string(THEME, "light".to_string()),
-            None => {}
-        }
+        saved::save_layout(storage, self.layout.text());
+        saved::save_theme(storage, self.theme);
+        Last::of(&self.store).save(storage);
     }
 
     /// Nothing else is kept: where windows and scroll bars stood is not worth a surprise.

@@ -26,6 +26,9 @@ pub type RunId = u64;
 /// A place on screen for a run: of two runs for one slot only the later is wanted.
 pub type Slot = u32;
 
+/// Widest and highest picture that the window is given to draw.
+pub const PICTURE_SIDE: u32 = 2048;
+
 /// What the window asks for.
 #[derive(Debug)]
 pub enum Request {
@@ -115,6 +118,13 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether it is one of many that come one after another: what matters is the last.
+    pub fn streams(&self) -> bool {
+        matches!(self, Event::Progress(_) | Event::Scored { .. } | Event::Token { .. })
+    }
+}
+
 /// A loaded model, as the window needs to know it.
 #[derive(Clone, Debug)]
 pub struct ModelView {
@@ -124,6 +134,10 @@ pub struct ModelView {
     pub device: String,
     /// Weights that were accepted and not used, by key.
     pub unused: Vec<String>,
+    /// Where it was loaded from.
+    pub folder: PathBuf,
+    /// Whether it is the one that ships with the program, which knows its scenes and nothing else.
+    pub bundled: bool,
 }
 
 /// An opened image and how the model sees it.
@@ -131,12 +145,24 @@ pub struct ModelView {
 pub struct ImageView {
     /// Where it comes from; names it.
     pub source: ImageSource,
-    /// Upright, on white.
-    pub pixels: Arc<RgbImage>,
+    /// Upright, on white, and small enough to be drawn: at most [`PICTURE_SIDE`] pixels wide and high. The model
+    /// gets the image whole; `geometry` has its size.
+    pub picture: Arc<RgbImage>,
     /// Its views, and what every visual token shows.
     pub geometry: Geometry,
     /// What was done to it, in words: "640x427, resized to 192x192".
     pub description: String,
+    /// What is known to be on it, where it lies in a folder of scenes; `None` of any other image.
+    pub objects: Option<Vec<ObjectView>>,
+}
+
+/// An object that is known to be on an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectView {
+    /// Its class, as an answer names it.
+    pub name: String,
+    /// Visual tokens that show it, by their number among those of the image.
+    pub patches: Vec<usize>,
 }
 
 /// The attention that predicted one token.

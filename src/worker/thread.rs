@@ -17,6 +17,7 @@ use std::{
 use image::RgbImage;
 
 use crate::{
+    bundled,
     checkpoint::weights::WeightDtype,
     device::{open::Compute, shared},
     engine::{
@@ -34,7 +35,8 @@ use crate::{
     },
     trace::run::Stop,
     worker::{
-        protocol::{Event, ImageView, ModelView, Request, Row, RunId, ToldRow},
+        objects::known_objects,
+        protocol::{Event, ImageView, ModelView, PICTURE_SIDE, Request, Row, RunId, ToldRow},
         queue::{Lane, Queue},
     },
 };
@@ -57,8 +59,8 @@ fn lock(running: &Running) -> MutexGuard<'_, Option<(Lane, Cancel)>> {
 }
 
 impl Worker {
-    /// Starts the thread. `wake` is called after every event.
-    pub fn spawn(compute: Compute, dtype: WeightDtype, wake: impl Fn() + Send + 'static) -> Self {
+    /// Starts the thread. `wake` is called after every event, and told whether it [streams](Event::streams).
+    pub fn spawn(compute: Compute, dtype: WeightDtype, wake: impl Fn(bool) + Send + 'static) -> Self {
         let (requests, inbox) = channel();
         let (outbox, events) = channel();
         let running = Running::default();
@@ -73,9 +75,10 @@ impl Worker {
             images: Vec::new(),
             baselines: Vec::new(),
             tell: Box::new(move |event| {
+                let streams = event.streams();
                 // The window may have closed in between; then nobody needs to know.
                 let _ = outbox.send(event);
-                wake();
+                wake(streams);
             }),
         };
         thread::spawn(move || thread.work());
@@ -232,7 +235,8 @@ impl Thread {
         self.images.clear();
         self.baselines.clear();
         let device = self.compute.description.clone();
-        (self.tell)(Event::Model(ModelView { info, device, unused }));
+        let bundled = same_folder(dir, &bundled::model());
+        (self.tell)(Event::Model(ModelView { info, device, unused, folder: dir.to_path_buf(), bundled }));
         if let Some((source, pixels)) = self.current.clone() {
             self.announce(source, pixels)?;
             self.encode_last(cancel)?;
@@ -253,10 +257,12 @@ impl Thread {
     /// Says how the model sees an image, and holds it as the last used.
     fn announce(&mut self, source: ImageSource, pixels: Arc<RgbImage>) -> Result<(), Failure> {
         let held = self.held(source, pixels)?;
+        let geometry = held.processed.geometry.clone();
         (self.tell)(Event::Image(ImageView {
             source: held.source.clone(),
-            pixels: held.pixels.clone(),
-            geometry: held.processed.geometry.clone(),
+            picture: drawable(&held.pixels),
+            objects: known_objects(&held.source, &geometry),
+            geometry,
             description: held.processed.describe(),
         }));
         self.images.retain(|other| other.source != held.source);
@@ -364,6 +370,22 @@ fn same_run(a: &Experiment, b: &Experiment) -> bool {
         experiment
     };
     without_marks(a) == without_marks(b)
+}
+
+/// Whether two paths lead to one folder.
+fn same_folder(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// An image, shrunk where it is too large to be drawn: here, since it takes long for the largest.
+fn drawable(pixels: &Arc<RgbImage>) -> Arc<RgbImage> {
+    let (w, h) = pixels.dimensions();
+    if w.max(h) <= PICTURE_SIDE {
+        return pixels.clone();
+    }
+    let scale = f64::from(PICTURE_SIDE) / f64::from(w.max(h));
+    let fit = |n: u32| ((f64::from(n) * scale).round() as u32).clamp(1, PICTURE_SIDE);
+    Arc::new(image::imageops::thumbnail(pixels.as_ref(), fit(w), fit(h)))
 }
 
 fn id_of(request: &Request) -> Option<RunId> {

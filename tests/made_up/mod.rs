@@ -47,7 +47,13 @@ pub fn model() -> ModelView {
         context: 1024,
         parameters: 2_412_345,
     };
-    ModelView { info, device: "CPU (burn-flex)".into(), unused: Vec::new() }
+    ModelView {
+        info,
+        device: "CPU (burn-flex)".into(),
+        unused: Vec::new(),
+        folder: "model".into(),
+        bundled: false,
+    }
 }
 
 /// Where the made-up image comes from.
@@ -69,9 +75,10 @@ pub fn image(source: ImageSource) -> ImageView {
     let view = View { place: Place::Whole, rect: [0.0, 0.0, 192.0, 192.0], grid, lead: 0 };
     ImageView {
         source,
-        pixels: Arc::new(pixels),
+        picture: Arc::new(pixels),
         geometry: Geometry { source: (192, 192), rows: 0, cols: 0, views: vec![view] },
         description: "192x192, 12x12 patches of 16".into(),
+        objects: None,
     }
 }
 

@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod first_sight;
 mod logic;
 #[path = "../made_up/mod.rs"]
 mod made_up;
 mod mean;
+mod pointer;
+mod saved;
 mod shader;
 mod steps;
 mod views;

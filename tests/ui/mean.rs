@@ -30,7 +30,7 @@ fn the_running_mean_is_the_plain_mean() {
                 }
             }
         }
-        let sum: f32 = mean.flow[3].iter().sum();
+        let sum: f32 = mean.flow.of(None)[3].iter().sum();
         assert!((sum - 1.0).abs() < 1e-5, "shares of the spans sum to {sum}");
     }
 }

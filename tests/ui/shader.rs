@@ -61,7 +61,7 @@ fn grid_map(row: PatternRow, head: Option<usize>, colormap: Colormap) -> Map {
         range: (0.0, high),
         colormap,
         opacity: 1.0,
-        floor: 1.0,
+        uniform: 0.0,
         slot: 0,
     }
 }

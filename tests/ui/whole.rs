@@ -1,7 +1,6 @@
 //! The whole window, on a worker thread that plays a model.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, channel},
@@ -9,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eframe::App as _;
 use egui::{Key, Modifiers};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use sightline::{
@@ -23,10 +21,10 @@ use sightline::{
         app::{App, Options},
         pump::Link,
     },
-    worker::protocol::{Event, Request},
+    worker::protocol::{Event, ModelView, Request},
 };
 
-use crate::{bench::QUESTION, made_up};
+use crate::{bench::QUESTION, made_up, saved::Saved};
 
 /// The window's end of it.
 struct Played {
@@ -47,10 +45,18 @@ impl Link for Played {
 }
 
 fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
+    let mut open = None;
     for request in requests {
         let mut replies = match request {
-            Request::LoadModel(_) => vec![Event::Model(made_up::model())],
-            Request::OpenImage(source) => vec![Event::Image(made_up::image(source))],
+            Request::LoadModel(folder) => {
+                let model = Event::Model(ModelView { folder, ..made_up::model() });
+                let again = open.clone().map(|source| Event::Image(made_up::image(source)));
+                std::iter::once(model).chain(again).collect()
+            }
+            Request::OpenImage(source) => {
+                open = Some(source.clone());
+                vec![Event::Image(made_up::image(source))]
+            }
             Request::Run { id, experiment, .. } => made_up::whole(id, &experiment),
             Request::Cancel => Vec::new(),
         };
@@ -61,34 +67,41 @@ fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
     }
 }
 
-fn app() -> Harness<'static, App> {
-    app_and_log().0
+pub fn app() -> Harness<'static, App> {
+    app_and_log(None).0
 }
 
-/// The window, and every request that it makes, as text.
-fn app_and_log() -> (Harness<'static, App>, Arc<Mutex<Vec<String>>>) {
-    let log = Arc::new(Mutex::new(Vec::new()));
+/// Every request that a window makes, as text.
+pub type Asked = Arc<Mutex<Vec<String>>>;
+
+/// The window, with what an earlier one saved, and what it asks.
+pub fn app_and_log(saved: Option<Saved>) -> (Harness<'static, App>, Asked) {
+    let log = Asked::default();
     let asked = log.clone();
+    let builder = Harness::builder().with_size([1280.0, 800.0]);
+    (builder.build_eframe(move |cc| opened(&cc.egui_ctx, saved, asked)), log)
+}
+
+/// The same without anything around it.
+pub fn opened(ctx: &egui::Context, saved: Option<Saved>, asked: Asked) -> App {
     let (requests, inbox) = channel();
     let (outbox, events) = channel();
     std::thread::spawn(move || fake_worker(inbox, outbox));
     let options = Options {
-        model: "model".into(),
+        model: saved.is_none().then(|| "model".into()),
         image: made_up::source(),
-        prompt: QUESTION.into(),
-        max_new: 32,
+        prompt: saved.is_none().then(|| QUESTION.into()),
+        max_new: saved.is_none().then_some(32),
         device: DeviceChoice::Cpu,
         dtype: Default::default(),
         scenes: Vec::new(),
-        questions: Vec::new(),
+        questions: vec!["and now?".to_string()],
     };
-    let harness = Harness::builder().with_size([1280.0, 800.0]).build_eframe(move |cc| {
-        App::new(&cc.egui_ctx, None, options, Box::new(Played { asked, requests, events }))
-    });
-    (harness, log)
+    let storage = saved.as_ref().map(|saved| saved as &dyn eframe::Storage);
+    App::new(ctx, None, storage, options, Box::new(Played { asked, requests, events }))
 }
 
-fn until(harness: &mut Harness<'static, App>, what: &str, mut condition: impl FnMut(&Store) -> bool) {
+pub fn until(harness: &mut Harness<'static, App>, what: &str, mut condition: impl FnMut(&Store) -> bool) {
     let begun = Instant::now();
     while !condition(harness.state().store()) {
         assert!(begun.elapsed() < Duration::from_secs(20), "never came: {what}");
@@ -98,7 +111,7 @@ fn until(harness: &mut Harness<'static, App>, what: &str, mut condition: impl Fn
     harness.run_ok();
 }
 
-fn answered() -> Harness<'static, App> {
+pub fn answered() -> Harness<'static, App> {
     let mut harness = app();
     until(&mut harness, "the first answer", |store| store.runs.baseline().done().is_some());
     harness
@@ -228,6 +241,11 @@ fn controls_do_not_move_when_an_answer_grows() {
     assert_eq!(place(&harness).y_range(), before.y_range());
 }
 
+/// A file or folder that is dropped onto the window.
+pub fn dropped(path: &std::path::Path) -> Arc<dyn egui::DroppedFile + Send + Sync> {
+    Arc::new(Dropped(path.to_path_buf()))
+}
+
 #[derive(Debug)]
 struct Dropped(std::path::PathBuf);
 
@@ -243,7 +261,7 @@ impl egui::DroppedFile for Dropped {
 
 #[test]
 fn dropped_and_pasted_images_are_opened() {
-    let (mut harness, asked) = app_and_log();
+    let (mut harness, asked) = app_and_log(None);
     until(&mut harness, "the first answer", |store| store.runs.baseline().done().is_some());
     let opened = || -> Vec<String> {
         let name = |request: &String| request.contains("OpenImage").then(|| request.clone());
@@ -308,53 +326,4 @@ fn the_question_is_asked_by_enter() {
     until(&mut harness, "the new question", |store| {
         store.runs.baseline().done().is_some_and(|run| run.experiment.question().contains("now"))
     });
-}
-
-/// What a window saves, in memory.
-#[derive(Default)]
-struct Saved(BTreeMap<String, String>);
-
-impl eframe::Storage for Saved {
-    fn get_string(&self, key: &str) -> Option<String> {
-        self.0.get(key).cloned()
-    }
-
-    fn set_string(&mut self, key: &str, value: String) {
-        self.0.insert(key.to_string(), value);
-    }
-
-    fn remove_string(&mut self, key: &str) {
-        self.0.remove(key);
-    }
-
-    fn flush(&mut self) {}
-}
-
-#[test]
-fn the_next_window_stands_as_this_one_was_left() {
-    let mut harness = answered();
-    harness.get_by_label("Light").click();
-    harness.run_ok();
-    let mut saved = Saved::default();
-    harness.state_mut().save(&mut saved);
-    assert_eq!(saved.0["theme"], "light");
-
-    let mut next = app();
-    let ctx = next.ctx.clone();
-    next.state_mut().restore(&ctx, &saved);
-    next.run_ok();
-    assert!(!ctx.global_style().visuals.dark_mode);
-    let mut again = Saved::default();
-    next.state_mut().save(&mut again);
-    // As values: the order in which tiles are written is not theirs.
-    let value = |saved: &Saved| serde_json::from_str::<serde_json::Value>(&saved.0["layout"]).unwrap();
-    assert_eq!((value(&again), &again.0["theme"]), (value(&saved), &saved.0["theme"]));
-
-    // A layout that is not whole is not taken over.
-    saved.0.insert("layout".to_string(), "{\"tiles\": 3}".to_string());
-    next.state_mut().restore(&ctx, &saved);
-    next.run_ok();
-    next.state_mut().save(&mut again);
-    assert_ne!(again.0["layout"], saved.0["layout"]);
-    assert!(next.query_by_label("last cut layer").is_some());
 }

@@ -10,7 +10,7 @@ use crate::{
     trace::palette::Colormap,
     ui::store::{
         selection::{BASELINE, CUT},
-        settings::{CutSettings, MapSettings},
+        settings::{ColorRange, CutSettings, MapSettings, Underlay},
     },
     worker::protocol::Slot,
 };
@@ -58,10 +58,10 @@ pub enum Command {
     Map(MapSettings),
     /// Draw the map, or do not.
     ToggleMap,
-    /// Let the image through where values are low, or do not.
-    ToggleFade,
-    /// One colour range for all layers, or each map its own.
-    ToggleRange,
+    /// Choose what lies under maps.
+    Underlay(Underlay),
+    /// Choose which numbers the colours stand for.
+    Range(ColorRange),
     /// Of a tiled image: the tiles, or the view of the whole.
     ToggleTiles,
     /// Choose the colours of maps.
@@ -95,7 +95,7 @@ impl Command {
         match self {
             C::Pin(..) | C::Unpin | C::NextWord | C::PreviousWord | C::Show(_) => true,
             C::Layer(_) | C::LayerUp | C::LayerDown | C::Head(_) => true,
-            C::Map(_) | C::ToggleMap | C::ToggleFade | C::ToggleRange | C::ToggleTiles => true,
+            C::Map(_) | C::ToggleMap | C::Underlay(_) | C::Range(_) | C::ToggleTiles => true,
             C::Colours(_) | C::Cut(_) | C::ToggleCut => true,
             C::Ask(..) | C::AskAgain | C::Cancel | C::OpenImage(_) | C::LoadModel(_) => false,
             C::OpenPath(_) | C::PickImage | C::PickModel | C::Hover(_) | C::Undo | C::Redo => false,
@@ -212,11 +212,29 @@ static LISTED: &[Listed] = &[
     listed_as(Command::Show(BASELINE), "Maps of baseline", "Maps and charts of the uncut answer", &[]),
     listed_as(Command::Show(CUT), "Maps of cut", "Maps and charts of the answer under the cut", &[]),
     listed_as(Command::ToggleMap, "Show or hide the map", "Draws the map over the image, or does not", &[]),
-    listed_as(Command::ToggleFade, "Fade low values", "Low values let more of the image through", &[]),
     listed_as(
-        Command::ToggleRange,
-        "One range for all layers",
-        "Colours mean the same in every layer of a word, or each map uses all of them",
+        Command::Underlay(Underlay::Grey),
+        "Map over the image in grey",
+        "Every colour that is seen is the map's",
+        &[],
+    ),
+    listed_as(
+        Command::Underlay(Underlay::Colour),
+        "Map over the image in colour",
+        "The image's colours mix with the map's",
+        &[],
+    ),
+    listed_as(Command::Underlay(Underlay::Nothing), "Map alone", "Pure colours, without the image", &[]),
+    listed_as(
+        Command::Range(ColorRange::Layers),
+        "Range: all layers of the word",
+        "Colours mean the same in every layer of a word",
+        &[],
+    ),
+    listed_as(
+        Command::Range(ColorRange::Map),
+        "Range: each map its own",
+        "Each map uses all colours, from its smallest to its largest value",
         &[],
     ),
     listed_as(Command::ToggleTiles, "Tiles or whole view", "Which view of a tiled image maps show", &[]),

@@ -3,6 +3,7 @@
 
 pub mod command;
 mod cuts;
+mod first_look;
 pub(crate) mod images;
 pub(crate) mod lane;
 pub(crate) mod run;

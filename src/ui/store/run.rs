@@ -2,7 +2,7 @@
 //!
 //! Knows what came of one run; nothing of other runs, of drawing or of channels.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     device::shared::ResidentRow,
@@ -16,6 +16,50 @@ use crate::{
     worker::protocol::{Row, RunId, ToldRow},
 };
 
+/// How attention divides among the spans: of the mean of all heads, and of each.
+#[derive(Clone, Debug, Default)]
+pub struct Flow {
+    /// `[layers]`.
+    mean: Vec<Shares>,
+    /// `[layers, heads]`, layers slowest.
+    heads: Vec<Shares>,
+}
+
+impl Flow {
+    fn of_row(row: &PatternRow, span: impl Fn(usize) -> Span) -> Self {
+        Flow { mean: flow::of_row(row, &span), heads: flow::of_heads(row, &span) }
+    }
+
+    /// Layer by layer, the shares of one head, or of the mean of all.
+    pub fn of(&self, head: Option<usize>) -> Cow<'_, [Shares]> {
+        let n_heads = self.heads.len() / self.mean.len().max(1);
+        match head.filter(|&head| head < n_heads) {
+            None => Cow::Borrowed(&self.mean),
+            Some(head) => self.heads.iter().skip(head).step_by(n_heads).copied().collect(),
+        }
+    }
+
+    /// The share of one span in one layer; 0 where there is no such layer.
+    pub fn share(&self, layer: usize, head: Option<usize>, span: Span) -> f32 {
+        let n_heads = self.heads.len() / self.mean.len().max(1);
+        let shares = match head.filter(|&head| head < n_heads) {
+            None => self.mean.get(layer),
+            Some(head) => self.heads.get(layer * n_heads + head),
+        };
+        shares.map_or(0.0, |shares| shares[span.index()])
+    }
+
+    /// Moves every share by `share` of the way to that of `row`.
+    fn fold(&mut self, row: &Flow, share: f32) {
+        for (to, from) in [(&mut self.mean, &row.mean), (&mut self.heads, &row.heads)] {
+            to.resize(from.len(), [0.0; Span::COUNT]);
+            for (to, from) in to.iter_mut().zip(from) {
+                to.iter_mut().zip(from).for_each(|(m, p)| *m += (p - *m) * share);
+            }
+        }
+    }
+}
+
 /// The attention that predicted one token.
 #[derive(Clone, Debug)]
 pub struct RowView {
@@ -23,8 +67,8 @@ pub struct RowView {
     pub pattern: PatternRow,
     /// Where they lie on the window's own device, if the model runs there.
     pub resident: Option<ResidentRow>,
-    /// The head mean of every layer, summed by span. Taken once, when the row arrives.
-    pub flow: Vec<Shares>,
+    /// Every layer, summed by span. Taken once, when the row arrives.
+    pub flow: Flow,
 }
 
 /// One token of the uncut answer as an intervention scores it.
@@ -46,7 +90,9 @@ pub struct Mean {
     /// Attention to the prompt's positions; `None` before the first row.
     pub pattern: Option<PatternRow>,
     /// Shares of the spans, layer by layer.
-    pub flow: Vec<Shares>,
+    pub flow: Flow,
+    /// What a key would get on average if each row spread its attention evenly over all that it sees.
+    pub uniform: f32,
 }
 
 impl Mean {
@@ -67,10 +113,8 @@ impl Mean {
         {
             to.iter_mut().zip(from).for_each(|(m, p)| *m += (p - *m) * share);
         }
-        self.flow.resize(row.flow.len(), [0.0; Span::COUNT]);
-        for (to, from) in self.flow.iter_mut().zip(&row.flow) {
-            to.iter_mut().zip(from).for_each(|(m, p)| *m += (p - *m) * share);
-        }
+        self.flow.fold(&row.flow, share);
+        self.uniform += (row.pattern.uniform() - self.uniform) * share;
     }
 }
 
@@ -162,7 +206,7 @@ impl Run {
     }
 
     fn view(&self, row: Row) -> Arc<RowView> {
-        let flow = flow::of_row(&row.pattern, |key| self.span(key));
+        let flow = Flow::of_row(&row.pattern, |key| self.span(key));
         Arc::new(RowView { pattern: row.pattern, resident: row.resident, flow })
     }
 }

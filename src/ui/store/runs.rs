@@ -83,6 +83,12 @@ impl Runs {
         self.slots.values().any(|place| place.running.is_some())
     }
 
+    /// Whether something under way has begun to answer.
+    pub fn answering(&self) -> bool {
+        let running = self.slots.values().filter_map(|place| self.by_id.get(&place.running?));
+        running.into_iter().any(Run::has_answer)
+    }
+
     /// Whether a slot has something on show or under way.
     pub fn has(&self, slot: Slot) -> bool {
         self.lane(slot).view().is_some() || self.lane(slot).busy()

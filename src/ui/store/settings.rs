@@ -13,17 +13,57 @@ use crate::{
     trace::palette::Colormap,
 };
 
+/// What lies under a map. Over none of them does opacity change with the value: a colour is a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Underlay {
+    /// The image without its colours: every colour that is seen is the map's.
+    #[default]
+    Grey,
+    /// The image as it is: its colours mix with the map's.
+    Colour,
+    /// Nothing: the map alone, its colours pure.
+    Nothing,
+}
+
+impl Underlay {
+    /// All of them.
+    pub const ALL: [Underlay; 3] = [Underlay::Grey, Underlay::Colour, Underlay::Nothing];
+
+    /// Its name, to show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Underlay::Grey => "grey image",
+            Underlay::Colour => "colour image",
+            Underlay::Nothing => "map alone",
+        }
+    }
+}
+
+/// Which numbers stand at the ends of the colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColorRange {
+    /// The map's own smallest and largest.
+    Map,
+    /// 0 and the largest of all layers of the word.
+    #[default]
+    Layers,
+    /// 0 and this number, whatever is shown: comparable across words, layers, heads, runs, tiles and models.
+    Locked(f32),
+}
+
 /// How maps are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MapSettings {
     /// Colours.
     pub colormap: Colormap,
-    /// 0 shows the image alone, 1 the map alone.
+    /// 0 shows the image alone, 1 the map alone; the same for every value.
     pub opacity: f32,
-    /// Low values let more of the image through.
-    pub fade: bool,
-    /// One colour range for all layers of a token, from 0; else each map's own.
-    pub shared_range: bool,
+    /// What lies under the map.
+    pub underlay: Underlay,
+    /// Which numbers the colours stand for.
+    pub range: ColorRange,
     /// Of a tiled image: the tiles rather than the view of the whole.
     pub tiles: bool,
     /// Whether the map is drawn at all.
@@ -34,11 +74,24 @@ impl Default for MapSettings {
     fn default() -> Self {
         MapSettings {
             colormap: Colormap::default(),
-            opacity: 0.8,
-            fade: true,
-            shared_range: true,
+            opacity: 0.7,
+            underlay: Underlay::default(),
+            range: ColorRange::default(),
             tiles: true,
             visible: true,
+        }
+    }
+}
+
+impl MapSettings {
+    /// Brings what a file held into bounds.
+    pub fn mend(&mut self) {
+        let sound = |value: f32| value.is_finite() && value > 0.0 && value <= 1.0;
+        if !(self.opacity.is_finite() && (0.0..=1.0).contains(&self.opacity)) {
+            self.opacity = MapSettings::default().opacity;
+        }
+        if matches!(self.range, ColorRange::Locked(high) if !sound(high)) {
+            self.range = ColorRange::default();
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     ui::store::{
         command::Command,
         cuts::Cuts,
+        first_look::{FirstLook, first_look},
         images::Images,
         runs::Runs,
         selection::{BASELINE, CUT, Selection},
@@ -56,6 +57,10 @@ pub struct Store {
     history: History,
     /// The user stopped what went on, and nothing was asked for since.
     cancelled: bool,
+    /// The next answer is the first about its image, and nothing was selected since: where to look is open.
+    at_first_sight: bool,
+    /// The user chose a layer.
+    layer_chosen: bool,
 }
 
 impl Store {
@@ -118,6 +123,7 @@ impl Store {
                 Some(BASELINE) => {
                     self.progress = None;
                     self.clamp_pins();
+                    self.look_first();
                 }
                 Some(_) => self.progress = None,
                 None => {}
@@ -140,6 +146,7 @@ impl Store {
         self.history.clear();
         self.selection.fit(info.n_layers, info.n_heads);
         if self.n_layers() != info.n_layers {
+            self.layer_chosen = false;
             self.selection.layer = info.n_layers / 2;
             self.cut.centre(info.n_layers);
         }
@@ -156,6 +163,7 @@ impl Store {
             Arrival::Wanted => {
                 self.runs.clear();
                 self.selection.forget();
+                self.at_first_sight = true;
                 self.images.put(view);
                 self.error = None;
                 if self.wanted.take_ask() {
@@ -164,6 +172,22 @@ impl Store {
             }
         }
         self.due()
+    }
+
+    /// Pins a word that names an object, where that is known and the user has selected nothing yet.
+    fn look_first(&mut self) {
+        if !std::mem::take(&mut self.at_first_sight) || !self.selection.tokens.is_empty() {
+            return;
+        }
+        let objects = self.images.current().and_then(|image| image.objects.as_deref());
+        let look =
+            self.runs.baseline().complete().zip(objects).and_then(|(run, known)| first_look(run, known));
+        if let Some(FirstLook { token, layer }) = look {
+            self.selection.pin(BASELINE, token);
+            if !self.layer_chosen {
+                self.selection.layer = layer;
+            }
+        }
     }
 
     fn take_failure(&mut self, id: Option<RunId>, error: String) {
@@ -242,6 +266,13 @@ impl Store {
     /// Commands that change what is looked at.
     fn select(&mut self, command: &Command) {
         let n_layers = self.n_layers();
+        match command {
+            Command::Layer(_) | Command::LayerUp | Command::LayerDown => self.layer_chosen = true,
+            Command::Pin(..) | Command::Unpin | Command::NextWord | Command::PreviousWord => {
+                self.at_first_sight = false;
+            }
+            _ => {}
+        }
         let selection = &mut self.selection;
         match *command {
             Command::Pin(slot, token) => selection.pin(slot, token),
@@ -265,8 +296,8 @@ impl Store {
         match command {
             Command::Map(settings) => self.map = settings,
             Command::ToggleMap => self.map.visible = !self.map.visible,
-            Command::ToggleFade => self.map.fade = !self.map.fade,
-            Command::ToggleRange => self.map.shared_range = !self.map.shared_range,
+            Command::Underlay(underlay) => self.map.underlay = underlay,
+            Command::Range(range) => self.map.range = range,
             Command::ToggleTiles => self.map.tiles = !self.map.tiles,
             Command::Colours(colormap) => self.map.colormap = colormap,
             Command::Cut(settings) => self.cut = settings,

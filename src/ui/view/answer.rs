@@ -3,7 +3,9 @@
 //! The stripe under a word is its attention to the image in the selected layer. Words that the cut changed
 //! stand out in both answers; words that are not up to date are dim.
 
-use egui::{Label, RichText, Ui, vec2};
+use egui::{
+    EventFilter, Key, Label, Modifiers, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2,
+};
 
 use crate::{
     spec::{knockout::Knockout, span::Span},
@@ -20,8 +22,9 @@ use crate::{
         theme,
         view::pane::View,
         widgets::{
+            number,
             section::{scrolling, section},
-            word::{Look, word},
+            word::{Look, shown, word},
         },
     },
     worker::protocol::Slot,
@@ -39,6 +42,9 @@ impl View for AnswerView {
     fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
         scrolling(ui, "answer", |ui, _| {
             section(ui, "Answer", frame, |ui, frame| choice(ui, store, frame));
+            if let Some(run) = store.runs.baseline().view() {
+                asked(ui, run);
+            }
             let changed = store.changed();
             let (lost, new) = changed.as_ref().map_or((&[][..], &[][..]), |(lost, new)| (lost, new));
             let mut hovered = strip(ui, store, frame, BASELINE, lost);
@@ -46,16 +52,36 @@ impl View for AnswerView {
                 ui.add_space(4.0);
                 under_the_cut(ui, store.runs.cut());
                 hovered = strip(ui, store, frame, CUT, new).or(hovered);
-                if changed.is_some() {
-                    ui.label(RichText::new(difference(lost, new)).small());
+                if let (Some(_), Some(cut)) = (&changed, store.runs.cut().complete()) {
+                    ui.add(Label::new(RichText::new(difference(lost, new, cut)).small()).wrap());
                 }
             }
             facts(ui, store);
+            if let Some(why) = nonsense(store) {
+                ui.add(Label::new(RichText::new(why).small().color(theme::stale_color(ui.visuals()))).wrap());
+            }
             if hovered != store.selection.hovered {
                 frame.ask(Command::Hover(hovered));
             }
         });
     }
+}
+
+/// The question that this is the answer to: the one in the box may be another by now.
+fn asked(ui: &mut Ui, run: &Run) {
+    let question = run.experiment.question();
+    let text = RichText::new(format!("to “{question}”")).small().weak();
+    ui.add(Label::new(text).truncate()).on_hover_text(question);
+}
+
+/// Why an answer is not to be taken seriously.
+fn nonsense(store: &Store) -> Option<&'static str> {
+    let bundled = store.model.as_ref().is_some_and(|model| model.bundled);
+    let foreign = store.image().is_some_and(|image| image.objects.is_none());
+    (bundled && foreign).then_some(
+        "The bundled model knows the sample scenes and nothing else: of this picture it talks nonsense. Open \
+         another model for pictures of your own.",
+    )
 }
 
 /// Which of the two maps show.
@@ -87,13 +113,22 @@ pub fn list(knockouts: &[Knockout]) -> String {
     knockouts.iter().map(Knockout::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// How two answers differ, in words.
-fn difference(lost: &[bool], new: &[bool]) -> String {
+/// How two answers differ, in words: their tokens, and what the cut did to the probability of the uncut ones.
+fn difference(lost: &[bool], new: &[bool], cut: &Run) -> String {
     let count = |changed: &[bool]| changed.iter().filter(|c| **c).count();
-    match (count(new), count(lost)) {
-        (0, 0) => "The answer did not change.".to_string(),
-        (n, m) => format!("{n} of {} tokens are new, {m} of {} are gone.", new.len(), lost.len()),
-    }
+    let tokens = match (count(new), count(lost)) {
+        (0, 0) => "The same tokens".to_string(),
+        (n, m) => format!("{n} of {} tokens are new, {m} of {} are gone", new.len(), lost.len()),
+    };
+    let most = cut.scored.iter().max_by(|a, b| a.effect.delta.abs().total_cmp(&b.effect.delta.abs()));
+    let Some(most) = most else { return format!("{tokens}.") };
+    let sum: f32 = cut.scored.iter().map(|scored| scored.effect.delta).sum();
+    format!(
+        "{tokens}; under the cut the log probability of the uncut answer changes by {}, most at “{}” ({}).",
+        number::signed(sum),
+        shown(&most.token).trim(),
+        number::signed(most.effect.delta),
+    )
 }
 
 /// One answer. Returns the word under the pointer.
@@ -111,19 +146,15 @@ fn strip(
         return None;
     }
     let mut hovered = None;
-    ui.horizontal_wrapped(|ui| {
+    let words = ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(0.0, 3.0);
         for (at, (token, fresh)) in tokens.iter().enumerate() {
-            let share = match (lane.view(), lane.row(at)) {
-                (Some(run), Some((row, _))) => Some(image_share(store, run, row)),
-                _ => None,
-            };
             let look = Look {
                 selected: store.selection.shown() == (slot, Some(at)),
                 pinned: store.selection.slot == slot && store.selection.tokens.contains(&at),
                 changed: changed.get(at).copied().unwrap_or(false),
                 fresh: *fresh,
-                share,
+                share: lane.row(at).map(|(row, _)| image_share(store, row)),
             };
             let response = word(ui, token, &look);
             frame.place(format!("{}[{at}]", slot_name(slot)), response.rect);
@@ -135,20 +166,47 @@ fn strip(
             }
         }
     });
+    walk(ui, store, frame, slot, words.response.rect);
     if let Some(why) = lane.complete().and_then(|run| run.end.as_ref()).and_then(|end| cut_short(end.stop)) {
         ui.label(RichText::new(why).small().weak());
     }
     hovered
 }
 
+/// Makes an answer one stop of the Tab key, which arrows walk word by word from there.
+fn walk(ui: &mut Ui, store: &Store, frame: &mut Frame, slot: Slot, place: Rect) {
+    let stop = ui.interact(place, ui.scope_id().with(("answer", slot)), Sense::focusable_noninteractive());
+    stop.widget_info(|| WidgetInfo::labeled(Role::ListBox, true, format!("words of {}", slot_name(slot))));
+    if !stop.has_focus() {
+        return;
+    }
+    let arrows = EventFilter { horizontal_arrows: true, ..Default::default() };
+    ui.memory_mut(|m| m.set_focus_lock_filter(stop.id, arrows));
+    ui.painter().rect_stroke(
+        place.expand(2.0),
+        3.0,
+        Stroke::new(1.5, theme::accent(ui.visuals())),
+        StrokeKind::Outside,
+    );
+    let presses = |key| ui.input_mut(|i| i.count_and_consume_key(Modifiers::NONE, key));
+    let steps = [(Key::ArrowRight, Command::NextWord), (Key::ArrowLeft, Command::PreviousWord)];
+    for (key, command) in steps {
+        for _ in 0..presses(key) {
+            if store.selection.slot != slot {
+                frame.ask(Command::Show(slot));
+            }
+            frame.ask(command.clone());
+        }
+    }
+}
+
 /// What stands where there is no answer.
-fn instead(store: &Store, lane: Lane<'_>) -> &'static str {
-    if lane.busy() || store.busy() {
-        "…"
-    } else if lane.cancelled() || store.cancelled() {
-        "cancelled"
-    } else {
-        "no answer yet"
+fn instead(store: &Store, lane: Lane<'_>) -> String {
+    match &store.progress {
+        Some(progress) => format!("{progress}…"),
+        None if lane.busy() || store.busy() => "…".to_string(),
+        None if lane.cancelled() || store.cancelled() => "cancelled".to_string(),
+        None => "no answer yet".to_string(),
     }
 }
 
@@ -162,41 +220,37 @@ fn cut_short(stop: Stop) -> Option<&'static str> {
 }
 
 /// Attention to the image in the selected layer and head.
-fn image_share(store: &Store, run: &Run, row: &RowView) -> f32 {
-    let pattern = &row.pattern;
-    let layer = store.selection.layer.min(pattern.n_layers.saturating_sub(1));
-    match store.selection.head.filter(|&h| h < pattern.n_heads) {
-        None => row.flow.get(layer).map_or(0.0, |shares| shares[Span::Visual.index()]),
-        Some(head) => {
-            let keys = pattern.head(layer, head).iter().enumerate();
-            keys.filter(|(key, _)| run.span(*key) == Span::Visual).map(|(_, p)| p).sum()
-        }
-    }
+fn image_share(store: &Store, row: &RowView) -> f32 {
+    row.flow.share(store.selection.layer, store.selection.head, Span::Visual)
 }
 
 /// The word on show in numbers, on a line of its own: a tooltip would cover the chart.
 fn facts(ui: &mut Ui, store: &Store) {
-    let (slot, shown) = store.selection.shown();
+    let (slot, at) = store.selection.shown();
     let lane = store.runs.lane(slot);
-    let word = shown.and_then(|at| Some((lane.token(at)?, lane.view()?, lane.row(at)?.0)));
-    let Some((token, run, row)) = word else {
+    let word = at.and_then(|at| Some((lane.token(at)?, lane.row(at)?.0)));
+    let Some((token, row)) = word else {
         ui.label(RichText::new("Hover a word to see where it looked; click to pin it.").small().weak());
         return;
     };
-    let percent = |p: f32| format!("{:.1} %", p * 100.0);
     let others = token.top.iter().filter(|c| c.id != token.id).take(4);
     let others: Vec<String> =
-        others.map(|c| format!("{} {}", c.text.trim(), percent(c.logprob.exp()))).collect();
+        others.map(|c| format!("{} {}", c.text.trim(), number::percent(c.logprob.exp()))).collect();
     let others = match others.is_empty() {
         true => String::new(),
         false => format!(", else {}", others.join(", ")),
     };
+    let head = store.selection.head.map_or(String::new(), |h| format!(", head {h}"));
     let text = format!(
-        "position {}: {} on the image in layer {}; probability {}{others}",
+        "row {} predicts “{}”, position {}: {} on the image in layer {}{head}; probability {}{others}",
+        token.position.saturating_sub(1),
+        shown(token).trim(),
         token.position,
-        percent(image_share(store, run, row)),
+        number::percent(image_share(store, row)),
         store.selection.layer,
-        percent(token.logprob.exp()),
+        number::probability(token.logprob),
     );
-    ui.add(Label::new(RichText::new(&text).small()).truncate()).on_hover_text(text);
+    ui.add(Label::new(RichText::new(&text).small()).wrap()).on_hover_text(
+        "A word is predicted by the row of the position before it: its attention is that row's",
+    );
 }

@@ -52,10 +52,7 @@ impl View for CutView {
                 toggle.on_hover_text("Blocks the answer's attention to the image in these layers");
             });
             ui.horizontal(|ui| self.typed(ui, store, &mut cut, frame));
-            if let Some(problem) = store.cut_error() {
-                let warn = theme::cut_color(ui.visuals());
-                ui.add(Label::new(RichText::new(problem).color(warn)).wrap());
-            }
+            self.state(ui, store);
             proof(ui, store);
         });
         if cut != store.cut {
@@ -65,6 +62,19 @@ impl View for CutView {
 }
 
 impl CutView {
+    /// Whether what is typed is in force, and why not. A refusal is of what was applied: it goes as that does.
+    fn state(&self, ui: &mut Ui, store: &Store) {
+        let visuals = ui.visuals();
+        let (text, color) = if self.text.trim() != store.cut.typed.trim() {
+            ("not applied: Enter applies, Esc takes it back", theme::stale_color(visuals))
+        } else if let Some(problem) = store.cut_error() {
+            (problem, theme::cut_color(visuals))
+        } else {
+            return;
+        };
+        ui.add(Label::new(RichText::new(text).color(color)).wrap());
+    }
+
     fn typed(&mut self, ui: &mut Ui, store: &Store, cut: &mut CutSettings, frame: &mut Frame) {
         ui.label("and");
         let edit = TextEdit::singleline(&mut self.text)
@@ -76,6 +86,9 @@ impl CutView {
         frame.place("typed cut", edit.rect);
         if std::mem::take(&mut self.entered) && store.cut_error().is_some() {
             edit.request_focus();
+        }
+        if edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Escape)) {
+            self.text.clone_from(&store.cut.typed);
         }
         if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || self.text.trim().is_empty()) {
             self.entered = true;

@@ -3,14 +3,16 @@
 //! One stacked bar a layer, of height 1. Under it, on the same x axis, the layer range that the cut blocks. A
 //! click on a bar goes to that layer.
 
-use std::ops::RangeInclusive;
+use std::{borrow::Cow, ops::RangeInclusive};
 
-use egui::{Id, Pos2, Rect, RichText, Sense, Stroke, StrokeKind, Ui, vec2};
+use egui::{
+    Align2, FontId, Id, Label, Pos2, Rect, RichText, Sense, Stroke, StrokeKind, Ui, UiBuilder, pos2, vec2,
+};
 use egui_plot::{AxisHints, Bar, BarChart, GridMark, Plot, PlotPoint, PlotResponse};
 
 use crate::{
     spec::span::Span,
-    trace::flow::Shares,
+    trace::{flow::Shares, palette::Colormap},
     ui::{
         frame::Frame,
         store::{command::Command, selection::slot_name, settings::CutSettings, store::Store},
@@ -18,7 +20,7 @@ use crate::{
         view::pane::View,
         widgets::{
             range_strip::RangeStrip,
-            section::{scrolling, section},
+            section::{section, still},
             swatch::swatch,
             word,
         },
@@ -41,33 +43,34 @@ impl View for FlowView {
     fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
         let (slot, token) = store.selection.shown();
         let flow = flow(store, slot, token);
-        scrolling(ui, "flow", |ui, height| {
-            let top = ui.cursor().top();
+        let chart = Chart { store, slot, flow: flow.as_deref().unwrap_or(&[]) };
+        still(ui, |ui| {
             section(ui, "Attention by span", frame, |ui, _| of(ui, store, slot, token));
             if store.n_layers() == 0 {
-                ui.label(RichText::new("no model yet").weak());
+                ui.label(RichText::new(if store.busy() { "loading…" } else { "no model yet" }).weak());
                 return;
             }
-            if let Some(flow) = flow {
-                legend(ui, store.selection.layer, flow);
-            }
-            let above = ui.cursor().top() - top;
-            let height = (height - above - STRIP - 12.0).max(90.0);
-            let chart = Chart { store, slot, flow: flow.unwrap_or(&[]) };
-            let columns = chart.show(ui, height, frame);
-            ui.add_space(2.0);
-            chart.strip(ui, columns, frame);
+            // The strip stands at the bottom whatever grows above it: it is dragged.
+            let room = ui.available_rect_before_wrap();
+            let strip = Rect::from_min_max(pos2(room.left(), room.bottom() - STRIP), room.max);
+            let above = Rect::from_min_max(room.min, pos2(room.right(), strip.top() - 2.0));
+            let columns = ui.scope_builder(UiBuilder::new().max_rect(above), |ui| {
+                legend(ui, store, chart.flow);
+                chart.show(ui, ui.available_height().max(24.0), frame)
+            });
+            chart.strip(ui, strip, columns.inner, frame);
         });
     }
 }
 
 /// The shares of one answer token, or the mean over all.
-fn flow(store: &Store, slot: Slot, token: Option<usize>) -> Option<&[Shares]> {
+fn flow(store: &Store, slot: Slot, token: Option<usize>) -> Option<Cow<'_, [Shares]>> {
     let lane = store.runs.lane(slot);
-    match token {
-        Some(at) => Some(&lane.row(at)?.0.flow),
-        None => Some(&lane.mean()?.flow),
-    }
+    let flow = match token {
+        Some(at) => &lane.row(at)?.0.flow,
+        None => &lane.mean()?.flow,
+    };
+    Some(flow.of(store.selection.head))
 }
 
 /// What the chart is of.
@@ -80,22 +83,31 @@ fn of(ui: &mut Ui, store: &Store, slot: Slot, token: Option<usize>) {
         Some(token) => format!("of “{}”", word::shown(token).trim()),
         None => "of the whole answer".to_string(),
     };
-    ui.label(RichText::new(format!("{of}, {}, mean of heads", slot_name(slot))).small());
+    let head = store.selection.head.map_or("mean of heads".to_string(), |h| format!("head {h}"));
+    ui.add(Label::new(RichText::new(format!("{of}, {}, {head}", slot_name(slot))).small()).truncate());
 }
 
 /// Each span's colour and its share in the selected layer; spans without any share are left out.
-fn legend(ui: &mut Ui, layer: usize, flow: &[Shares]) {
+fn legend(ui: &mut Ui, store: &Store, flow: &[Shares]) {
+    let layer = store.selection.layer;
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(4.0, 2.0);
+        if flow.is_empty() {
+            ui.label(RichText::new("no answer yet").small().weak());
+            return;
+        }
         ui.label(RichText::new(format!("layer {layer}:")).small());
         for span in Span::ALL {
             if flow.iter().all(|shares| shares[span.index()] == 0.0) {
                 continue;
             }
             let share = flow.get(layer).map_or(0.0, |shares| shares[span.index()]);
-            swatch(ui, span);
-            ui.label(RichText::new(format!("{} {share:.3}", span.name())).small());
-            ui.add_space(3.0);
+            // Swatch and words in one piece: a line never breaks between them.
+            ui.horizontal(|ui| {
+                swatch(ui, span);
+                ui.label(RichText::new(format!("{} {share:.3}", span.name())).small());
+                ui.add_space(3.0);
+            });
         }
     });
 }
@@ -167,14 +179,13 @@ impl Chart<'_> {
     }
 
     /// The range strip, on the chart's own x axis.
-    fn strip(&self, ui: &mut Ui, columns: Columns, frame: &mut Frame) {
-        let (row, _) = ui.allocate_exact_size(vec2(ui.available_width(), STRIP), Sense::hover());
+    fn strip(&self, ui: &mut Ui, row: Rect, columns: Columns, frame: &mut Frame) {
         let rect = Rect::from_x_y_ranges(columns.left..=columns.right, row.top() + 5.0..=row.top() + 23.0);
+        // Shares of all attention: the colours run from 0 to 1, whatever is shown.
         let mut values: Vec<f32> = self.flow.iter().map(|shares| shares[Span::Visual.index()]).collect();
         values.resize(columns.n_layers, 0.0);
-        let top = values.iter().copied().fold(1e-6, f32::max);
-        values.iter_mut().for_each(|v| *v /= top);
         let (colormap, cut) = (self.store.map.colormap, &self.store.cut);
+        scale(ui, colormap, Rect::from_x_y_ranges(row.left()..=columns.left - 8.0, rect.y_range()));
         let strip = RangeStrip {
             values: &values,
             color: &|v| theme::map_color(colormap, v),
@@ -192,8 +203,8 @@ impl Chart<'_> {
             frame.ask(Command::Cut(CutSettings { enabled: true, range, ..cut.clone() }));
         }
         response.strip.on_hover_text(
-            "Layers, coloured by attention to the image. Drag the handles, or the span between them, \
-             to block answer -> visual there.",
+            "Layers, coloured by their share of attention to the image, from 0 to 1. Drag the handles, or the \
+             span between them, to block answer -> visual there.",
         );
     }
 
@@ -226,6 +237,22 @@ impl Chart<'_> {
     }
 }
 
+/// The colours of the strip and what they stand for, in the room at its left.
+fn scale(ui: &Ui, colormap: Colormap, rect: Rect) {
+    let font = FontId::proportional(9.0);
+    let color = ui.visuals().text_color();
+    let bar = Rect::from_min_max(pos2(rect.right() - 5.0, rect.top()), rect.max);
+    for i in 0..12 {
+        let part = bar.bottom() - bar.height() * (i + 1) as f32 / 12.0
+            ..=bar.bottom() - bar.height() * i as f32 / 12.0;
+        let part = Rect::from_x_y_ranges(bar.x_range(), part);
+        ui.painter().rect_filled(part, 0.0, theme::map_color(colormap, (i as f32 + 0.5) / 12.0));
+    }
+    for (y, align, text) in [(bar.top(), Align2::RIGHT_TOP, "1"), (bar.bottom(), Align2::RIGHT_BOTTOM, "0")] {
+        ui.painter().text(pos2(bar.left() - 3.0, y), align, text, font.clone(), color);
+    }
+}
+
 /// The axes, and nothing that moves them.
 fn plot(n_layers: usize, height: f32) -> Plot<'static> {
     let step = n_layers.div_ceil(16) as f64;
@@ -245,7 +272,7 @@ fn plot(n_layers: usize, height: f32) -> Plot<'static> {
         .include_x(n_layers as f64 - 0.5)
         .include_y(0.0)
         .include_y(1.0)
-        .sense(Sense::click())
+        .sense(Sense::CLICK | Sense::HOVER)
         .x_grid_spacer(move |_| {
             let mark = |l| GridMark { value: l as f64, step_size: step };
             (0..n_layers).step_by(step as usize).map(mark).collect()

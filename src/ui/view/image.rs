@@ -6,18 +6,24 @@ use egui::{
     Align, Color32, ColorImage, Frame as Room, Label, Layout, Margin, Panel, Pos2, Rect, Response, RichText,
     Sense, Stroke, StrokeKind, TextureHandle, TextureOptions, Ui, emath::GuiRounding as _, pos2, vec2,
 };
+use image::{Pixel as _, Rgb};
 
 use crate::{
-    trace::tokens::{Cell, VisualRef},
+    trace::{
+        geometry::{Geometry, Place},
+        tokens::{Cell, VisualRef},
+    },
     ui::{
         frame::Frame,
-        store::{selection::slot_name, store::Store},
+        store::{selection::slot_name, settings::Underlay, store::Store},
         theme,
         view::{map::Kept, pane::View},
         widgets::{
-            color_bar::color_bar,
+            color_bar::ColorBar,
+            hatch::hatch,
             heatmap::{Map, Patch},
             map_controls::map_controls,
+            number,
             section::{still, title_label},
             word,
         },
@@ -25,18 +31,17 @@ use crate::{
     worker::protocol::{ImageView, Slot},
 };
 
-/// Images larger than this are shown smaller; the model always gets them whole.
-const LARGEST_TEXTURE: u32 = 2048;
-
 /// Room for the colour bar and its numbers.
 const BAR_WIDTH: f32 = 64.0;
 
 /// The view.
 #[derive(Default)]
 pub struct ImagePane {
-    /// The image as a texture, by its serial number.
-    texture: Option<(u64, TextureHandle)>,
+    /// The image as a texture, by its serial number and with or without its colours.
+    texture: Option<((u64, Underlay), TextureHandle)>,
     kept: Kept,
+    /// The ends of the colours of the last map: what locking the range locks.
+    range: Option<(f32, f32)>,
 }
 
 impl View for ImagePane {
@@ -49,73 +54,126 @@ impl View for ImagePane {
             Panel::bottom("map")
                 .show_separator_line(false)
                 .frame(Room::new().inner_margin(Margin::symmetric(0, 6)))
-                .show(ui, |ui| map_controls(ui, store, frame));
+                .show(ui, |ui| map_controls(ui, store, self.range, frame));
             match store.image() {
                 Some(view) => self.image(ui, store, view, frame),
-                None => nothing(ui, frame),
+                None => nothing(ui, store, frame),
             }
         });
     }
 }
 
-fn nothing(ui: &mut Ui, frame: &mut Frame) {
+fn nothing(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     title_label(ui, "Image", frame);
     ui.centered_and_justified(|ui| {
-        ui.label(RichText::new("Open an image, or drop one here").weak());
+        ui.label(RichText::new(instead(store)).weak());
     });
+}
+
+/// What stands where there is no image.
+fn instead(store: &Store) -> String {
+    match &store.progress {
+        Some(progress) => format!("{progress}…"),
+        None if store.busy() => "loading…".to_string(),
+        None if store.cancelled() => "cancelled: open an image, or drop one here".to_string(),
+        None => "Open an image, or drop one here".to_string(),
+    }
 }
 
 impl ImagePane {
     fn image(&mut self, ui: &mut Ui, store: &Store, view: &ImageView, frame: &mut Frame) {
         let (slot, token) = store.selection.shown();
         header(ui, store, view, frame);
-        let area = ui.available_rect_before_wrap();
-        let room = vec2((area.width() - BAR_WIDTH).max(40.0), area.height().max(40.0));
-        let (w, h) = view.pixels.dimensions();
-        let scale = (room.x / w as f32).min(room.y / h as f32);
-        let size = vec2(w as f32, h as f32) * scale;
-        let rect = Rect::from_min_size(area.min + (room - size) * vec2(0.5, 0.0), size)
-            .round_to_pixels(ui.pixels_per_point());
-        let texture = self.texture(ui, store.images.serial(), view);
-        let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
-        ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
+        let rect = place_of(ui, view);
+        self.underlay(ui, store, view, rect);
         frame.place("image", rect);
-
         let response = ui.interact(rect, ui.scope_id().with("image"), Sense::hover());
-        let Some(map) = self.kept.map(store, slot, token, view) else { return };
-        let at = response.hover_pos().and_then(|pos| patch_at(&map.patches, rect, pos));
-        let bar = vec2(12.0, rect.height().clamp(140.0, 320.0));
-        let bar = Rect::from_min_size(pos2(rect.right() + 10.0, rect.top()), bar);
-        color_bar(ui, map.colormap, map.range, bar, at.map(|at| map.share(map.value(at))));
-        let hovered = at.map(|at| (on_screen(map.patches[at].rect, rect), patch_text(store, slot, &map, at)));
-        if store.map.visible {
-            map.paint(ui, rect, frame.gpu_maps);
+        let seen = shares_of(view);
+        let map = self.kept.map(store, slot, token, view);
+        let at =
+            map.as_ref().zip(response.hover_pos()).and_then(|(map, pos)| patch_at(&map.patches, rect, pos));
+        let hovered = map
+            .as_ref()
+            .zip(at)
+            .map(|(map, at)| (on_screen(map.patches[at].rect, rect), patch_text(store, view, slot, map, at)));
+        if let Some(map) = map {
+            let bar = vec2(12.0, rect.height().clamp(140.0, 320.0));
+            let bar = Rect::from_min_size(pos2(rect.right() + 10.0, rect.top()), bar);
+            let mark = at.map(|at| map.value(at));
+            let above = (0..map.patches.len()).any(|at| map.value(at) > map.range.1);
+            let Map { colormap, range, opacity, uniform, .. } = map;
+            ColorBar { colormap, range, opacity, uniform, above, mark }.show(ui, bar);
+            self.range = Some(range);
+            if store.map.visible {
+                map.paint(ui, rect, frame.gpu_maps);
+            }
         }
+        unseen(ui, rect, seen);
         if let Some((place, text)) = hovered {
             outline(ui, place);
             tooltip(response, text);
+        } else if response.hover_pos().is_some_and(|pos| !on_screen(seen, rect).contains(pos)) {
+            response.on_hover_text_at_pointer(format!("The model never saw this part: {}", view.description));
         }
     }
 
-    fn texture(&mut self, ui: &Ui, serial: u64, view: &ImageView) -> TextureHandle {
-        if let Some((held, texture)) = &self.texture
-            && *held == serial
-        {
-            return texture.clone();
+    /// What lies under the map: the image, with or without its colours, or nothing while there is a map.
+    fn underlay(&mut self, ui: &Ui, store: &Store, view: &ImageView, rect: Rect) {
+        let underlay = if store.map.visible { store.map.underlay } else { Underlay::Colour };
+        if underlay == Underlay::Nothing {
+            ui.painter().rect_filled(rect, 0.0, ui.visuals().extreme_bg_color);
+            return;
         }
-        let side = (ui.input(|i| i.max_texture_side) as u32).min(LARGEST_TEXTURE);
-        let (w, h) = view.pixels.dimensions();
-        let shrunk = (w > side || h > side).then(|| {
-            let scale = side as f64 / w.max(h) as f64;
-            let fit = |n: u32| ((n as f64 * scale).round() as u32).clamp(1, side);
-            image::imageops::thumbnail(view.pixels.as_ref(), fit(w), fit(h))
-        });
-        let pixels = shrunk.as_ref().unwrap_or(&view.pixels);
-        let size = [pixels.width() as usize, pixels.height() as usize];
-        let image = ColorImage::from_rgb(size, pixels.as_raw());
-        let texture = ui.ctx().load_texture("image", image, TextureOptions::LINEAR);
-        self.texture = Some((serial, texture.clone()));
-        texture
+        let key = (store.images.serial(), underlay);
+        let held = self.texture.take().filter(|(held, _)| *held == key);
+        let (_, texture) = self.texture.insert(held.unwrap_or_else(|| (key, texture(ui, view, underlay))));
+        let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
+        ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
+    }
+}
+
+/// Where the image is drawn: as large as it fits beside the colour bar.
+fn place_of(ui: &Ui, view: &ImageView) -> Rect {
+    let area = ui.available_rect_before_wrap();
+    let room = vec2((area.width() - BAR_WIDTH).max(40.0), area.height().max(40.0));
+    let (w, h) = view.geometry.source;
+    let scale = (room.x / w as f32).min(room.y / h as f32);
+    let size = vec2(w as f32, h as f32) * scale;
+    Rect::from_min_size(area.min + (room - size) * vec2(0.5, 0.0), size)
+        .round_to_pixels(ui.pixels_per_point())
+}
+
+fn texture(ui: &Ui, view: &ImageView, underlay: Underlay) -> TextureHandle {
+    let size = [view.picture.width() as usize, view.picture.height() as usize];
+    let image = match underlay {
+        Underlay::Grey => {
+            let grey = |pixel: &Rgb<u8>| Color32::from_gray(pixel.to_luma().0[0]);
+            ColorImage::new(size, view.picture.pixels().map(grey).collect())
+        }
+        Underlay::Colour | Underlay::Nothing => ColorImage::from_rgb(size, view.picture.as_raw()),
+    };
+    ui.ctx().load_texture("image", image, TextureOptions::LINEAR)
+}
+
+/// The part that the model saw, as shares of the image.
+fn shares_of(view: &ImageView) -> [f32; 4] {
+    let (w, h) = (view.geometry.source.0 as f32, view.geometry.source.1 as f32);
+    let [x0, y0, x1, y1] = view.geometry.seen();
+    [x0 / w, y0 / h, x1 / w, y1 / h]
+}
+
+/// Hatches what the model never saw: it is no part of what any number here is about.
+fn unseen(ui: &Ui, image: Rect, seen: [f32; 4]) {
+    let seen = on_screen(seen, image);
+    let around = [
+        Rect::from_min_max(image.min, pos2(image.right(), seen.top())),
+        Rect::from_min_max(pos2(image.left(), seen.bottom()), image.max),
+        Rect::from_min_max(pos2(image.left(), seen.top()), pos2(seen.left(), seen.bottom())),
+        Rect::from_min_max(pos2(seen.right(), seen.top()), pos2(image.right(), seen.bottom())),
+    ];
+    for part in around.into_iter().filter(|part| part.width() >= 0.5 && part.height() >= 0.5) {
+        ui.painter().rect_filled(part, 0.0, theme::shade());
+        hatch(ui.painter(), part, 9.0, Stroke::new(1.0, theme::ON_DARK.gamma_multiply(0.7)));
     }
 }
 
@@ -169,22 +227,48 @@ fn tooltip(response: Response, [place, value, rank]: [String; 3]) {
 }
 
 /// Where a patch is, its number, and how it ranks.
-fn patch_text(store: &Store, slot: Slot, map: &Map, at: usize) -> [String; 3] {
+fn patch_text(store: &Store, view: &ImageView, slot: Slot, map: &Map, at: usize) -> [String; 3] {
     let key = map.patches[at].key as usize;
     let visual = store.runs.lane(slot).view().and_then(|run| run.prompt.get(key)).and_then(|t| t.visual);
-    let tiled = store.image().is_some_and(|image| image.geometry.is_tiled());
     let place = match visual {
-        Some(VisualRef { view, cell: Some(Cell { row, col }), .. }) if tiled => {
-            format!("tile {view}, row {row}, column {col}")
+        Some(VisualRef { view: number, cell: Some(Cell { row, col }), .. }) => {
+            let name = view_name(&view.geometry, number);
+            format!("{name}row {row}, column {col}")
         }
-        Some(VisualRef { cell: Some(Cell { row, col }), .. }) => format!("row {row}, column {col}"),
         _ => format!("patch {at}"),
     };
     let value = map.value(at);
     let rank = (0..map.patches.len()).filter(|&i| map.value(i) > value).count() + 1;
     [
         format!("{place} (position {key})"),
-        format!("attention {value:.6}"),
+        format!("attention {value:.6}, {} x uniform", number::short(value / map.uniform)),
         format!("rank {rank} of {}, layer {}", map.patches.len(), map.layer),
     ]
+}
+
+/// What a view of a tiled image is called, with what goes before a place in it; an image of one view needs no
+/// name for it.
+fn view_name(geometry: &Geometry, view: usize) -> String {
+    match geometry.views.get(view).map(|view| view.place) {
+        Some(Place::Tile { row, col }) => format!("tile of row {row}, column {col}: "),
+        Some(Place::Whole) if geometry.is_tiled() => "view of the whole: ".to_string(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::geometry::{Grid, View};
+
+    #[test]
+    fn the_view_of_the_whole_is_no_tile() {
+        let view = |place| View { place, rect: [0.0; 4], grid: Grid { rows: 1, cols: 1 }, lead: 0 };
+        let views = vec![view(Place::Tile { row: 0, col: 1 }), view(Place::Whole)];
+        let tiled = Geometry { source: (1, 1), rows: 1, cols: 1, views };
+        assert_eq!(view_name(&tiled, 0), "tile of row 0, column 1: ");
+        assert_eq!(view_name(&tiled, 1), "view of the whole: ");
+        let single = Geometry { views: vec![view(Place::Whole)], ..tiled };
+        assert_eq!(view_name(&single, 0), "");
+    }
 }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use crate::{
     trace::pattern::PatternRow,
     ui::{
-        store::{run::Run, store::Store},
+        store::{
+            run::Run,
+            settings::{ColorRange, Underlay},
+            store::Store,
+        },
         widgets::heatmap::{self, Map, Patch},
     },
     worker::protocol::{ImageView, RunId, Slot},
 };
-
-/// What the lowest value keeps of the opacity when low values fade.
-const FADED: f32 = 0.15;
 
 /// What is costly to remake every frame.
 #[derive(Default)]
@@ -41,19 +42,26 @@ impl Kept {
     /// The map of the selection, if there is one.
     pub fn map(&mut self, store: &Store, slot: Slot, token: Option<usize>, view: &ImageView) -> Option<Map> {
         let lane = store.runs.lane(slot);
-        let (row, resident) = match token {
+        let (row, resident, uniform) = match token {
             Some(at) => {
                 let (row, _) = lane.row(at)?;
-                (row.pattern.clone(), row.resident.clone())
+                (row.pattern.clone(), row.resident.clone(), row.pattern.uniform())
             }
-            None => (lane.mean()?.pattern.clone()?, None),
+            None => {
+                let mean = lane.mean()?;
+                (mean.pattern.clone()?, None, mean.uniform)
+            }
         };
         let (layer, head) = (store.selection.layer, store.selection.head);
         if layer >= row.n_layers || head.is_some_and(|h| h >= row.n_heads) {
             return None;
         }
         let patches = self.patches(store, lane.view()?, view)?;
-        let range = self.ends(&row, &patches, (!store.map.shared_range).then_some(layer), head);
+        let range = match store.map.range {
+            ColorRange::Map => self.ends(&row, &patches, Some(layer), head),
+            ColorRange::Layers => self.ends(&row, &patches, None, head),
+            ColorRange::Locked(high) => (0.0, high),
+        };
         Some(Map {
             row,
             resident,
@@ -62,8 +70,8 @@ impl Kept {
             head,
             range,
             colormap: store.map.colormap,
-            opacity: store.map.opacity,
-            floor: if store.map.fade { FADED } else { 1.0 },
+            opacity: if store.map.underlay == Underlay::Nothing { 1.0 } else { store.map.opacity },
+            uniform,
             slot: 0,
         })
     }
@@ -81,7 +89,7 @@ impl Kept {
         if keys.len() != all.len() {
             return None;
         }
-        let (w, h) = view.pixels.dimensions();
+        let (w, h) = view.geometry.source;
         let (w, h) = (w as f32, h as f32);
         let tiled = view.geometry.is_tiled();
         let patches: Arc<[Patch]> = keys

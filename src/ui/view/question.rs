@@ -56,6 +56,11 @@ impl QuestionView {
         }
     }
 
+    /// Whether what stands here is not what was asked.
+    fn pending(&self, store: &Store) -> bool {
+        self.text.trim() != store.prompt.trim() || self.max_new != store.max_new
+    }
+
     fn options(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
         ui.add(DragValue::new(&mut self.max_new).range(1..=2048).speed(0.2))
             .accessible_name("longest answer")
@@ -71,6 +76,10 @@ impl QuestionView {
                 }
             });
         }
+        if self.pending(store) {
+            let text = RichText::new("not asked: Enter asks, Esc takes it back").small();
+            ui.add(Label::new(text.color(theme::stale_color(ui.visuals()))).truncate());
+        }
     }
 
     fn edit(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
@@ -83,6 +92,9 @@ impl QuestionView {
         let edit = ui.add(edit);
         frame.place("question", edit.rect);
         let entered = edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+        if edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Escape)) {
+            self.from = None;
+        }
         let ask = ui.add_enabled(ready, Button::new("Ask").min_size(vec2(44.0, 0.0)));
         frame.place("ask", ask.rect);
         if ready && (entered || ask.clicked()) {

@@ -71,10 +71,10 @@ pub struct Map {
     pub range: (f32, f32),
     /// Colours.
     pub colormap: Colormap,
-    /// Opacity of the highest value.
+    /// Opacity, the same for every value: what lies under it never changes what a colour means.
     pub opacity: f32,
-    /// Share of the opacity that the lowest value keeps: 1 covers the image evenly.
-    pub floor: f32,
+    /// What every key would get if attention were spread evenly over all that could be seen.
+    pub uniform: f32,
     /// Tells maps that are on screen together apart: their view chooses it.
     pub slot: u64,
 }
@@ -102,8 +102,7 @@ impl Map {
             let [x0, y0, x1, y1] = patch.rect;
             let place = |x, y| pos2(rect.left() + x * rect.width(), rect.top() + y * rect.height());
             let share = self.share(self.value(at));
-            let alpha = self.opacity * (self.floor + (1.0 - self.floor) * share.sqrt());
-            let color = theme::map_color(self.colormap, share).gamma_multiply(alpha);
+            let color = theme::map_color(self.colormap, share).gamma_multiply(self.opacity);
             ui.painter().rect_filled(Rect::from_min_max(place(x0, y0), place(x1, y1)), 0.0, color);
         }
     }
@@ -130,13 +129,11 @@ struct Params {
     low: f32,
     high: f32,
     opacity: f32,
-    floor: f32,
     layer: u32,
     head: u32,
     n_heads: u32,
     n_keys: u32,
     srgb_target: u32,
-    pad: [u32; 3],
 }
 
 /// The shader, and what every map on screen keeps between frames.
@@ -300,13 +297,11 @@ impl Params {
             low: map.range.0,
             high: map.range.1,
             opacity: map.opacity,
-            floor: map.floor,
             layer: map.layer as u32,
             head: map.head.map_or(ALL_HEADS, |h| h as u32),
             n_heads: map.row.n_heads as u32,
             n_keys: map.row.n_keys as u32,
             srgb_target: srgb_target as u32,
-            pad: [0; 3],
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Parts that views share.
 
+pub(crate) mod busy;
 pub(crate) mod color_bar;
+pub(crate) mod hatch;
 pub mod heatmap;
 pub(crate) mod listed;
 pub(crate) mod map_controls;
+pub(crate) mod number;
 pub(crate) mod range_strip;
 pub(crate) mod section;
 mod slots;

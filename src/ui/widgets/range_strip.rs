@@ -9,6 +9,8 @@ use egui::{
     WidgetInfo, pos2, vec2,
 };
 
+use crate::ui::widgets::hatch::hatch;
+
 /// What the strip shows.
 pub struct RangeStrip<'a> {
     /// One number a layer, 0 to 1.
@@ -80,7 +82,7 @@ impl RangeStrip<'_> {
 
         let strip = ui.interact(rect, id, Sense::hover());
         let between = Rect::from_x_y_ranges(edge(low)..=edge(high + 1), rect.y_range());
-        let middle = ui.interact(between, id.with("middle"), Sense::drag());
+        let middle = ui.interact(between, id.with("middle"), Sense::DRAG | Sense::HOVER);
         let handle_rect =
             |x: f32| Rect::from_center_size(pos2(x, rect.center().y), vec2(11.0, rect.height() + 8.0));
         let rects = [handle_rect(edge(low)), handle_rect(edge(high + 1))];
@@ -148,13 +150,7 @@ impl RangeStrip<'_> {
         let inside = Rect::from_x_y_ranges(edge(range.0)..=edge(range.1 + 1), rect.y_range());
         if self.active {
             // Blocked: hatched, so that the colours below stay readable.
-            let painter = painter.with_clip_rect(inside.intersect(ui.clip_rect()));
-            let mut x = inside.left() - inside.height();
-            while x < inside.right() {
-                let line = [pos2(x, inside.bottom()), pos2(x + inside.height(), inside.top())];
-                painter.line_segment(line, Stroke::new(1.0, accent));
-                x += 7.0;
-            }
+            hatch(painter, inside, 7.0, Stroke::new(1.0, accent));
         }
         painter.rect_stroke(inside, 0.0, Stroke::new(2.0, accent), StrokeKind::Middle);
         let marker = edge(self.layer) + cell / 2.0;

@@ -19,7 +19,9 @@ pub fn section(ui: &mut Ui, title: &str, frame: &mut Frame, more: impl FnOnce(&m
 
 /// The title alone.
 pub fn title_label(ui: &mut Ui, title: &str, frame: &mut Frame) {
-    let label = Label::new(RichText::new(title).heading()).selectable(false).truncate().sense(Sense::drag());
+    let label = Label::new(RichText::new(title).heading()).selectable(false).truncate();
+    // Nothing to do by keyboard: no stop of the Tab key.
+    let label = label.sense(Sense::DRAG | Sense::HOVER);
     if ui.add(label).drag_started() {
         frame.drag_title();
     }

@@ -43,7 +43,8 @@ pub fn word(ui: &mut Ui, token: &AnswerToken, look: &Look) -> Response {
     let lead = if text.starts_with(' ') { 5.0 } else { 0.0 };
     let ink = ui.painter().layout_no_wrap(text.trim_start().to_string(), font, color);
     let size = vec2(ink.size().x + lead + 4.0, ink.size().y + 8.0);
-    let (rect, response) = ui.allocate_exact_size(size, Sense::click());
+    // No stop of the Tab key: the answer as a whole is one.
+    let (rect, response) = ui.allocate_exact_size(size, Sense::CLICK | Sense::HOVER);
     let body = Rect::from_min_max(rect.min + vec2(lead, 0.0), rect.max);
     let painter = ui.painter();
     let accent = theme::accent(&visuals);
