@@ -96,7 +96,7 @@ impl TopBar {
             Some(picture) => Button::image(Image::new(picture).fit_to_exact_size(vec2(SIDE, SIDE))),
             None => Button::new(&name).min_size(vec2(SIDE, SIDE)),
         };
-        let button = ui.add(button).accessible_name(&format!("scene {name}"));
+        let button = ui.add(button).accessible_name(format!("scene {name}"));
         button.on_hover_text(name).clicked()
     }
 }
