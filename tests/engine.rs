@@ -153,7 +153,10 @@ fn a_token_beyond_the_models_vocabulary_is_refused() {
 #[test]
 fn words_outside_the_vocabulary_are_named() {
     let engine = engine();
-    assert_eq!(engine.folder.prompts.unknown_words("is there a zeppelin, a Zeppelin?"), ["zeppelin", "Zeppelin"]);
+    assert_eq!(
+        engine.folder.prompts.unknown_words("is there a zeppelin, a Zeppelin?"),
+        ["zeppelin", "Zeppelin"]
+    );
     assert!(engine.folder.prompts.unknown_words(QUESTION).is_empty());
 }
 

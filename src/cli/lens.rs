@@ -61,7 +61,8 @@ impl Args {
         self.subject.check(named(PatchSet::Random), false)?;
         if self.subject.record.is_some() {
             return Err(
-                "--record has no effect: `lens` reads residuals, and leaves no attention: leave it out".into()
+                "--record has no effect: `lens` reads residuals, and leaves no attention: leave it out"
+                    .into(),
             );
         }
         if let Some(file) = self.file() {
@@ -140,10 +141,9 @@ fn token(folder: &ModelFolder, word: &str) -> Result<u32, String> {
 
 fn line(engine: &Engine, layer: &LensLayer) -> serde_json::Value {
     let readings = layer.readings.iter().map(|r| {
-        let top = r
-            .top
-            .iter()
-            .map(|(id, p)| json!({ "id": id, "text": engine.folder.prompts.token_text(*id), "probability": p }));
+        let top = r.top.iter().map(
+            |(id, p)| json!({ "id": id, "text": engine.folder.prompts.token_text(*id), "probability": p }),
+        );
         let chosen = r.chosen.map(|(rank, p)| json!({ "rank": rank, "probability": p }));
         json!({ "position": r.position, "top": top.collect::<Vec<_>>(), "word": chosen })
     });
@@ -154,8 +154,11 @@ fn print(engine: &Engine, layer: &LensLayer, printed: usize) -> std::io::Result<
     let mut out = std::io::stdout().lock();
     writeln!(out, "layer {}", layer.layer)?;
     for r in &layer.readings {
-        let top =
-            r.top.iter().take(printed).map(|(id, p)| format!("{} {p:.3}", engine.folder.prompts.token_text(*id).trim()));
+        let top = r
+            .top
+            .iter()
+            .take(printed)
+            .map(|(id, p)| format!("{} {p:.3}", engine.folder.prompts.token_text(*id).trim()));
         let chosen = r.chosen.map(|(rank, p)| format!("   word: rank {rank}, {p:.4}")).unwrap_or_default();
         writeln!(out, "  {:>5}  {}{chosen}", r.position, top.collect::<Vec<_>>().join(", "))?;
     }

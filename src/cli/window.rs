@@ -8,7 +8,7 @@ use sightline::{
     window::app::{self, AppError, Options},
 };
 
-use crate::cli::{model::ModelArgs, run as headless, subject::SubjectArgs};
+use crate::cli::{model::ModelArgs, numbers, run as headless, subject::SubjectArgs};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", default_value = bundled::PROMPT)]
     prompt: String,
     /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = numbers::length)]
     max_new: usize,
 }
 

@@ -152,11 +152,7 @@ fn max_new(folder: &ModelFolder, experiment: &Experiment, n_prompt: usize) -> Re
 }
 
 /// Which attention an experiment keeps of an answer of at most `max_new` tokens.
-pub(super) fn kept(
-    folder: &ModelFolder,
-    experiment: &Experiment,
-    max_new: usize,
-) -> Result<Kept, RunError> {
+pub(super) fn kept(folder: &ModelFolder, experiment: &Experiment, max_new: usize) -> Result<Kept, RunError> {
     let (pattern, text) = (&experiment.record.pattern, folder.text());
     let kept = pattern.resolve(text.n_layers, text.n_heads, max_new);
     kept.map_err(|source| RunError::Choice { what: format!("recording `{pattern}`"), source })

@@ -96,19 +96,20 @@ impl<'a> Foreseen<'a> {
         let known = |k: &&Knockout| is_known(&k.query) && is_known(&k.key);
         let (exact, rough): (Vec<&Knockout>, Vec<&Knockout>) = intervention.knockouts.iter().partition(known);
         for k in &rough {
-            let at = |source: SetError| RunError::Knockout { text: k.to_string(), source: source.into() };
-            k.layers.resolve("layer", scope.n_layers).map_err(at)?;
-            k.heads.resolve("head", scope.n_heads).map_err(at)?;
-            self.check_set(&k.query, true, &scope).map_err(at)?;
-            self.check_set(&k.key, false, &scope).map_err(at)?;
+            let at = |source: KnockoutError| RunError::Knockout { text: k.to_string(), source };
+            k.check_model(scope.n_layers, scope.n_heads).map_err(at)?;
+            self.check_set(&k.query, true, &scope).map_err(|e| at(e.into()))?;
+            self.check_set(&k.key, false, &scope).map_err(|e| at(e.into()))?;
         }
         let exact: Vec<Knockout> = exact.into_iter().cloned().collect();
         let cuts = cuts(&exact, &scope)?;
         let n_rows = self.prompt.len() + self.max_new - 1;
-        check_something_left(&cuts, n_rows, scope.n_layers, scope.n_heads).map_err(|source: KnockoutError| {
-            let text = exact.iter().map(Knockout::to_string).collect::<Vec<_>>().join("; ");
-            RunError::Knockout { text, source }
-        })?;
+        check_something_left(&cuts, n_rows, scope.n_layers, scope.n_heads).map_err(
+            |source: KnockoutError| {
+                let text = exact.iter().map(Knockout::to_string).collect::<Vec<_>>().join("; ");
+                RunError::Knockout { text, source }
+            },
+        )?;
         self.ablations(&intervention.ablations, &scope)?;
         // Sets that only the model can tell are of visual tokens, and so is all that can be overwritten.
         if self.experiment.control > 0 && rough.is_empty() && intervention.ablations.is_empty() {

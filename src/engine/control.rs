@@ -47,5 +47,8 @@ pub fn control(
 
 /// Why an intervention that touches no visual token has no control.
 pub(super) fn needs_visual() -> RunError {
-    RunError::Needs { what: "a control on random patches", needs: "an intervention on visual tokens".to_string() }
+    RunError::Needs {
+        what: "a control on random patches",
+        needs: "an intervention on visual tokens".to_string(),
+    }
 }

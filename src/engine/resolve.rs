@@ -218,11 +218,7 @@ pub(super) fn by_place(
 }
 
 /// The marked tokens of all images, in prompt order.
-fn object(
-    visual: &[usize],
-    images: &[Geometry],
-    objects: &[Option<&[bool]>],
-) -> Result<Vec<usize>, String> {
+fn object(visual: &[usize], images: &[Geometry], objects: &[Option<&[bool]>]) -> Result<Vec<usize>, String> {
     if objects.iter().all(Option::is_none) {
         return Err("no mask of an object was given (--object MASK)".to_string());
     }

@@ -82,10 +82,8 @@ impl Seen {
 
 /// Which visual tokens show the object of a mask's file.
 fn marked_from(geometry: &Geometry, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
-    let mask = image::open(&object.file).map_err(|e| RunError::Mask {
-        file: object.file.clone(),
-        why: format!("cannot be read ({e})"),
-    })?;
+    let mask = image::open(&object.file)
+        .map_err(|e| RunError::Mask { file: object.file.clone(), why: format!("cannot be read ({e})") })?;
     marked(geometry, &mask.into_luma8(), object)
 }
 

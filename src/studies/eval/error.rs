@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{engine::error::RunError, image::error::ImageError};
+use crate::{engine::error::RunError, image::error::ImageError, spec::knockout::KnockoutError};
 
 /// Why an evaluation cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,14 @@ pub enum EvalError {
     NothingAsked {
         /// The folder.
         dir: PathBuf,
+    },
+    /// A cut in layers or heads that the model has not.
+    #[error("`{text}`: {source}")]
+    Knockout {
+        /// As written.
+        text: String,
+        /// What is wrong.
+        source: KnockoutError,
     },
     /// Nothing to exchange.
     #[error("shuffling needs at least 2 images")]

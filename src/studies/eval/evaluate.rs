@@ -80,11 +80,18 @@ pub fn check(
     options: &EvalOptions,
 ) -> Result<(), EvalError> {
     check_folder(folder, options)?;
+    let text = model.text();
+    for k in &options.knockouts {
+        k.check_model(text.n_layers, text.n_heads)
+            .map_err(|source| EvalError::Knockout { text: k.to_string(), source })?;
+    }
     let mut first = None;
     for n in 0..folder.items.len() {
         match check_item(model, dtype, folder, n, options) {
             Ok(()) => return Ok(()),
-            Err(e) => _ = first.get_or_insert(e),
+            // An image that cannot be opened hides no other mistake.
+            Err(e) if matches!(first, None | Some(EvalError::Image(_))) => first = Some(e),
+            Err(_) => {}
         }
     }
     first.map_or(Ok(()), Err)
