@@ -214,6 +214,9 @@ impl SubjectArgs {
             .into());
         }
         let experiment = self.experiment(&folder, control)?;
+        for word in folder.prompts.unknown_words(&self.prompt) {
+            eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
+        }
         Ok(Plan { folder, experiment, framed })
     }
 }
@@ -227,9 +230,6 @@ impl Plan {
         let seen = engine.see(&framed.processed, cancel, &mut |progress| bars.tell(progress));
         bars.clear();
         let seen = Seen { object: framed.object, ..seen? };
-        for word in engine.folder.prompts.unknown_words(&args.prompt) {
-            eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
-        }
         Ok((Opened { engine, image: framed.pixels, seen }, experiment))
     }
 }
