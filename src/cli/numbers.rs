@@ -28,9 +28,9 @@ pub fn top_p(text: &str) -> Result<f32, String> {
     Sampling { temperature: 1.0, top_p }.check().map(|()| top_p)
 }
 
-/// The share of a patch past which it counts as covered: no patch has more than all of it.
+/// The share of a patch past which it counts as covered.
 pub fn share(text: &str) -> Result<f32, String> {
-    within(text, |n| (0.0..1.0).contains(&n), "a share from 0 to below 1")
+    within(text, |n| (0.0..=1.0).contains(&n), "a share from 0 to 1")
 }
 
 /// The part of the visual tokens that stays.

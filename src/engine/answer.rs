@@ -114,26 +114,35 @@ pub fn reply(
     Ok(Reply { ids, text })
 }
 
-/// The longest answer that an experiment may have on a prompt of so many positions, and which attention is
-/// kept of it; `baseline` as in [`memory`].
+/// Refuses an experiment that would keep more than its limit; `baseline` as in [`memory`].
 ///
 /// # Errors
-/// [`RunError`]: numbers out of range, or more to keep than is allowed.
-pub fn allowed(
+/// [`RunError::Memory`].
+pub fn check_memory(
     folder: &ModelFolder,
     dtype: WeightDtype,
     experiment: &Experiment,
     n_prompt: usize,
     baseline: bool,
+) -> Result<(), RunError> {
+    let memory = memory(folder, dtype, experiment, n_prompt, baseline);
+    let limit = experiment.record.limit;
+    if memory.total() > limit { Err(RunError::Memory { memory, limit }) } else { Ok(()) }
+}
+
+/// The longest answer that an experiment may have on a prompt of so many positions, and which attention is
+/// kept of it.
+///
+/// # Errors
+/// [`RunError`]: a number out of range.
+pub fn allowed(
+    folder: &ModelFolder,
+    experiment: &Experiment,
+    n_prompt: usize,
 ) -> Result<(usize, Kept), RunError> {
     experiment.sampling.map_or(Ok(()), |s| s.check()).map_err(RunError::Sampling)?;
     let max_new = max_new(folder, experiment, n_prompt)?;
-    let kept = kept(folder, experiment, max_new)?;
-    let memory = memory(folder, dtype, experiment, n_prompt, baseline);
-    if memory.total() > experiment.record.limit {
-        return Err(RunError::Memory { memory, limit: experiment.record.limit });
-    }
-    Ok((max_new, kept))
+    Ok((max_new, kept(folder, experiment, max_new)?))
 }
 
 /// The longest answer that an experiment and the context allow.
@@ -191,7 +200,8 @@ pub(super) fn answer(
     let prompt = engine.prompt(&experiment.turns, images)?;
     let n_prompt = prompt.len();
     on(RunEvent::Prompt(&prompt));
-    let (max_new, kept) = allowed(&engine.folder, engine.vlm.dtype, experiment, n_prompt, keep)?;
+    let (max_new, kept) = allowed(&engine.folder, experiment, n_prompt)?;
+    check_memory(&engine.folder, engine.vlm.dtype, experiment, n_prompt, keep)?;
     let change = change_from_start(engine, experiment, &prompt, images, max_new, cancel, on)?;
     let rows = engine.rows(&prompt, images);
     let added = rows.added.clone();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     checkpoint::weights::WeightDtype,
     engine::{
-        answer::allowed,
+        answer::{allowed, check_memory},
         change::Change,
         control::needs_visual,
         error::RunError,
@@ -65,7 +65,8 @@ impl<'a> Foreseen<'a> {
     ) -> Result<Self, RunError> {
         let geometries: Vec<&Geometry> = images.iter().map(|image| &image.processed.geometry).collect();
         let prompt = folder.prompt(&experiment.turns, &geometries)?;
-        let (max_new, kept) = allowed(folder, dtype, experiment, prompt.len(), true)?;
+        let (max_new, kept) = allowed(folder, experiment, prompt.len())?;
+        check_memory(folder, dtype, experiment, prompt.len(), true)?;
         let spans = prompt.spans();
         let foreseen = Foreseen { folder, experiment, images, prompt, max_new, spans, kept };
         foreseen.intervention()?;
