@@ -117,7 +117,7 @@ fn measure(one_tile: &Path, folder: &Path, peer: Option<(String, String)>, pairs
     let cancel = Cancel::default();
     let engine = Engine::load(one_tile, &device::cpu(), WeightDtype::F32, &cancel, &mut |_| {})?;
     let picture = RgbImage::from_fn(512, 512, |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8]));
-    let seen = engine.see(&engine.process(&picture)?, &cancel, &mut |_| {})?;
+    let seen = engine.see(&engine.folder.process(&picture)?, &cancel, &mut |_| {})?;
     // The image is handed over as it was seen.
     let image = ImageSource::File(PathBuf::new());
     let experiment = Experiment { top: 10, ..Experiment::ask(image, &prompt(&engine, &seen)?, NEW) };

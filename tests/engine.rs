@@ -29,7 +29,7 @@ fn engine() -> Engine {
 
 fn see(engine: &Engine) -> Seen {
     let image = model_image::open(&bundled::sample_image()).unwrap();
-    engine.see(&engine.process(&image).unwrap(), &Cancel::default(), &mut |_| {}).unwrap()
+    engine.see(&engine.folder.process(&image).unwrap(), &Cancel::default(), &mut |_| {}).unwrap()
 }
 
 fn run(engine: &Engine, seen: &Seen, spec: &Experiment) -> Result<Trace, RunError> {
@@ -153,8 +153,11 @@ fn a_token_beyond_the_models_vocabulary_is_refused() {
 #[test]
 fn words_outside_the_vocabulary_are_named() {
     let engine = engine();
-    assert_eq!(engine.prompts.unknown_words("is there a zeppelin, a Zeppelin?"), ["zeppelin", "Zeppelin"]);
-    assert!(engine.prompts.unknown_words(QUESTION).is_empty());
+    assert_eq!(
+        engine.folder.prompts.unknown_words("is there a zeppelin, a Zeppelin?"),
+        ["zeppelin", "Zeppelin"]
+    );
+    assert!(engine.folder.prompts.unknown_words(QUESTION).is_empty());
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn shuffling_asks_about_the_next_image() {
     let engine = engine();
     let folder = folder(2);
     let options = EvalOptions { images: Images::Shuffled, describe: String::new(), ..Default::default() };
-    let report = evaluate(&engine, &folder, &options, &Cancel::default(), &mut || ()).unwrap();
+    let report = evaluate(&engine, &folder, &options, &Cancel::default(), &mut |_| ()).unwrap();
     assert!(report.descriptions.is_none());
     let mut answers = report.answers.into_iter();
     for (item, other) in [(0, 1), (1, 0)] {
@@ -92,7 +92,7 @@ fn shuffling_asks_about_the_next_image() {
     }
     assert!(answers.next().is_none());
     let one = Folder { items: folder.items[..1].to_vec(), ..folder };
-    let refused = evaluate(&engine, &one, &options, &Cancel::default(), &mut || ());
+    let refused = evaluate(&engine, &one, &options, &Cancel::default(), &mut |_| ());
     assert!(matches!(refused, Err(EvalError::OneImage)));
 }
 
@@ -100,7 +100,7 @@ fn shuffling_asks_about_the_next_image() {
 fn a_blank_image_gives_every_image_the_same_answers() {
     let engine = engine();
     let options = EvalOptions { images: Images::Blank, ..Default::default() };
-    let report = evaluate(&engine, &folder(4), &options, &Cancel::default(), &mut || ()).unwrap();
+    let report = evaluate(&engine, &folder(4), &options, &Cancel::default(), &mut |_| ()).unwrap();
     for a in &report.answers {
         for b in report.answers.iter().filter(|b| b.question == a.question) {
             assert_eq!(a.answer, b.answer, "{}", a.question);

@@ -1,19 +1,28 @@
 //! `sightline lens`: what every layer would say at chosen positions.
 
-use std::{error::Error, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use serde_json::json;
 use sightline::{
-    engine::{error::RunError, inside::positions, load::Engine},
+    engine::{check::Foreseen, error::RunError, folder::ModelFolder, inside::positions, load::Engine},
+    export::writable,
     progress::Cancel,
     spec::{
         parse::{parse_numbers, parse_set},
-        sets::Numbers,
+        sets::{Numbers, PatchSet, Set},
     },
     studies::lens::{Lens, LensLayer, lens},
 };
 
-use crate::cli::subject::SubjectArgs;
+use crate::cli::subject::{Plan, SubjectArgs};
+
+/// Candidates printed for every position where nothing is said.
+const PRINTED: usize = 5;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -34,24 +43,61 @@ pub struct Args {
     json: Option<PathBuf>,
 }
 
+/// What is known before the weights are read.
+struct Asked {
+    plan: Plan,
+    at: Set,
+    layers: Vec<bool>,
+    word: Option<u32>,
+}
+
+impl Args {
+    /// Reads all but the weights, and refuses what they cannot be read for.
+    fn plan(&self) -> Result<Asked, Box<dyn Error>> {
+        let at = parse_set(&self.at.to_lowercase()).map_err(|why| format!("--at `{}`: {why}", self.at))?;
+        let layers = parse_numbers(&self.layers.to_lowercase())
+            .map_err(|why| format!("--layers `{}`: {why}", self.layers))?;
+        let named = |set: PatchSet| at.patch_sets().any(|named| named == set);
+        self.subject.check(named(PatchSet::Random), false)?;
+        if self.subject.record.is_some() {
+            return Err(
+                "--record has no effect: `lens` reads residuals, and leaves no attention: leave it out"
+                    .into(),
+            );
+        }
+        if let Some(file) = self.file() {
+            writable::file(file)?;
+        }
+        let mut plan = self.subject.plan(0, named(PatchSet::Object))?;
+        // Only sinks are computed from attention.
+        plan.experiment.record.pattern.none = !named(PatchSet::Sink) && !self.subject.names(PatchSet::Sink);
+        let layers = resolve_layers(&layers, &plan.folder)?;
+        let word = self.word.as_deref().map(|word| token(&plan.folder, word)).transpose()?;
+        let images = [&plan.framed];
+        Foreseen::new(&plan.folder, self.subject.model.dtype, &plan.experiment, &images)?.positions(&at)?;
+        Ok(Asked { plan, at, layers, word })
+    }
+
+    /// The file that lines go to.
+    fn file(&self) -> Option<&Path> {
+        self.json.as_deref().filter(|file| file.as_os_str() != "-")
+    }
+}
+
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let set = parse_set(&args.at.to_lowercase()).map_err(|why| format!("--at `{}`: {why}", args.at))?;
-    let layers = parse_numbers(&args.layers.to_lowercase())
-        .map_err(|why| format!("--layers `{}`: {why}", args.layers))?;
+    let Asked { plan, at, layers, word } = args.plan()?;
     let cancel = Cancel::default();
-    let opened = args.subject.open(&cancel)?;
+    let (opened, experiment) = plan.open(&args.subject, &cancel)?;
     let engine = &opened.engine;
-    let experiment = args.subject.experiment(engine, 0)?;
-    let chosen = args.word.as_deref().map(|word| token(engine, word)).transpose()?;
-    let layers = resolve_layers(&layers, engine)?;
     let images = [&opened.seen];
     let baseline = engine.keep(&experiment, &images, &cancel, &mut |_| {})?;
-    let positions = positions(engine, &baseline, &set, &images, &cancel)?;
-    let what = Lens { positions, layers, top: args.subject.top, chosen };
-    let mut lines: Option<Box<dyn std::io::Write>> = match &args.json {
-        None => None,
-        Some(path) if path.as_os_str() == "-" => Some(Box::new(std::io::stdout())),
-        Some(path) => Some(Box::new(
+    let positions = positions(engine, &baseline, &at, &images, &cancel)?;
+    let what = Lens { positions, layers, top: experiment.top, chosen: word };
+    let printed = args.subject.top.unwrap_or(PRINTED);
+    let mut lines: Option<Box<dyn std::io::Write>> = match (&args.json, args.file()) {
+        (None, _) => None,
+        (Some(_), None) => Some(Box::new(std::io::stdout())),
+        (Some(_), Some(path)) => Some(Box::new(
             std::fs::File::create(path)
                 .map_err(|e| format!("{}: cannot be written ({e})", path.display()))?,
         )),
@@ -61,7 +107,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let mut on_layer = |layer: LensLayer| {
         let written = match &mut lines {
             Some(out) => writeln!(out, "{}", line(engine, &layer)).and_then(|()| out.flush()),
-            None => print(engine, &layer),
+            None => print(engine, &layer, printed),
         };
         if let Err(e) = written {
             failed.get_or_insert(e);
@@ -74,22 +120,20 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     failed.map_or(Ok(ExitCode::SUCCESS), |e| Err(e.into()))
 }
 
-fn resolve_layers(layers: &Numbers, engine: &Engine) -> Result<Vec<bool>, RunError> {
+fn resolve_layers(layers: &Numbers, folder: &ModelFolder) -> Result<Vec<bool>, RunError> {
     layers
-        .resolve("layer", engine.info.n_layers)
+        .resolve("layer", folder.text().n_layers)
         .map_err(|source| RunError::Choice { what: format!("--layers {layers}"), source })
 }
 
 /// The token that stands for a word.
-fn token(engine: &Engine, word: &str) -> Result<u32, String> {
-    match engine.prompts.word_ids(word)[..] {
+fn token(folder: &ModelFolder, word: &str) -> Result<u32, String> {
+    match folder.prompts.word_ids(word)[..] {
         [] => Err(format!("--word `{word}`: the model's vocabulary has no token for it")),
         [id] => Ok(id),
         [id, ..] => {
-            eprintln!(
-                "`{word}` takes several tokens: its first, `{}`, is followed",
-                engine.prompts.token_text(id)
-            );
+            let first = folder.prompts.token_text(id);
+            eprintln!("`{word}` takes several tokens: its first, `{first}`, is followed");
             Ok(id)
         }
     }
@@ -97,22 +141,24 @@ fn token(engine: &Engine, word: &str) -> Result<u32, String> {
 
 fn line(engine: &Engine, layer: &LensLayer) -> serde_json::Value {
     let readings = layer.readings.iter().map(|r| {
-        let top = r
-            .top
-            .iter()
-            .map(|(id, p)| json!({ "id": id, "text": engine.prompts.token_text(*id), "probability": p }));
+        let top = r.top.iter().map(
+            |(id, p)| json!({ "id": id, "text": engine.folder.prompts.token_text(*id), "probability": p }),
+        );
         let chosen = r.chosen.map(|(rank, p)| json!({ "rank": rank, "probability": p }));
         json!({ "position": r.position, "top": top.collect::<Vec<_>>(), "word": chosen })
     });
     json!({ "layer": layer.layer, "readings": readings.collect::<Vec<_>>() })
 }
 
-fn print(engine: &Engine, layer: &LensLayer) -> std::io::Result<()> {
+fn print(engine: &Engine, layer: &LensLayer, printed: usize) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "layer {}", layer.layer)?;
     for r in &layer.readings {
-        let top =
-            r.top.iter().take(5).map(|(id, p)| format!("{} {p:.3}", engine.prompts.token_text(*id).trim()));
+        let top = r
+            .top
+            .iter()
+            .take(printed)
+            .map(|(id, p)| format!("{} {p:.3}", engine.folder.prompts.token_text(*id).trim()));
         let chosen = r.chosen.map(|(rank, p)| format!("   word: rank {rank}, {p:.4}")).unwrap_or_default();
         writeln!(out, "  {:>5}  {}{chosen}", r.position, top.collect::<Vec<_>>().join(", "))?;
     }

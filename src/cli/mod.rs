@@ -9,6 +9,7 @@ mod bar;
 mod eval;
 mod lens;
 mod model;
+mod numbers;
 mod pictures;
 mod replay;
 mod run;

@@ -7,7 +7,7 @@ use sightline::{
     bundled,
     checkpoint::weights::WeightDtype,
     device::open::{self, DeviceChoice},
-    engine::load::Engine,
+    engine::{folder::ModelFolder, load::Engine},
     progress::Cancel,
 };
 
@@ -55,13 +55,18 @@ impl ModelArgs {
         self.model.clone().unwrap_or_else(bundled::model)
     }
 
-    /// Loads the model, saying which and where.
-    pub fn load(&self) -> Result<Engine, Box<dyn Error>> {
+    /// Reads what can be read of the model without its weights.
+    pub fn open(&self) -> Result<ModelFolder, Box<dyn Error>> {
+        Ok(ModelFolder::open(&self.folder())?)
+    }
+
+    /// Loads the weights, saying which and where.
+    pub fn load(&self, folder: ModelFolder) -> Result<Engine, Box<dyn Error>> {
         let compute = open::open(self.device)?;
-        eprintln!("loading {} on {}", self.folder().display(), compute.description);
+        eprintln!("loading {} on {}", folder.dir.display(), compute.description);
         let mut bars = Bars::default();
         let mut tell = |progress| bars.tell(progress);
-        let engine = Engine::load(&self.folder(), &compute, self.dtype, &Cancel::default(), &mut tell);
+        let engine = Engine::load_weights(folder, &compute, self.dtype, &Cancel::default(), &mut tell);
         bars.clear();
         let engine = engine?;
         for key in &engine.vlm.unused {

@@ -10,7 +10,7 @@ use sightline::{
     progress::Cancel,
     studies::{
         images::images_of,
-        replay::{Replayed, replay},
+        replay::{Replayed, check, replay},
         session::{Session, TOLERANCE},
     },
     trace::report::{Report, totals},
@@ -45,7 +45,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let session = Session::read(&args.session)?;
     let others = args.image_dir.as_deref().map(images_of).transpose()?;
-    let engine = load(&args, &session)?;
+    let engine = load(&args, &session, others.as_deref())?;
     let total = session.entries.len() * others.as_ref().map_or(1, Vec::len);
     let progress = bar(total as u64, "replaying");
     let tally = replay(&engine, &session, others.as_deref(), &Cancel::default(), &mut |replayed| {
@@ -66,13 +66,16 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// The model that the session was made with.
-fn load(args: &Args, session: &Session) -> Result<Engine, Box<dyn Error>> {
+fn load(args: &Args, session: &Session, others: Option<&[PathBuf]>) -> Result<Engine, Box<dyn Error>> {
     let file = args.session.display();
     let dtype = WeightDtype::ALL.iter().find(|(name, _)| *name == session.dtype).map(|(_, dtype)| *dtype);
     let dtype =
         dtype.ok_or_else(|| format!("{file}: `dtype` is `{}`, expected f32 or f16", session.dtype))?;
     let folder = args.model.clone().unwrap_or_else(|| session.model.clone());
-    let engine = ModelArgs { model: Some(folder), device: args.device, dtype }.load()?;
+    let model = ModelArgs { model: Some(folder), device: args.device, dtype };
+    let folder = model.open()?;
+    check(&folder, dtype, session, others)?;
+    let engine = model.load(folder)?;
     if engine.info.sha256 != session.sha256 {
         return Err(format!(
             "{file}: was made with weights of sha256 {}, {} has {}: give the right folder with --model",

@@ -9,12 +9,18 @@ use std::{
 
 use sightline::{
     checkpoint::weights::WeightDtype,
-    engine::{baseline::Baseline, event::RunEvent, inside::square, load::Engine},
-    export::trace as data,
+    engine::{
+        baseline::Baseline,
+        check::Foreseen,
+        event::RunEvent,
+        inside::{check_square, square},
+        load::Engine,
+    },
+    export::{trace as data, writable},
     progress::Cancel,
-    spec::{experiment::Experiment, picture::ImageSource},
+    spec::{experiment::Experiment, picture::ImageSource, record::gigabytes},
     studies::{
-        compression::{Keep, ask_compressed},
+        compression::{self, Keep, ask_compressed},
         session::{Entry, FORMAT, Session},
     },
     trace::{
@@ -26,8 +32,9 @@ use sightline::{
 
 use crate::cli::{
     bar::Bars,
+    numbers,
     pictures::write_pictures,
-    subject::{Opened, SubjectArgs},
+    subject::{Opened, Plan, SubjectArgs},
     summary::{print_extra, print_summary},
 };
 
@@ -37,13 +44,13 @@ pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
     /// Compare the intervention with the same on as many random visual tokens, so many times.
-    #[arg(long, value_name = "DRAWS", default_value_t = 0)]
-    control: usize,
+    #[arg(long, value_name = "DRAWS", value_parser = numbers::count)]
+    control: Option<usize>,
     /// Also run the intervention from scratch, and report the largest difference.
     #[arg(long)]
     check: bool,
     /// Also write the whole [query, key] attention of a layer and head, of the uncut run. Repeatable.
-    #[arg(long, value_name = "LAYER:HEAD", value_parser = layer_and_head)]
+    #[arg(long, value_name = "LAYER:HEAD", value_parser = numbers::layer_and_head)]
     square: Vec<(usize, usize)>,
     /// Also write the vision encoder's attention of this layer, of every tile. Repeatable.
     #[arg(long, value_name = "LAYER")]
@@ -53,7 +60,7 @@ pub struct Args {
     find: Vec<String>,
     /// Keep the text and this percentage of the visual tokens, and ask the --ask questions against that.
     /// Repeatable.
-    #[arg(long, value_name = "PERCENT", requires = "ask")]
+    #[arg(long, value_name = "PERCENT", requires = "ask", value_parser = numbers::percent)]
     compress: Vec<f32>,
     /// A question for the compressed context. Repeatable.
     #[arg(long, value_name = "TEXT", requires = "compress")]
@@ -69,17 +76,12 @@ pub struct Args {
     out: PathBuf,
 }
 
-fn layer_and_head(text: &str) -> Result<(usize, usize), String> {
-    let parts = text.split_once(':').and_then(|(l, h)| Some((l.parse().ok()?, h.parse().ok()?)));
-    parts.ok_or_else(|| format!("`{text}` is not LAYER:HEAD, for example 3:0"))
-}
-
 impl Args {
     /// The window's job where there is no display: an uncut question, with pictures.
     pub fn plain(subject: SubjectArgs, out: &Path) -> Self {
         Args {
             subject,
-            control: 0,
+            control: None,
             check: false,
             square: Vec::new(),
             vision_attention: Vec::new(),
@@ -91,13 +93,81 @@ impl Args {
             out: out.to_path_buf(),
         }
     }
+
+    /// Refuses options that would change nothing, and numbers that no model has.
+    fn check(&self) -> Result<(), Box<dyn Error>> {
+        let subject = &self.subject;
+        for (option, given) in [("--control", self.control.is_some()), ("--check", self.check)] {
+            if given && !subject.intervenes() {
+                return Err(format!(
+                    "{option} has no effect without an intervention: add --knockout or --ablate, or leave it out"
+                )
+                .into());
+            }
+        }
+        subject.check(self.control.is_some(), !self.compress.is_empty())?;
+        let records_nothing = subject.record.as_ref().is_some_and(|record| record.none);
+        if self.pictures && records_nothing {
+            return Err("--pictures has nothing to draw with --record none: leave one out".into());
+        }
+        if let Some(phrase) = self.find.iter().find(|phrase| phrase.trim().is_empty()) {
+            return Err(format!("--find `{phrase}` has no word to look for").into());
+        }
+        once("--square", &self.square)?;
+        once("--vision-attention", &self.vision_attention)?;
+        once("--find", &self.find)?;
+        once("--compress", &self.compress)?;
+        once("--ask", &self.ask)?;
+        Ok(())
+    }
+
+    /// Reads all but the weights, and refuses what they cannot be run for.
+    fn plan(&self) -> Result<Plan, Box<dyn Error>> {
+        writable::folder(&self.out)?;
+        let plan = self.subject.plan(self.control.unwrap_or(0), false)?;
+        let (folder, dtype) = (&plan.folder, self.subject.model.dtype);
+        for &(layer, head) in &self.square {
+            check_square(folder, layer, head)?;
+        }
+        for &layer in &self.vision_attention {
+            folder.check_vision_layer(layer)?;
+        }
+        let images = [&plan.framed];
+        let foreseen = Foreseen::new(folder, dtype, &plan.experiment, &images)?;
+        if !self.compress.is_empty() {
+            compression::check(&foreseen, &self.ask)?;
+        }
+        let rows = (foreseen.prompt.len() + foreseen.max_new - 1) as u64;
+        let squares = self.square.len() as u64 * 4 * rows * rows;
+        let limit = plan.experiment.record.limit;
+        if squares > limit {
+            return Err(format!(
+                "--square: {} maps of {rows} x {rows} would take {}; the limit is {}: ask for fewer, or for a shorter answer, or raise --memory-limit",
+                self.square.len(),
+                gigabytes(squares),
+                gigabytes(limit)
+            )
+            .into());
+        }
+        Ok(plan)
+    }
+}
+
+/// Refuses a repeatable option that says the same twice.
+fn once<T: PartialEq + std::fmt::Debug>(option: &str, given: &[T]) -> Result<(), String> {
+    let again = |(n, value): &(usize, &T)| given[..*n].contains(value);
+    match given.iter().enumerate().find(again) {
+        Some((_, value)) => Err(format!("{option} {value:?} is given twice: leave one out")),
+        None => Ok(()),
+    }
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    args.check()?;
+    let plan = args.plan()?;
     let cancel = Cancel::default();
-    let opened = args.subject.open(&cancel)?;
+    let (opened, experiment) = plan.open(&args.subject, &cancel)?;
     let engine = &opened.engine;
-    let experiment = args.subject.experiment(engine, args.control)?;
     let (baseline, report) = answer(&opened, &experiment, &cancel)?;
     let scratch = match args.check && report.outcome.is_some() {
         true => Some(engine.scratch(&experiment, &[&opened.seen], &cancel, &mut |_| {})?),
@@ -159,7 +229,7 @@ fn extra(
         extra.square(layer, head, square(engine, baseline, layer, head, cancel)?);
     }
     if !args.vision_attention.is_empty() {
-        let processed = engine.process(&opened.image)?;
+        let processed = engine.folder.process(&opened.image)?;
         for &layer in &args.vision_attention {
             for view in 0..processed.inputs.len() {
                 let (shape, values) = engine.vision_attention(&processed, view, layer, cancel)?;

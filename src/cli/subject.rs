@@ -1,10 +1,17 @@
 //! What `run` and `lens` have in common: a model, an image, a question, and what is done meanwhile.
+//!
+//! In three steps, so that a mistake is told before it has cost anything: options among themselves, then all
+//! that small files tell ([`SubjectArgs::plan`]), then the weights and the encoder ([`Plan::open`]).
 
 use std::{error::Error, path::PathBuf};
 
 use image::RgbImage;
 use sightline::{
-    engine::{load::Engine, see::Seen},
+    engine::{
+        folder::ModelFolder,
+        load::Engine,
+        see::{Framed, Seen},
+    },
     progress::Cancel,
     spec::{
         ablation::Ablation,
@@ -12,11 +19,15 @@ use sightline::{
         knockout::Knockout,
         picture::{ImageSource, ObjectMask, Picture},
         record::{Pattern, Record},
+        sets::PatchSet,
         turn::Turn,
     },
 };
 
-use crate::cli::{bar::Bars, model::ModelArgs};
+use crate::cli::{bar::Bars, model::ModelArgs, numbers};
+
+/// Longest answer, in tokens, where nothing is said.
+const MAX_NEW: usize = 64;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -46,26 +57,26 @@ pub struct SubjectArgs {
     #[arg(long, value_name = "N", requires = "object")]
     object_value: Option<u8>,
     /// A patch belongs to the object when more than this share of it is covered.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "object")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "object", value_parser = numbers::share)]
     object_share: f32,
-    /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    max_new: usize,
-    /// Candidates listed for every token.
-    #[arg(long, value_name = "K", default_value_t = 10)]
-    pub top: usize,
+    /// Longest answer, in tokens; 64 if left out.
+    #[arg(long, value_name = "N", value_parser = numbers::length)]
+    max_new: Option<usize>,
+    /// Candidates listed for every token; 10 if left out.
+    #[arg(long, value_name = "K", value_parser = numbers::count)]
+    pub top: Option<usize>,
     /// Draw tokens at this temperature instead of taking the likeliest.
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = numbers::temperature)]
     temperature: Option<f32>,
     /// Draw from the likeliest tokens that together reach this probability.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = numbers::top_p)]
     top_p: Option<f32>,
-    /// Decides drawn tokens and random patches.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Which attention to keep: "answer[ROWS] @ LAYERS [# HEADS]", or none.
-    #[arg(long, value_name = "SPEC", default_value = "answer @ all")]
-    record: Pattern,
+    /// Decides drawn tokens and random patches; 0 if left out.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Which attention to keep: "answer[ROWS] @ LAYERS [# HEADS]", or none; all of it if left out.
+    #[arg(long, value_name = "SPEC")]
+    pub record: Option<Pattern>,
     /// Keep residuals of every K-th layer; interventions start at the nearest below.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     residuals: u16,
@@ -73,8 +84,15 @@ pub struct SubjectArgs {
     #[arg(long)]
     half: bool,
     /// Refuse runs that would keep more than this.
-    #[arg(long, value_name = "GB", default_value_t = 8.0)]
+    #[arg(long, value_name = "GB", default_value_t = 8.0, value_parser = numbers::gigabytes)]
     memory_limit: f64,
+}
+
+/// What is known before the weights are read: every part of it is sound by then.
+pub struct Plan {
+    pub folder: ModelFolder,
+    pub experiment: Experiment,
+    pub framed: Framed,
 }
 
 /// A loaded model and an encoded image.
@@ -97,16 +115,52 @@ impl SubjectArgs {
             object: None,
             object_value: None,
             object_share: 0.0,
-            max_new,
-            top: 10,
+            max_new: Some(max_new),
+            top: None,
             temperature: None,
             top_p: None,
-            seed: 0,
-            record: Pattern::default(),
+            seed: None,
+            record: None,
             residuals: 1,
             half: false,
             memory_limit: 8.0,
         }
+    }
+
+    /// Whether anything is done to the model.
+    pub fn intervenes(&self) -> bool {
+        !(self.knockout.is_empty() && self.ablate.is_empty())
+    }
+
+    /// Whether an intervention names a set.
+    pub fn names(&self, set: PatchSet) -> bool {
+        self.intervention().patch_sets().contains(&set)
+    }
+
+    fn intervention(&self) -> Intervention {
+        Intervention { knockouts: self.knockout.clone(), ablations: self.ablate.clone() }
+    }
+
+    fn draws_tokens(&self) -> bool {
+        self.temperature.is_some() || self.top_p.is_some()
+    }
+
+    /// Refuses options that would change nothing. `random`: something else is drawn by the seed; `asks_on`: there
+    /// are further questions, which a given answer does not answer.
+    pub fn check(&self, random: bool, asks_on: bool) -> Result<(), String> {
+        let given = self.answer.is_some();
+        if given && self.max_new.is_some() && !asks_on {
+            return Err(
+                "--max-new has no effect with --answer, which is as long as it is: leave one out".to_string()
+            );
+        }
+        if given && self.draws_tokens() && !self.intervenes() {
+            return Err("--temperature and --top-p have no effect with --answer, of which no token is drawn: leave them out, or add an intervention (--knockout, --ablate)".to_string());
+        }
+        if self.seed.is_some() && !(self.draws_tokens() || random || self.names(PatchSet::Random)) {
+            return Err("--seed has no effect where nothing is drawn: add --temperature, --top-p, --control or the set `random`, or leave it out".to_string());
+        }
+        Ok(())
     }
 
     fn picture(&self) -> Picture {
@@ -119,27 +173,26 @@ impl SubjectArgs {
     }
 
     /// What is to be done, as a value.
-    pub fn experiment(&self, engine: &Engine, control: usize) -> Result<Experiment, Box<dyn Error>> {
+    fn experiment(&self, folder: &ModelFolder, control: usize) -> Result<Experiment, Box<dyn Error>> {
         let forced_answer = match &self.answer {
-            Some(text) => Some(engine.prompts.text_ids(text)?),
+            Some(text) => Some(folder.prompts.text_ids(text)?),
             None => None,
         };
-        let sampling = (self.temperature.is_some() || self.top_p.is_some()).then(|| Sampling {
+        let sampling = self.draws_tokens().then(|| Sampling {
             temperature: self.temperature.unwrap_or(1.0),
             top_p: self.top_p.unwrap_or(1.0),
         });
-        let (knockouts, ablations) = (self.knockout.clone(), self.ablate.clone());
         Ok(Experiment {
             images: vec![self.picture()],
             turns: vec![Turn::ask(1, self.prompt.as_str())],
-            intervention: Intervention { knockouts, ablations },
+            intervention: self.intervention(),
             forced_answer,
-            max_new: self.max_new,
-            top: self.top,
+            max_new: self.max_new.unwrap_or(MAX_NEW),
+            top: self.top.unwrap_or(10),
             sampling,
-            seed: self.seed,
+            seed: self.seed.unwrap_or(0),
             record: Record {
-                pattern: self.record.clone(),
+                pattern: self.record.clone().unwrap_or_default(),
                 residuals_every: usize::from(self.residuals),
                 half: self.half,
                 // Saturates: an absurd limit is no limit.
@@ -149,16 +202,34 @@ impl SubjectArgs {
         })
     }
 
-    /// Loads the model, opens and encodes the image; says what goes on.
-    pub fn open(&self, cancel: &Cancel) -> Result<Opened, Box<dyn Error>> {
-        let engine = self.model.load()?;
-        let mut bars = Bars::default();
-        let looked = engine.look(&self.picture(), cancel, &mut |progress| bars.tell(progress));
-        bars.clear();
-        let (image, seen) = looked?;
-        for word in engine.prompts.unknown_words(&self.prompt) {
+    /// Reads all but the weights. `reads_object`: the set `object` is named elsewhere than in an intervention.
+    pub fn plan(&self, control: usize, reads_object: bool) -> Result<Plan, Box<dyn Error>> {
+        let folder = self.model.open()?;
+        let framed = folder.frame(&self.picture())?;
+        if let Some(file) = self.object.as_ref().filter(|_| !reads_object && !self.names(PatchSet::Object)) {
+            return Err(format!(
+                "--object {} has no effect: no set names `object`; name it, for example --ablate \"object = mean\", or leave it out",
+                file.display()
+            )
+            .into());
+        }
+        let experiment = self.experiment(&folder, control)?;
+        for word in folder.prompts.unknown_words(&self.prompt) {
             eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
         }
-        Ok(Opened { engine, image, seen })
+        Ok(Plan { folder, experiment, framed })
+    }
+}
+
+impl Plan {
+    /// Loads the model and encodes the image; says what goes on.
+    pub fn open(self, args: &SubjectArgs, cancel: &Cancel) -> Result<(Opened, Experiment), Box<dyn Error>> {
+        let Plan { folder, experiment, framed } = self;
+        let engine = args.model.load(folder)?;
+        let mut bars = Bars::default();
+        let seen = engine.see(&framed.processed, cancel, &mut |progress| bars.tell(progress));
+        bars.clear();
+        let seen = Seen { object: framed.object, ..seen? };
+        Ok((Opened { engine, image: framed.pixels, seen }, experiment))
     }
 }

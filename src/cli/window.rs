@@ -8,7 +8,7 @@ use sightline::{
     window::app::{self, AppError, Options},
 };
 
-use crate::cli::{model::ModelArgs, run as headless, subject::SubjectArgs};
+use crate::cli::{model::ModelArgs, numbers, run as headless, subject::SubjectArgs};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Longest answer, in tokens; that of the last window if left out.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::length)]
     max_new: Option<usize>,
 }
 

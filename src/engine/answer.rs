@@ -14,12 +14,14 @@ use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::{
+    checkpoint::weights::WeightDtype,
     engine::{
         baseline::Baseline,
         change::Change,
         decoding::{Decoding, DecodingError, Passed, Row, Rows, host},
         error::RunError,
         event::{RunEvent, Told},
+        folder::ModelFolder,
         load::Engine,
         logits::{argmax, log_softmax, top},
         resolve::{Asked, Uncut},
@@ -64,9 +66,15 @@ struct Keeping {
 
 /// What a run on a prompt of so many positions keeps at most: as a baseline that later interventions
 /// start from, or just its trace.
-pub fn memory(engine: &Engine, experiment: &Experiment, n_prompt: usize, baseline: bool) -> Memory {
-    let text = &engine.vlm.config.text;
-    let answer = experiment.length().min(engine.info.context.saturating_sub(n_prompt)).max(1);
+pub fn memory(
+    folder: &ModelFolder,
+    dtype: WeightDtype,
+    experiment: &Experiment,
+    n_prompt: usize,
+    baseline: bool,
+) -> Memory {
+    let text = folder.text();
+    let answer = experiment.length().min(text.context.saturating_sub(n_prompt)).max(1);
     let extent = Extent {
         layers: text.n_layers,
         heads: text.n_heads,
@@ -74,7 +82,7 @@ pub fn memory(engine: &Engine, experiment: &Experiment, n_prompt: usize, baselin
         head_dim: text.head_dim,
         width: text.width,
         vocabulary: text.vocabulary,
-        weight_bytes: engine.vlm.dtype.burn().size(),
+        weight_bytes: dtype.burn().size(),
         prompt: n_prompt,
         answer,
     };
@@ -96,35 +104,66 @@ pub fn reply(
     while ids.len() < max_new {
         let id = argmax(&decoding.logits(next)?) as u32;
         ids.push(id);
-        if engine.is_end(id) {
+        if engine.folder.is_end(id) {
             break;
         }
         next = decoding.text(engine.vlm.decoder.embed(&[id]));
     }
-    let said: Vec<u32> = ids.iter().copied().filter(|&id| !engine.is_end(id)).collect();
-    let text = engine.prompts.decode(&said).trim().to_string();
+    let said: Vec<u32> = ids.iter().copied().filter(|&id| !engine.folder.is_end(id)).collect();
+    let text = engine.folder.prompts.decode(&said).trim().to_string();
     Ok(Reply { ids, text })
 }
 
+/// Refuses an experiment that would keep more than its limit; `baseline` as in [`memory`].
+///
+/// # Errors
+/// [`RunError::Memory`].
+pub fn check_memory(
+    folder: &ModelFolder,
+    dtype: WeightDtype,
+    experiment: &Experiment,
+    n_prompt: usize,
+    baseline: bool,
+) -> Result<(), RunError> {
+    let memory = memory(folder, dtype, experiment, n_prompt, baseline);
+    let limit = experiment.record.limit;
+    if memory.total() > limit { Err(RunError::Memory { memory, limit }) } else { Ok(()) }
+}
+
+/// The longest answer that an experiment may have on a prompt of so many positions, and which attention is
+/// kept of it.
+///
+/// # Errors
+/// [`RunError`]: a number out of range.
+pub fn allowed(
+    folder: &ModelFolder,
+    experiment: &Experiment,
+    n_prompt: usize,
+) -> Result<(usize, Kept), RunError> {
+    experiment.sampling.map_or(Ok(()), |s| s.check()).map_err(RunError::Sampling)?;
+    let max_new = max_new(folder, experiment, n_prompt)?;
+    Ok((max_new, kept(folder, experiment, max_new)?))
+}
+
 /// The longest answer that an experiment and the context allow.
-fn max_new(engine: &Engine, experiment: &Experiment, n_prompt: usize) -> Result<usize, RunError> {
+fn max_new(folder: &ModelFolder, experiment: &Experiment, n_prompt: usize) -> Result<usize, RunError> {
     let wanted = experiment.length();
     if wanted == 0 {
         let expected = "at least 1".to_string();
         return Err(RunError::Spec { what: "the answer's length", found: 0, expected });
     }
-    let vocabulary = engine.info.vocabulary;
+    let vocabulary = folder.text().vocabulary;
     if let Some(&id) = experiment.forced_answer.iter().flatten().find(|&&id| id as usize >= vocabulary) {
         let expected = format!("below the vocabulary's {vocabulary}");
         return Err(RunError::Spec { what: "a forced token", found: id as usize, expected });
     }
-    Ok(wanted.min(engine.info.context - n_prompt))
+    Ok(wanted.min(folder.text().context - n_prompt))
 }
 
 /// Which attention an experiment keeps of an answer of at most `max_new` tokens.
-pub(super) fn kept(engine: &Engine, experiment: &Experiment, max_new: usize) -> Result<Kept, RunError> {
-    let pattern = &experiment.record.pattern;
-    let kept = pattern.resolve(engine.info.n_layers, engine.info.n_heads, max_new);
+pub(super) fn kept(folder: &ModelFolder, experiment: &Experiment, max_new: usize) -> Result<Kept, RunError> {
+    let (pattern, text) = (&experiment.record.pattern, folder.text());
+    let kept = pattern.resolve(text.n_layers, text.n_heads, max_new);
     kept.map_err(|source| RunError::Choice { what: format!("recording `{pattern}`"), source })
 }
 
@@ -161,13 +200,8 @@ pub(super) fn answer(
     let prompt = engine.prompt(&experiment.turns, images)?;
     let n_prompt = prompt.len();
     on(RunEvent::Prompt(&prompt));
-    experiment.sampling.map_or(Ok(()), |s| s.check()).map_err(RunError::Sampling)?;
-    let max_new = max_new(engine, experiment, n_prompt)?;
-    let kept = kept(engine, experiment, max_new)?;
-    let memory = memory(engine, experiment, n_prompt, keep);
-    if memory.total() > experiment.record.limit {
-        return Err(RunError::Memory { memory, limit: experiment.record.limit });
-    }
+    let (max_new, kept) = allowed(&engine.folder, experiment, n_prompt)?;
+    check_memory(&engine.folder, engine.vlm.dtype, experiment, n_prompt, keep)?;
     let change = change_from_start(engine, experiment, &prompt, images, max_new, cancel, on)?;
     let rows = engine.rows(&prompt, images);
     let added = rows.added.clone();
@@ -379,7 +413,7 @@ impl<'a, 'b> Answer<'a, 'b> {
             let id = choose(&row.logits, self.experiment.sampling, self.experiment.seed, step) as u32;
             self.push(id, row)?;
             self.clock(step, start);
-            if self.engine.is_end(id) {
+            if self.engine.folder.is_end(id) {
                 return Ok(Stop::End);
             }
             next = decoding.text(self.engine.vlm.decoder.embed(&[id]));
@@ -454,7 +488,7 @@ impl<'a, 'b> Answer<'a, 'b> {
     /// Takes up one more token, the `[vocabulary]` log probabilities at its place, what is told of its
     /// attention, and the attention itself.
     pub(super) fn take(&mut self, id: u32, logprobs: &[f32], told: Told<'_>, pattern: Option<&PatternRow>) {
-        let prompts = &self.engine.prompts;
+        let prompts = &self.engine.folder.prompts;
         let candidate = |(id, logprob): (usize, f32)| Candidate {
             id: id as u32,
             text: prompts.token_text(id as u32),
@@ -475,7 +509,7 @@ impl<'a, 'b> Answer<'a, 'b> {
             span: Span::Answer,
             logprob: logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
             top: top(logprobs, self.experiment.top).into_iter().map(candidate).collect(),
-            end: self.engine.is_end(id),
+            end: self.engine.folder.is_end(id),
         };
         (self.on)(RunEvent::Token { token: &token, row: told });
         self.trace.answer.push(token);

@@ -31,11 +31,8 @@ pub fn control(
 ) -> Result<Control, RunError> {
     let change = change_of(engine, baseline, intervention, images, cancel, &mut |_| {})?;
     let visual = visual(&baseline.prompt.tokens);
-    let random = |draw: u64| {
-        let needs = || "an intervention on visual tokens".to_string();
-        let random = change.at_random(&visual, baseline.experiment.seed, draw);
-        random.ok_or_else(|| RunError::Needs { what: "a control on random patches", needs: needs() })
-    };
+    let random =
+        |draw: u64| change.at_random(&visual, baseline.experiment.seed, draw).ok_or_else(needs_visual);
     random(0)?;
     let (mut deltas, mut kls) = (Vec::new(), Vec::new());
     for draw in 1..=draws as u64 {
@@ -46,4 +43,12 @@ pub fn control(
     }
     let (delta, kl) = totals(&effects_of(engine, baseline, intervention, &change, cancel)?);
     Ok(Control { delta: Spread::new(delta, deltas), kl: Spread::new(kl, kls) })
+}
+
+/// Why an intervention that touches no visual token has no control.
+pub(super) fn needs_visual() -> RunError {
+    RunError::Needs {
+        what: "a control on random patches",
+        needs: "an intervention on visual tokens".to_string(),
+    }
 }

@@ -2,7 +2,10 @@
 //!
 //! Embeddings are `[rows, width]`.
 
-use std::{path::Path, sync::PoisonError};
+use std::{
+    path::{Path, PathBuf},
+    sync::PoisonError,
+};
 
 use burn::tensor::Tensor;
 
@@ -39,17 +42,38 @@ pub fn source(
         Fill::Image(file) => {
             let encode = || Ok(engine.look_at(file, cancel)?.embeds);
             let rows = donor(engine, &ablation.fill, cancel, encode)?;
-            let (found, expected) = (rows.dims()[0], all.dims()[0]);
-            if found != expected {
-                let why = format!(
-                    "{} becomes {found} visual tokens, this prompt has {expected}: use an image of the same shape",
-                    file.display()
-                );
-                return Err(RunError::Ablation { text: ablation.to_string(), why });
-            }
+            same_shape(ablation, file, rows.dims()[0], all.dims()[0])?;
             Source::Rows(rows)
         }
     })
+}
+
+/// Refuses a file that becomes `found` visual tokens where the prompt has `expected`.
+///
+/// # Errors
+/// [`RunError::Ablation`].
+pub fn same_shape(ablation: &Ablation, file: &Path, found: usize, expected: usize) -> Result<(), RunError> {
+    if found == expected {
+        return Ok(());
+    }
+    let why = format!(
+        "{} becomes {found} visual tokens, this prompt has {expected}: use an image of the same shape",
+        file.display()
+    );
+    Err(RunError::Ablation { text: ablation.to_string(), why })
+}
+
+/// The images of a folder to take the mean of: one at least.
+///
+/// # Errors
+/// [`RunError::Mask`], naming the folder.
+pub fn images_of(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
+    let fail = |why: String| RunError::Mask { file: dir.to_path_buf(), why };
+    let files = image_files(dir).map_err(|e| fail(format!("cannot be read ({e})")))?;
+    if files.is_empty() {
+        return Err(fail("holds no image to take the mean of".to_string()));
+    }
+    Ok(files)
 }
 
 /// The embeddings that a fill takes from elsewhere, made once.
@@ -71,16 +95,11 @@ fn donor(
 
 /// `[1, width]`: the mean visual embedding of every image of a folder.
 fn mean_of(engine: &Engine, dir: &Path, cancel: &Cancel) -> Result<Tensor<2>, RunError> {
-    let fail = |why: String| RunError::Mask { file: dir.to_path_buf(), why };
-    let files = image_files(dir).map_err(|e| fail(format!("cannot be read ({e})")))?;
     let (mut sum, mut n) = (Tensor::zeros([1, engine.info.width], &engine.vlm.device), 0);
-    for file in files {
+    for file in images_of(dir)? {
         let rows = engine.look_at(file, cancel)?.embeds;
         n += rows.dims()[0];
         sum = sum + rows.sum_dim(0);
-    }
-    if n == 0 {
-        return Err(fail("holds no image to take the mean of".to_string()));
     }
     Ok(sum / n as f32)
 }

@@ -13,6 +13,7 @@ use crate::{
         baseline::Baseline,
         decoding::{DecodingError, Rows, host},
         error::RunError,
+        folder::ModelFolder,
         load::Engine,
         masks,
         resolve::Asked,
@@ -51,6 +52,21 @@ pub fn resid_pre(
     Ok(rerun(engine, baseline, at..layer, resid, Hooks::default(), cancel)?.resid)
 }
 
+/// Refuses a square that there is not.
+///
+/// # Errors
+/// [`RunError::Choice`]: a layer or head that does not exist.
+pub fn check_square(folder: &ModelFolder, layer: usize, head: usize) -> Result<(), RunError> {
+    let kept = Pattern {
+        layers: Numbers::range(layer, layer),
+        heads: Numbers::range(head, head),
+        ..Default::default()
+    };
+    let (text, what) = (folder.text(), format!("the square of layer {layer}, head {head}"));
+    kept.resolve(text.n_layers, text.n_heads, 1).map_err(|source| RunError::Choice { what, source })?;
+    Ok(())
+}
+
 /// `[rows, rows]`, row-major: the whole attention pattern of one layer and head of a kept run,
 /// computed anew from queries and keys.
 ///
@@ -63,14 +79,7 @@ pub fn square(
     head: usize,
     cancel: &Cancel,
 ) -> Result<Vec<f32>, RunError> {
-    let kept = Pattern {
-        layers: Numbers::range(layer, layer),
-        heads: Numbers::range(head, head),
-        ..Default::default()
-    };
-    let what = format!("the square of layer {layer}, head {head}");
-    kept.resolve(engine.info.n_layers, engine.info.n_heads, 1)
-        .map_err(|source| RunError::Choice { what, source })?;
+    check_square(&engine.folder, layer, head)?;
     let resid = resid_pre(engine, baseline, layer, cancel)?;
     let pattern = Keep { heads: Some([head].into()), ..Keep::rows(0..baseline.n_rows()) };
     let hooks = Hooks { pattern, ..Hooks::default() };

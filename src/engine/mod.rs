@@ -1,5 +1,6 @@
 //! A loaded model that runs: it loads (`load`), sees (`see`) and runs (`run`): an experiment in, a report out.
 //!
+//! `folder` is a model without its weights, and `check` says from there what is wrong with an experiment.
 //! `answer` collects an answer from the start, `baseline` is what a run leaves to start others from, `resume`
 //! starts an intervention from there, `control` repeats it on random patches, `inside` looks into a kept run.
 //! `resolve` says what an intervention means on a prompt, `change` holds it, `masks` is what one pass blocks.
@@ -8,11 +9,13 @@
 mod answer;
 pub mod baseline;
 mod change;
+pub mod check;
 pub mod control;
 pub mod decoding;
 pub mod error;
 pub mod event;
 mod fills;
+pub mod folder;
 pub mod gradient;
 pub mod inside;
 pub mod load;

@@ -24,12 +24,16 @@ use crate::{
         ablation::Ablation,
         experiment::Intervention,
         knockout::{Cut, Knockout, KnockoutError},
-        resolve::{Patches, Positions, Scope},
+        resolve::{Patches, Positions, Scope, Spot},
         sets::PatchSet,
         span::Span,
     },
     statistics::rank::{outliers, ranked, shuffled},
-    trace::{geometry::spots, run::Trace, tokens::visual},
+    trace::{
+        geometry::{Geometry, spots},
+        run::Trace,
+        tokens::visual,
+    },
 };
 
 /// What an intervention is resolved against.
@@ -67,27 +71,13 @@ impl Asked<'_> {
         let patches = self.patch_sets(&intervention.patch_sets(), uncut)?;
         let spans = self.prompt.spans();
         let scope = self.scope(&spans, &patches);
-        let mut change = Change::default();
-        for k in &intervention.knockouts {
-            let at = |source: KnockoutError| RunError::Knockout { text: k.to_string(), source };
-            let cut = k.resolve(&scope).map_err(at)?;
-            if let Some(same) = change.cuts.iter().position(|c| alike(c, &cut, spans.len() + self.max_new)) {
-                let other: &Knockout = &intervention.knockouts[same];
-                return Err(at(KnockoutError::Twice { other: other.to_string() }));
-            }
-            change.cuts.push(cut);
-        }
-        for a in &intervention.ablations {
-            let overwritten = self.overwritten(a, &scope)?;
-            for (earlier, text) in change.overwritten.iter().zip(&intervention.ablations) {
-                if let Some(p) = earlier.positions.iter().find(|p| overwritten.positions.contains(p)) {
-                    let why = format!("position {p} is overwritten by `{text}` already");
-                    return Err(RunError::Ablation { text: a.to_string(), why });
-                }
-            }
-            change.overwritten.push(overwritten);
-        }
-        Ok(change)
+        let cuts = cuts(&intervention.knockouts, &scope)?;
+        let positions = overwritten(&intervention.ablations, &scope)?;
+        let filled = intervention.ablations.iter().zip(positions).map(|(ablation, positions)| {
+            let source = fills::source(self.engine, ablation, self.images, self.cancel)?;
+            Ok::<_, RunError>(Overwritten { positions, source })
+        });
+        Ok(Change { cuts, overwritten: filled.collect::<Result<_, _>>()? })
     }
 
     /// What sets are resolved against, given the named sets of patches.
@@ -108,19 +98,19 @@ impl Asked<'_> {
         let geometries: Vec<_> = self.images.iter().map(|seen| seen.geometry.clone()).collect();
         let spots = spots(&self.prompt.tokens, &geometries);
         let visual = visual(&self.prompt.tokens);
+        let objects: Vec<Option<&[bool]>> = self.images.iter().map(|seen| seen.object.as_deref()).collect();
         let mut sets = BTreeMap::new();
         for &set in named {
             let members = match set {
-                PatchSet::Whole => Ok(patches::whole(&spots)),
-                PatchSet::LastRow => Ok(patches::last_row(&spots)),
-                PatchSet::Random => Ok(shuffled(&visual, self.seed, 0)),
-                PatchSet::Object => object(&visual, self.images),
                 PatchSet::Register => self.register(&visual)?,
                 PatchSet::Sink => sink(&visual, uncut.as_ref().map(|u| u.trace)),
                 PatchSet::Gradient => match &mut uncut {
                     Some(uncut) => Ok(self.by_gradient(uncut, &visual)?),
                     None => Err("it needs the uncut answer".to_string()),
                 },
+                PatchSet::Whole | PatchSet::LastRow | PatchSet::Object | PatchSet::Random => {
+                    by_place(set, &spots, &visual, &geometries, &objects, self.seed)
+                }
             };
             sets.insert(set, members);
         }
@@ -151,10 +141,34 @@ impl Asked<'_> {
         let by_score = || ranked(&scores).into_iter().map(|i| visual[i]).collect();
         Ok(uncut.by_gradient.get_or_init(by_score).clone())
     }
+}
 
-    fn overwritten(&self, ablation: &Ablation, scope: &Scope<'_>) -> Result<Overwritten, RunError> {
-        let fail = |why: String| RunError::Ablation { text: ablation.to_string(), why };
-        let set = ablation.tokens.resolve(scope, false).map_err(|e| fail(e.to_string()))?;
+/// What knockouts cut, in order.
+///
+/// # Errors
+/// [`RunError::Knockout`], naming the first that is wrong, or cuts what another does.
+pub(super) fn cuts(knockouts: &[Knockout], scope: &Scope<'_>) -> Result<Vec<Cut>, RunError> {
+    let mut cuts: Vec<Cut> = Vec::with_capacity(knockouts.len());
+    for k in knockouts {
+        let at = |source: KnockoutError| RunError::Knockout { text: k.to_string(), source };
+        let cut = k.resolve(scope).map_err(at)?;
+        if let Some(same) = cuts.iter().position(|c| alike(c, &cut, scope.spans.len() + scope.max_new)) {
+            return Err(at(KnockoutError::Twice { other: knockouts[same].to_string() }));
+        }
+        cuts.push(cut);
+    }
+    Ok(cuts)
+}
+
+/// The positions that each ablation overwrites, ascending.
+///
+/// # Errors
+/// [`RunError::Ablation`], naming the first that is wrong, or overwrites what another does.
+pub(super) fn overwritten(ablations: &[Ablation], scope: &Scope<'_>) -> Result<Vec<Vec<usize>>, RunError> {
+    let mut all: Vec<Vec<usize>> = Vec::with_capacity(ablations.len());
+    for a in ablations {
+        let fail = |why: String| RunError::Ablation { text: a.to_string(), why };
+        let set = a.tokens.resolve(scope, false).map_err(|e| fail(e.to_string()))?;
         let past_prompt = scope.spans.len()..scope.spans.len() + scope.max_new;
         let generated = past_prompt.into_iter().find(|&p| set.contains(p));
         let other = set.in_prompt().find(|&p| scope.spans[p] != Span::Visual).or(generated);
@@ -162,9 +176,15 @@ impl Asked<'_> {
             let span = scope.spans.get(p).map_or(Span::Answer, |s| *s).name();
             return Err(fail(format!("position {p} is {span}: only visual tokens can be overwritten")));
         }
-        let source = fills::source(self.engine, ablation, self.images, self.cancel)?;
-        Ok(Overwritten { positions: set.in_prompt().collect(), source })
+        let positions: Vec<usize> = set.in_prompt().collect();
+        for (earlier, text) in all.iter().zip(ablations) {
+            if let Some(p) = earlier.iter().find(|p| positions.contains(p)) {
+                return Err(fail(format!("position {p} is overwritten by `{text}` already")));
+            }
+        }
+        all.push(positions);
     }
+    Ok(all)
 }
 
 /// Whether two cuts cut the same pairs of a sequence of `len` positions, however they are written.
@@ -173,16 +193,40 @@ fn alike(a: &Cut, b: &Cut, len: usize) -> bool {
     (&a.layers, &a.heads) == (&b.layers, &b.heads) && same(&a.rows, &b.rows) && same(&a.keys, &b.keys)
 }
 
+/// A set that follows from where visual tokens lie, what is marked, and the seed. `objects` has one entry an
+/// image.
+///
+/// # Errors
+/// In words, for a set that has no members or is not of this kind.
+pub(super) fn by_place(
+    set: PatchSet,
+    spots: &[Spot],
+    visual: &[usize],
+    images: &[Geometry],
+    objects: &[Option<&[bool]>],
+    seed: u64,
+) -> Result<Vec<usize>, String> {
+    match set {
+        PatchSet::Whole => Ok(patches::whole(spots)),
+        PatchSet::LastRow => Ok(patches::last_row(spots)),
+        PatchSet::Random => Ok(shuffled(visual, seed, 0)),
+        PatchSet::Object => object(visual, images, objects),
+        PatchSet::Register | PatchSet::Sink | PatchSet::Gradient => {
+            Err("only the model can tell it".to_string())
+        }
+    }
+}
+
 /// The marked tokens of all images, in prompt order.
-fn object(visual: &[usize], images: &[&Seen]) -> Result<Vec<usize>, String> {
-    if images.iter().all(|seen| seen.object.is_none()) {
+fn object(visual: &[usize], images: &[Geometry], objects: &[Option<&[bool]>]) -> Result<Vec<usize>, String> {
+    if objects.iter().all(Option::is_none) {
         return Err("no mask of an object was given (--object MASK)".to_string());
     }
-    let of_image = |seen: &&Seen| match &seen.object {
-        Some(members) => members.clone(),
-        None => vec![false; seen.embeds.dims()[0]],
+    let of_image = |(image, object): (&Geometry, &Option<&[bool]>)| match object {
+        Some(members) => members.to_vec(),
+        None => vec![false; image.n_tokens()],
     };
-    let members: Vec<bool> = images.iter().flat_map(of_image).collect();
+    let members: Vec<bool> = images.iter().zip(objects).flat_map(of_image).collect();
     Ok(visual.iter().zip(members).filter(|(_, member)| *member).map(|(&p, _)| p).collect())
 }
 

@@ -241,7 +241,7 @@ impl<'a> Resumed<'a> {
     }
 
     fn kept(&self) -> Result<Kept, RunError> {
-        kept(self.engine, self.experiment, self.baseline.max_new)
+        kept(&self.engine.folder, self.experiment, self.baseline.max_new)
     }
 
     /// The attention of answer row `s`: what lies below the first layer that ran is the baseline's.
@@ -319,7 +319,7 @@ impl<'a> Resumed<'a> {
             let row = scored.kept.rows.binary_search(&s).ok().map(|at| scored.pattern[at].row());
             let told = row.as_ref().map_or(Told::Nothing, |_| Told::AsScored);
             answer.take(new, self.logprobs(&forced, s), told, row.as_ref());
-            let ends = self.start.is_some() && self.engine.is_end(new);
+            let ends = self.start.is_some() && self.engine.folder.is_end(new);
             if new == old && !ends {
                 continue;
             }

@@ -160,7 +160,7 @@ impl Engine {
     /// What an experiment on a prompt of so many positions keeps at most: as a baseline that later
     /// interventions start from, or just its trace.
     pub fn memory(&self, experiment: &Experiment, n_prompt: usize, baseline: bool) -> Memory {
-        memory(self, experiment, n_prompt, baseline)
+        memory(&self.folder, self.vlm.dtype, experiment, n_prompt, baseline)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Seeing: an image as the model's views, encoded once, and the prompt that is built around it.
 //!
-//! Visual embeddings are `[visual tokens, width]`, in prompt order. Knows images and prompts; runs nothing
-//! but the encoder.
+//! What needs no weights is a [`ModelFolder`]'s: [`Framed`] is an image before it is encoded. Visual embeddings
+//! are `[visual tokens, width]`, in prompt order. Knows images and prompts; runs nothing but the encoder.
 
 use std::{
     path::PathBuf,
@@ -15,6 +15,7 @@ use crate::{
     engine::{
         decoding::{DecodingError, Rows, host, place_rows},
         error::RunError,
+        folder::ModelFolder,
         load::Engine,
         patches::covered,
     },
@@ -30,6 +31,17 @@ use crate::{
     },
     trace::{geometry::Geometry, tokens::visual},
 };
+
+/// An image that is opened and cut into views, and not encoded yet.
+#[derive(Clone, Debug)]
+pub struct Framed {
+    /// Upright, on white.
+    pub pixels: RgbImage,
+    /// Its views.
+    pub processed: Processed,
+    /// `[visual tokens]`: whether a token's patch belongs to the object that the user marked.
+    pub object: Option<Vec<bool>>,
+}
 
 /// An image as the model sees it, encoded once.
 #[derive(Clone, Debug)]
@@ -54,11 +66,8 @@ impl Seen {
     /// # Errors
     /// [`RunError::Mask`], as [`Seen::mark`]; also when it cannot be read.
     pub fn mark_from(&mut self, object: &ObjectMask) -> Result<(), RunError> {
-        let mask = image::open(&object.file).map_err(|e| RunError::Mask {
-            file: object.file.clone(),
-            why: format!("cannot be read ({e})"),
-        })?;
-        self.mark(&mask.into_luma8(), object)
+        self.object = Some(marked_from(&self.geometry, object)?);
+        Ok(())
     }
 
     /// Marks the object that a mask of the upright source image shows.
@@ -66,35 +75,47 @@ impl Seen {
     /// # Errors
     /// [`RunError::Mask`] when the mask has another size, or touches no patch.
     pub fn mark(&mut self, mask: &GrayImage, object: &ObjectMask) -> Result<(), RunError> {
-        let fail = |why: String| RunError::Mask { file: object.file.clone(), why };
-        let (found, expected) = (mask.dimensions(), self.geometry.source);
-        if found != expected {
-            let ((w, h), (ew, eh)) = (found, expected);
-            return Err(fail(format!("the mask is {w}x{h} pixels, expected {ew}x{eh} like the image")));
-        }
-        let patches = self.geometry.patches();
-        let members: Vec<bool> =
-            patches.iter().map(|patch| covered(mask, patch.rect, object.value) > object.share).collect();
-        if !members.contains(&true) {
-            let pixel = object.value.map_or("above 0".to_string(), |v| v.to_string());
-            return Err(fail(format!(
-                "no patch is covered by more than {} by pixels of value {pixel}: is it the right mask and value?",
-                object.share
-            )));
-        }
-        self.object = Some(members);
+        self.object = Some(marked(&self.geometry, mask, object)?);
         Ok(())
     }
 }
 
-impl Engine {
+/// Which visual tokens show the object of a mask's file.
+fn marked_from(geometry: &Geometry, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
+    let mask = image::open(&object.file)
+        .map_err(|e| RunError::Mask { file: object.file.clone(), why: format!("cannot be read ({e})") })?;
+    marked(geometry, &mask.into_luma8(), object)
+}
+
+/// Which visual tokens show the object of a mask.
+fn marked(geometry: &Geometry, mask: &GrayImage, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
+    let fail = |why: String| RunError::Mask { file: object.file.clone(), why };
+    let (found, expected) = (mask.dimensions(), geometry.source);
+    if found != expected {
+        let ((w, h), (ew, eh)) = (found, expected);
+        return Err(fail(format!("the mask is {w}x{h} pixels, expected {ew}x{eh} like the image")));
+    }
+    let patches = geometry.patches();
+    let members: Vec<bool> =
+        patches.iter().map(|patch| covered(mask, patch.rect, object.value) > object.share).collect();
+    if !members.contains(&true) {
+        let pixel = object.value.map_or("above 0".to_string(), |v| v.to_string());
+        return Err(fail(format!(
+            "no patch is covered by more than {} by pixels of value {pixel}: is it the right mask and value?",
+            object.share
+        )));
+    }
+    Ok(members)
+}
+
+impl ModelFolder {
     /// An image's views, as the model's processor makes them.
     ///
     /// # Errors
     /// [`RunError::Image`]; [`RunError::Spec`] when processor and encoder disagree on the view's side.
     pub fn process(&self, image: &RgbImage) -> Result<Processed, RunError> {
         let processed = self.processor.process(image)?;
-        let Some(side) = self.vlm.encoder.side() else { return Ok(processed) };
+        let Some(side) = self.family.side() else { return Ok(processed) };
         match processed.inputs.iter().find(|input| input.size != (side, side)) {
             None => Ok(processed),
             Some(input) => Err(RunError::Spec {
@@ -105,6 +126,43 @@ impl Engine {
         }
     }
 
+    /// Opens and processes an image, and marks the object in it.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn frame(&self, picture: &Picture) -> Result<Framed, RunError> {
+        let pixels = open::read(&picture.image)?;
+        let processed = self.process(&pixels)?;
+        let object = picture.object.as_ref().map(|o| marked_from(&processed.geometry, o)).transpose()?;
+        Ok(Framed { pixels, processed, object })
+    }
+
+    /// Refuses a layer of the vision encoder that there is not.
+    ///
+    /// # Errors
+    /// [`RunError::Choice`].
+    pub fn check_vision_layer(&self, layer: usize) -> Result<(), RunError> {
+        let len = self.family.config().vision.n_layers;
+        if layer < len { Ok(()) } else { Err(no_vision_layer(layer, len)) }
+    }
+
+    /// The prompt of a conversation about images, each of which has its place in the turns.
+    ///
+    /// # Errors
+    /// [`RunError::Prompt`], or [`RunError::TooLong`].
+    pub fn prompt(&self, turns: &[Turn], images: &[&Geometry]) -> Result<Prompt, RunError> {
+        let pieces: Vec<_> = images.iter().map(|image| self.family.layout(image)).collect();
+        let prompt = self.prompts.build(turns, &pieces)?;
+        let (found, context) = (prompt.tokens.len(), self.text().context);
+        if found >= context {
+            let visual = prompt.tokens.iter().filter(|t| t.span == Span::Visual).count();
+            return Err(RunError::TooLong { found, visual, context });
+        }
+        Ok(prompt)
+    }
+}
+
+impl Engine {
     /// Encodes a processed image. `tell` hears of every view done.
     ///
     /// # Errors
@@ -152,12 +210,9 @@ impl Engine {
         tell: &mut dyn FnMut(Progress),
     ) -> Result<(RgbImage, Seen), RunError> {
         tell(Progress::begun(Stage::Open));
-        let pixels = open::read(&picture.image)?;
-        let mut seen = self.see(&self.process(&pixels)?, cancel, tell)?;
-        if let Some(object) = &picture.object {
-            seen.mark_from(object)?;
-        }
-        Ok((pixels, seen))
+        let framed = self.folder.frame(picture)?;
+        let seen = self.see(&framed.processed, cancel, tell)?;
+        Ok((framed.pixels, Seen { object: framed.object, ..seen }))
     }
 
     /// [`Engine::look`] at a file in which nothing is marked.
@@ -184,11 +239,8 @@ impl Engine {
         let encoder = &self.vlm.encoder;
         let out = encoder.encode(pixels(processed, view), Watch::Layer(layer), cancel);
         let recorded = out.map_err(DecodingError::from)?.recorded;
-        let (pattern, len) = (recorded.and_then(|r| r.pattern.into_iter().next()), encoder.n_layers());
-        let pattern = pattern.ok_or_else(|| RunError::Choice {
-            what: "the vision encoder's attention".to_string(),
-            source: SetError::OutOfRange { what: "vision layer".to_string(), found: layer, len },
-        })?;
+        let pattern = recorded.and_then(|r| r.pattern.into_iter().next());
+        let pattern = pattern.ok_or_else(|| no_vision_layer(layer, encoder.n_layers()))?;
         Ok((pattern.dims(), host(pattern)?))
     }
 
@@ -197,14 +249,8 @@ impl Engine {
     /// # Errors
     /// [`RunError::Prompt`], or [`RunError::TooLong`].
     pub fn prompt(&self, turns: &[Turn], images: &[&Seen]) -> Result<Prompt, RunError> {
-        let pieces: Vec<_> = images.iter().map(|seen| self.vlm.family.layout(&seen.geometry)).collect();
-        let prompt = self.prompts.build(turns, &pieces)?;
-        let found = prompt.tokens.len();
-        if found >= self.info.context {
-            let visual = prompt.tokens.iter().filter(|t| t.span == Span::Visual).count();
-            return Err(RunError::TooLong { found, visual, context: self.info.context });
-        }
-        Ok(prompt)
+        let geometries: Vec<&Geometry> = images.iter().map(|seen| &seen.geometry).collect();
+        self.folder.prompt(turns, &geometries)
     }
 
     /// The rows of a prompt: token embeddings with the visual ones filled in, each at its position.
@@ -225,6 +271,11 @@ impl Engine {
             added: added.into_iter().map(|(l, t)| (l, place_rows(nothing(), &places, t))).collect(),
         }
     }
+}
+
+fn no_vision_layer(found: usize, len: usize) -> RunError {
+    let source = SetError::OutOfRange { what: "vision layer".to_string(), found, len };
+    RunError::Choice { what: "the vision encoder's attention".to_string(), source }
 }
 
 /// `[visual tokens, width]` of all images of a prompt.

@@ -1,5 +1,5 @@
 //! Runs as files: JSON, safetensors and JSON lines for other programs, PNG and SVG for people, and traces
-//! read back.
+//! read back. `writable` asks beforehand whether there is a place for them.
 //!
 //! Reads plain data; knows nothing of models or windows.
 
@@ -9,3 +9,4 @@ pub mod lines;
 pub mod open;
 pub mod picture;
 pub mod trace;
+pub mod writable;

@@ -24,9 +24,6 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     /// [`Cancelled`] between layers.
     fn encode(&self, view: Pixels<'_>, watch: Watch, cancel: &Cancel) -> Result<Encoded, Cancelled>;
 
-    /// The only width and height of a view that it takes, if there is one.
-    fn side(&self) -> Option<u32>;
-
     /// Layers whose weights are at hand, used or not.
     fn n_layers(&self) -> usize;
 
@@ -72,10 +69,6 @@ impl Encoder for TowerAndProjector {
         let out = self.tower.forward(view.values, watch, cancel)?;
         let tokens = self.projector.forward(out.features.clone(), view.grid);
         Ok(Encoded { tokens, added: Vec::new(), features: out.features, recorded: out.recorded })
-    }
-
-    fn side(&self) -> Option<u32> {
-        Some(self.tower.side() as u32)
     }
 
     fn n_layers(&self) -> usize {

@@ -193,11 +193,6 @@ impl VisionTower {
         Tensor::from_data(TensorData::new(out, [grid * grid, 3 * p * p]), &self.device)
     }
 
-    /// Width and height of a view in pixels.
-    pub fn side(&self) -> usize {
-        self.config.image_size
-    }
-
     /// Layers whose weights are at hand, used or not.
     pub fn n_stored(&self) -> usize {
         self.layers.len() + self.spare.len()

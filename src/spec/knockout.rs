@@ -164,6 +164,16 @@ impl Cut {
 }
 
 impl Knockout {
+    /// Checks layers and heads against a model with so many.
+    ///
+    /// # Errors
+    /// [`KnockoutError::Set`], naming the number and its valid range.
+    pub fn check_model(&self, n_layers: usize, n_heads: usize) -> Result<(), KnockoutError> {
+        self.layers.resolve("layer", n_layers)?;
+        self.heads.resolve("head", n_heads)?;
+        Ok(())
+    }
+
     /// Checks every number against the model and the prompt.
     ///
     /// # Errors

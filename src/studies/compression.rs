@@ -11,8 +11,10 @@ use serde::Serialize;
 use crate::{
     engine::{
         baseline::Baseline,
+        check::Foreseen,
         decoding::Decoding,
         error::RunError,
+        folder::ModelFolder,
         load::Engine,
         run::{Reply, reply},
         see::Seen,
@@ -25,7 +27,7 @@ use crate::{
         turn::{Role, Turn},
     },
     statistics::rank::ranked,
-    trace::{diff::common, tokens::visual},
+    trace::{diff::common, geometry::Geometry, tokens::visual},
 };
 
 /// What to keep.
@@ -80,19 +82,40 @@ pub struct Asked {
     pub agreement: f32,
 }
 
+const WHAT: &str = "context compression";
+
+/// Refuses what [`ask_compressed`] would refuse, as far as it is known before weights are read.
+///
+/// # Errors
+/// [`RunError`], of the attention that is not to be recorded, or of the first question that cannot be asked.
+pub fn check(foreseen: &Foreseen<'_>, questions: &[String]) -> Result<(), RunError> {
+    if !foreseen.may_hold_everything() {
+        return Err(needs_everything());
+    }
+    let images: Vec<&Geometry> = foreseen.images.iter().map(|image| &image.processed.geometry).collect();
+    let turns = &foreseen.experiment.turns;
+    for question in questions {
+        follow_up(foreseen.folder, turns, &foreseen.prompt, question, &images)?;
+    }
+    Ok(())
+}
+
+fn needs_everything() -> RunError {
+    let needs = "the attention of every layer, head and answer row recorded".to_string();
+    RunError::Needs { what: WHAT, needs }
+}
+
 /// Shortens the context of a kept run.
 ///
 /// # Errors
 /// [`RunError::Needs`] when not all attention was recorded, or for a share that is none.
 pub fn compress(engine: &Engine, baseline: &Baseline, keep: Keep) -> Result<Compressed, RunError> {
-    let what = "context compression";
     if !(0.0..=100.0).contains(&keep.percent) {
         let needs = format!("a share from 0 to 100 %, not {}", keep.percent);
-        return Err(RunError::Needs { what, needs });
+        return Err(RunError::Needs { what: WHAT, needs });
     }
     if !baseline.trace.holds_everything() || baseline.trace.answer.is_empty() {
-        let needs = "the attention of every layer, head and answer row recorded".to_string();
-        return Err(RunError::Needs { what, needs });
+        return Err(needs_everything());
     }
     let n_prompt = baseline.prompt.len();
     let visual = visual(&baseline.prompt.tokens);
@@ -132,9 +155,11 @@ pub fn ask_compressed(
 ) -> Result<Compression, RunError> {
     let short = compress(engine, baseline, keep)?;
     let full = compress(engine, baseline, Keep { percent: 100.0, ..keep })?;
+    let geometries: Vec<&Geometry> = images.iter().map(|seen| &seen.geometry).collect();
+    let turns = &baseline.experiment.turns;
     let mut asked = Vec::with_capacity(questions.len());
     for question in questions {
-        let text = follow_up(engine, baseline, question, images)?;
+        let text = follow_up(&engine.folder, turns, &baseline.prompt, question, &geometries)?;
         let ask = |cache: &KvCache| ask_after(engine, cache.clone(), &text, max_new, cancel);
         let (whole, less) = (ask(&full.cache)?, ask(&short.cache)?);
         let shared = common(&whole.ids, &less.ids).0.iter().filter(|s| **s).count();
@@ -162,16 +187,16 @@ pub fn ask_compressed(
 
 /// Token ids of the user's next turn, as the template writes it after an answer.
 fn follow_up(
-    engine: &Engine,
-    baseline: &Baseline,
+    folder: &ModelFolder,
+    turns: &[Turn],
+    prompt: &Prompt,
     question: &str,
-    images: &[&Seen],
+    images: &[&Geometry],
 ) -> Result<Vec<u32>, RunError> {
-    let prompt: &Prompt = &baseline.prompt;
     let answered = Turn { role: Role::Assistant, content: Vec::new() };
-    let mut turns = baseline.experiment.turns.clone();
+    let mut turns = turns.to_vec();
     turns.extend([answered, Turn::ask(0, question)]);
-    let both = engine.prompt(&turns, images)?.ids();
+    let both = folder.prompt(&turns, images)?.ids();
     let same = both.iter().zip(prompt.ids()).take_while(|(a, b)| **a == *b).count();
     if same < prompt.len() {
         let needs = "a chat template whose second turn continues the first".to_string();

@@ -3,7 +3,14 @@
 use std::path::PathBuf;
 
 use crate::{
-    engine::{error::RunError, load::Engine, see::Seen},
+    checkpoint::weights::WeightDtype,
+    engine::{
+        check::Foreseen,
+        error::RunError,
+        folder::ModelFolder,
+        load::Engine,
+        see::{Framed, Seen},
+    },
     progress::Cancel,
     spec::experiment::Experiment,
     studies::{
@@ -37,6 +44,42 @@ pub struct Tally {
     pub failed: usize,
 }
 
+/// Refuses a session of which nothing can be run, as far as it is known before weights are read.
+///
+/// # Errors
+/// [`RunError`], of the first run, where none can be made.
+pub fn check(
+    folder: &ModelFolder,
+    dtype: WeightDtype,
+    session: &Session,
+    others: Option<&[PathBuf]>,
+) -> Result<(), RunError> {
+    let mut first = None;
+    for stored in &session.entries {
+        let own = own_image(&stored.experiment);
+        for image in others.unwrap_or(&own) {
+            match check_run(folder, dtype, &moved_to(&stored.experiment, image)) {
+                Ok(()) => return Ok(()),
+                Err(e) => _ = first.get_or_insert(e),
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+fn check_run(folder: &ModelFolder, dtype: WeightDtype, experiment: &Experiment) -> Result<(), RunError> {
+    let look = |picture| folder.frame(picture);
+    let framed: Vec<Framed> = experiment.images.iter().map(look).collect::<Result<_, RunError>>()?;
+    let images: Vec<&Framed> = framed.iter().collect();
+    Foreseen::new(folder, dtype, experiment, &images).map(|_| ())
+}
+
+/// The image that replays of an experiment begin with, if it is a file.
+fn own_image(experiment: &Experiment) -> Vec<PathBuf> {
+    let file = experiment.images.first().and_then(|picture| picture.image.file());
+    file.map(PathBuf::from).into_iter().collect()
+}
+
 /// Runs every entry on `others`, or on its own image. One bad image among many loses nothing of the rest.
 pub fn replay(
     engine: &Engine,
@@ -47,9 +90,7 @@ pub fn replay(
 ) -> Tally {
     let mut tally = Tally::default();
     for (entry, stored) in session.entries.iter().enumerate() {
-        let own: Option<PathBuf> =
-            stored.experiment.images.first().and_then(|p| Some(p.image.file()?.to_path_buf()));
-        let own: Vec<PathBuf> = own.into_iter().collect();
+        let own = own_image(&stored.experiment);
         for image in others.unwrap_or(&own) {
             let outcome = run(engine, &moved_to(&stored.experiment, image), cancel);
             let expected = stored.numbers.as_ref().filter(|_| own.contains(image));

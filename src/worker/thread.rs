@@ -275,7 +275,7 @@ impl Thread {
 
     fn held(&self, source: ImageSource, pixels: Arc<RgbImage>) -> Result<Held, Failure> {
         let engine = self.engine.as_ref().ok_or(NO_MODEL)?;
-        let processed = Arc::new(engine.process(&pixels)?);
+        let processed = Arc::new(engine.folder.process(&pixels)?);
         Ok(Held { source, pixels, processed, seen: None })
     }
 
@@ -326,7 +326,7 @@ impl Thread {
         let engine = self.engine.as_ref().ok_or(NO_MODEL)?;
         let images: Vec<&Seen> = seen.iter().collect();
         let tell = &self.tell;
-        let words = engine.prompts.unknown_words(&experiment.question());
+        let words = engine.folder.prompts.unknown_words(&experiment.question());
         let mut on = |event: RunEvent<'_>| forward(id, &words, event, tell);
         let base = experiment.uncut();
         // An uncut run is told token by token; one that an intervention needs first is not.

@@ -76,6 +76,13 @@ pub fn copy_of_folder(folder: &Path) -> TempDir {
     dir
 }
 
+/// The bundled model with weights that cannot be read: whatever else is wrong has to be told before them.
+pub fn without_weights() -> TempDir {
+    let dir = copy_of_folder(&bundled::model());
+    fs::write(dir.path().join("model.safetensors"), "no weights").unwrap();
+    dir
+}
+
 /// The wgpu device, or `None`, said aloud, where there is no adapter. `SIGHTLINE_REQUIRE_GPU=1`
 /// makes that a failure.
 pub fn gpu() -> Option<Compute> {

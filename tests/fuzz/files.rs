@@ -83,7 +83,7 @@ fn files_of_a_whole_model_folder() {
     let try_it = || {
         let Some(engine) = outcome(load_as(dir.path(), &cpu, WeightDtype::F32)) else { return };
         let cancel = Cancel::default();
-        let seen = engine.process(&picture).and_then(|p| engine.see(&p, &cancel, &mut |_| {}));
+        let seen = engine.folder.process(&picture).and_then(|p| engine.see(&p, &cancel, &mut |_| {}));
         let Some(seen) = outcome(seen) else { return };
         outcome(engine.scratch(&spec, &[&seen], &cancel, &mut |_| {}));
     };

@@ -55,6 +55,11 @@ pub trait Family: fmt::Debug + Send + Sync {
         consecutive(0, prompt.len())
     }
 
+    /// The only width and height of a view that the encoder takes, if there is one.
+    fn side(&self) -> Option<u32> {
+        Some(self.config().vision.image_size as u32)
+    }
+
     /// Checks processor_config.json, which repeats numbers of the model, against it.
     ///
     /// # Errors

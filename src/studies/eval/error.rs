@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{engine::error::RunError, image::error::ImageError};
+use crate::{engine::error::RunError, image::error::ImageError, spec::knockout::KnockoutError};
 
 /// Why an evaluation cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,26 @@ pub enum EvalError {
         /// As given.
         text: String,
     },
+    /// A mask that is not there.
+    #[error("{}: there is no mask; localising needs masks/ beside images/", file.display())]
+    NoMask {
+        /// Where it should be.
+        file: PathBuf,
+    },
+    /// Neither a question nor a description.
+    #[error("{}: no image has a question, and no description is asked for: there is nothing to ask", dir.display())]
+    NothingAsked {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A cut in layers or heads that the model has not.
+    #[error("`{text}`: {source}")]
+    Knockout {
+        /// As written.
+        text: String,
+        /// What is wrong.
+        source: KnockoutError,
+    },
     /// Nothing to exchange.
     #[error("shuffling needs at least 2 images")]
     OneImage,
@@ -66,4 +86,15 @@ pub enum EvalError {
         /// Why. Boxed: it is much larger than the rest.
         source: Box<RunError>,
     },
+}
+
+impl EvalError {
+    /// Whether it is about one image, so that the others can be asked about all the same.
+    pub(super) fn is_of_one_image(&self) -> bool {
+        match self {
+            EvalError::Image(_) | EvalError::NoMask { .. } | EvalError::File { .. } => true,
+            EvalError::Run { source, .. } => !matches!(**source, RunError::Decoding(_)),
+            _ => false,
+        }
+    }
 }

@@ -5,14 +5,22 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 use image::{Rgb, RgbImage};
 
 use crate::{
-    engine::{error::RunError, load::Engine, run::Reply, see::Seen},
+    checkpoint::weights::WeightDtype,
+    engine::{
+        check::Foreseen,
+        error::RunError,
+        folder::ModelFolder,
+        load::Engine,
+        run::Reply,
+        see::{Framed, Seen},
+    },
     image::open,
     progress::Cancel,
     spec::{experiment::Experiment, knockout::Knockout, picture::ImageSource},
     studies::eval::{
         error::EvalError,
         folder::{Agree, Folder, Item, Question},
-        report::{Answered, Images, Report},
+        report::{Answered, Images, PassedOver, Report},
         score::{ClassNames, DescriptionScore, Objects, Tally, is_right},
     },
 };
@@ -49,54 +57,151 @@ impl Default for EvalOptions {
     }
 }
 
-/// Asks everything; `on_answer` hears of every answer.
+/// What an evaluation tells while it goes on.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// One more question is answered.
+    Reply,
+    /// The answers about one more image are whole.
+    Answers(&'a [Answered]),
+    /// An image cannot be asked about.
+    PassedOver(&'a PassedOver),
+}
+
+/// Refuses what cannot be evaluated, as far as it is known before weights are read: of the images, up to the
+/// first that can be asked about.
 ///
 /// # Errors
-/// [`EvalError`], of the first image that cannot be shown or asked about.
+/// [`EvalError`]; of the first image, where none can be asked about.
+pub fn check(
+    model: &ModelFolder,
+    dtype: WeightDtype,
+    folder: &Folder,
+    options: &EvalOptions,
+) -> Result<(), EvalError> {
+    check_folder(folder, options)?;
+    let text = model.text();
+    for k in &options.knockouts {
+        k.check_model(text.n_layers, text.n_heads)
+            .map_err(|source| EvalError::Knockout { text: k.to_string(), source })?;
+    }
+    let mut first = None;
+    for n in 0..folder.items.len() {
+        match check_item(model, dtype, folder, n, options) {
+            Ok(()) => return Ok(()),
+            // An image that cannot be opened hides no other mistake.
+            Err(e) if matches!(first, None | Some(EvalError::Image(_))) => first = Some(e),
+            Err(_) => {}
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+fn check_folder(folder: &Folder, options: &EvalOptions) -> Result<(), EvalError> {
+    if options.images == Images::Shuffled && folder.items.len() < 2 {
+        return Err(EvalError::OneImage);
+    }
+    if options.describe.is_empty() && folder.n_questions() == 0 {
+        return Err(EvalError::NothingAsked { dir: folder.dir.clone() });
+    }
+    Ok(())
+}
+
+/// Everything that is asked about one image.
+fn check_item(
+    model: &ModelFolder,
+    dtype: WeightDtype,
+    folder: &Folder,
+    n: usize,
+    options: &EvalOptions,
+) -> Result<(), EvalError> {
+    let (item, shown) = (&folder.items[n], shown(folder, n, options.images));
+    let at = |e: RunError| EvalError::Run { image: item.image.clone(), source: e.into() };
+    let pixels = pixels(shown, options.images)?;
+    let processed = model.process(&pixels).map_err(at)?;
+    let framed = Framed { pixels, processed, object: None };
+    for mut experiment in experiments(item, options) {
+        // Only words are kept of an answer.
+        experiment.record.pattern.none = true;
+        experiment.record.limit = u64::MAX;
+        Foreseen::new(model, dtype, &experiment, &[&framed]).map_err(at)?;
+    }
+    Ok(())
+}
+
+/// Asks everything; `on` hears of every answer. One bad image among many loses nothing of the rest.
+///
+/// # Errors
+/// [`EvalError`]; of the first image, where none can be asked about.
 pub fn evaluate(
     engine: &Engine,
     folder: &Folder,
     options: &EvalOptions,
     cancel: &Cancel,
-    on_answer: &mut dyn FnMut(),
+    on: &mut dyn FnMut(Told<'_>),
 ) -> Result<Report, EvalError> {
-    if options.images == Images::Shuffled && folder.items.len() < 2 {
-        return Err(EvalError::OneImage);
-    }
+    check_folder(folder, options)?;
     let start = Instant::now();
     let mut found = Found { names: ClassNames::new(&folder.classes), ..Found::default() };
+    let (mut passed_over, mut first) = (Vec::new(), None);
     for (n, item) in folder.items.iter().enumerate() {
-        let shown = match options.images {
-            Images::Shuffled => &folder.items[(n + 1) % folder.items.len()].image,
-            Images::Own | Images::Blank => &item.image,
-        };
-        let seen = see(engine, shown, options.images, cancel)?;
-        let asked = experiments(item, options);
-        let at = |e: RunError| EvalError::Run { image: item.image.clone(), source: e.into() };
-        let mut replies = engine.replies(&asked, &[&seen], cancel, on_answer).map_err(at)?;
-        let description = replies.split_off(item.questions.len()).pop();
-        for (question, reply) in item.questions.iter().zip(replies) {
-            found.answer(item, question, reply);
-        }
-        if let Some(reply) = description {
-            found.description(item, &options.describe, reply);
+        let known = found.answers.len();
+        match ask(engine, folder, n, options, cancel, on) {
+            Ok(replies) => {
+                found.image(item, &options.describe, replies);
+                on(Told::Answers(&found.answers[known..]));
+            }
+            Err(e) if e.is_of_one_image() => {
+                let image = shown(folder, n, options.images).to_path_buf();
+                let passed = PassedOver { image, why: e.to_string() };
+                on(Told::PassedOver(&passed));
+                passed_over.push(passed);
+                first.get_or_insert(e);
+            }
+            Err(e) => return Err(e),
         }
     }
-    let Found { tallies, answers, compared, whole, .. } = found;
-    let present: Vec<&[String]> = folder.items.iter().map(|item| item.objects.as_slice()).collect();
+    if let Some(error) = first.filter(|_| passed_over.len() == folder.items.len()) {
+        return Err(error);
+    }
+    let Found { tallies, answers, compared, whole, present, .. } = found;
     Ok(Report {
         model: engine.info.clone(),
         device: engine.device.clone(),
         dtype: engine.vlm.dtype_text(),
         scenes: folder.dir.clone(),
-        n_images: folder.items.len(),
+        n_images: folder.items.len() - passed_over.len(),
         images: options.images,
         knockouts: options.knockouts.iter().map(Knockout::to_string).collect(),
         questions: tallies.iter().map(|(kind, tally)| (kind.clone(), tally.score())).collect(),
         descriptions: (!compared.is_empty()).then(|| DescriptionScore::new(&present, &compared, &whole)),
         seconds: start.elapsed().as_secs_f64(),
+        passed_over,
         answers,
     })
+}
+
+/// The replies to everything that is asked about one image.
+fn ask(
+    engine: &Engine,
+    folder: &Folder,
+    n: usize,
+    options: &EvalOptions,
+    cancel: &Cancel,
+    on: &mut dyn FnMut(Told<'_>),
+) -> Result<Vec<Reply>, EvalError> {
+    let item = &folder.items[n];
+    let seen = see(engine, shown(folder, n, options.images), options.images, cancel)?;
+    let at = |e: RunError| EvalError::Run { image: item.image.clone(), source: e.into() };
+    engine.replies(&experiments(item, options), &[&seen], cancel, &mut || on(Told::Reply)).map_err(at)
+}
+
+/// The image that the questions about image `n` are asked about.
+fn shown(folder: &Folder, n: usize, images: Images) -> &Path {
+    match images {
+        Images::Shuffled => &folder.items[(n + 1) % folder.items.len()].image,
+        Images::Own | Images::Blank => &folder.items[n].image,
+    }
 }
 
 /// What is asked about one image: its questions, then the description.
@@ -114,15 +219,28 @@ fn experiments(item: &Item, options: &EvalOptions) -> Vec<Experiment> {
 
 /// What has been answered so far.
 #[derive(Default)]
-struct Found {
+struct Found<'a> {
     names: ClassNames,
     tallies: BTreeMap<String, Tally>,
     answers: Vec<Answered>,
+    /// The objects of every image that was described.
+    present: Vec<&'a [String]>,
     compared: Vec<Objects>,
     whole: Vec<bool>,
 }
 
-impl Found {
+impl<'a> Found<'a> {
+    /// The replies about one image: to its questions, then the description.
+    fn image(&mut self, item: &'a Item, describe: &str, mut replies: Vec<Reply>) {
+        let description = replies.split_off(item.questions.len()).pop();
+        for (question, reply) in item.questions.iter().zip(replies) {
+            self.answer(item, question, reply);
+        }
+        if let Some(reply) = description {
+            self.description(item, describe, reply);
+        }
+    }
+
     fn answer(&mut self, item: &Item, question: &Question, reply: Reply) {
         let right = is_right(&reply.text, &question.answer, question.agree);
         self.tallies.entry(question.kind.clone()).or_default().add(&question.answer, right);
@@ -137,7 +255,8 @@ impl Found {
         });
     }
 
-    fn description(&mut self, item: &Item, asked: &str, reply: Reply) {
+    fn description(&mut self, item: &'a Item, asked: &str, reply: Reply) {
+        self.present.push(&item.objects);
         let objects = Objects::compare(&item.objects, &self.names.find(&reply.text));
         self.compared.push(objects);
         let gold = item.description.clone();
@@ -160,10 +279,16 @@ impl Found {
 /// # Errors
 /// [`EvalError`], naming it.
 pub(super) fn see(engine: &Engine, file: &Path, images: Images, cancel: &Cancel) -> Result<Seen, EvalError> {
-    let mut image = open::open(file)?;
-    if images == Images::Blank {
-        image = RgbImage::from_pixel(image.width(), image.height(), Rgb([GREY; 3]));
-    }
-    let seen = engine.process(&image).and_then(|processed| engine.see(&processed, cancel, &mut |_| ()));
+    let image = pixels(file, images)?;
+    let seen =
+        engine.folder.process(&image).and_then(|processed| engine.see(&processed, cancel, &mut |_| ()));
     seen.map_err(|e| EvalError::Run { image: file.to_path_buf(), source: e.into() })
+}
+
+fn pixels(file: &Path, images: Images) -> Result<RgbImage, EvalError> {
+    let image = open::open(file)?;
+    Ok(match images {
+        Images::Blank => RgbImage::from_pixel(image.width(), image.height(), Rgb([GREY; 3])),
+        Images::Own | Images::Shuffled => image,
+    })
 }

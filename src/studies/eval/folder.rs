@@ -36,6 +36,8 @@ pub struct Folder {
     pub items: Vec<Item>,
     /// Every class that a description may name.
     pub classes: Vec<String>,
+    /// Whether its questions are polls, for want of its own.
+    pub polled: bool,
 }
 
 /// One image.
@@ -113,7 +115,8 @@ impl Folder {
         if items.is_empty() {
             return Err(EvalError::NoImages { dir: dir.to_path_buf() });
         }
-        Ok(Folder { dir: dir.to_path_buf(), items, classes })
+        let polled = options.annotations.is_some() || !scenes.is_file();
+        Ok(Folder { dir: dir.to_path_buf(), items, classes, polled })
     }
 
     /// Questions of all images, descriptions not counted.

@@ -4,7 +4,10 @@
 //! A word, or a phrase of several tokens, counts when it is the class of exactly one object of its scene.
 //! Its rows are those that predicted it. Knows runs and masks; the measure itself is `localisation`.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use image::GrayImage;
 use serde::Serialize;
@@ -19,7 +22,7 @@ use crate::{
             error::EvalError,
             evaluate::see,
             folder::{Folder, Item},
-            report::Images,
+            report::{Images, PassedOver},
         },
         localisation::{Hit, hits},
     },
@@ -38,6 +41,9 @@ pub struct Localisation {
     pub words: usize,
     /// One a layer.
     pub layers: Vec<LayerHits>,
+    /// Images of which nothing could be measured: they, or their masks, cannot be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
 }
 
 /// How often one layer's peak hits.
@@ -49,10 +55,23 @@ pub struct LayerHits {
     pub near: Rate,
 }
 
-/// Describes every image with `describe` and measures every word that names an object.
+/// Refuses a folder in which an image has no mask.
 ///
 /// # Errors
-/// [`EvalError`], of the first image or mask that cannot be used.
+/// [`EvalError::NoMask`], naming the first that is missing.
+pub fn check_masks(folder: &Folder) -> Result<(), EvalError> {
+    let mut masks = folder.items.iter().map(|item| mask_file(&folder.dir, &item.image));
+    match masks.find(|file| !file.is_file()) {
+        Some(file) => Err(EvalError::NoMask { file }),
+        None => Ok(()),
+    }
+}
+
+/// Describes every image with `describe` and measures every word that names an object. One bad image among many
+/// loses nothing of the rest.
+///
+/// # Errors
+/// [`EvalError`]; of the first image or mask, where none can be used.
 pub fn localise(
     engine: &Engine,
     folder: &Folder,
@@ -62,19 +81,20 @@ pub fn localise(
     on_image: &mut dyn FnMut(),
 ) -> Result<Localisation, EvalError> {
     let mut found: Vec<Vec<Hit>> = Vec::new();
+    let (mut passed_over, mut first) = (Vec::new(), None);
     for item in &folder.items {
-        let seen = see(engine, &item.image, Images::Own, cancel)?;
-        let mask = mask(&folder.dir, &item.image)?;
-        let experiment = Experiment::ask(ImageSource::File(item.image.clone()), describe, max_new);
-        let at = |e: RunError| EvalError::Run { image: item.image.clone(), source: e.into() };
-        let trace = engine.scratch(&experiment, &[&seen], cancel, &mut |_| {}).map_err(at)?;
-        let patches = seen.geometry.patches();
-        for (object, word) in named(&trace, item, &folder.classes) {
-            // Object 255 and later ones have no level of their own in a mask of 8 bits.
-            let Ok(value) = u8::try_from(object + 1) else { continue };
-            found.extend(word_hits(&trace, &word, &patches, &mask, value));
+        match measure(engine, folder, item, describe, max_new, cancel) {
+            Ok(hits) => found.extend(hits),
+            Err(e) if e.is_of_one_image() => {
+                passed_over.push(PassedOver { image: item.image.clone(), why: e.to_string() });
+                first.get_or_insert(e);
+            }
+            Err(e) => return Err(e),
         }
         on_image();
+    }
+    if let Some(error) = first.filter(|_| passed_over.len() == folder.items.len()) {
+        return Err(error);
     }
     let count = |layer: usize, hit: fn(&Hit) -> bool| {
         Rate::new(found.iter().filter(|layers| hit(&layers[layer])).count(), found.len())
@@ -82,7 +102,31 @@ pub fn localise(
     let layers = (0..engine.info.n_layers)
         .map(|layer| LayerHits { on: count(layer, |h| h.on), near: count(layer, |h| h.near) })
         .collect();
-    Ok(Localisation { words: found.len(), layers })
+    Ok(Localisation { words: found.len(), layers, passed_over })
+}
+
+/// What the words of one image's description hit, layer by layer.
+fn measure(
+    engine: &Engine,
+    folder: &Folder,
+    item: &Item,
+    describe: &str,
+    max_new: usize,
+    cancel: &Cancel,
+) -> Result<Vec<Vec<Hit>>, EvalError> {
+    let mask = mask(&folder.dir, &item.image)?;
+    let seen = see(engine, &item.image, Images::Own, cancel)?;
+    let experiment = Experiment::ask(ImageSource::File(item.image.clone()), describe, max_new);
+    let at = |e: RunError| EvalError::Run { image: item.image.clone(), source: e.into() };
+    let trace = engine.scratch(&experiment, &[&seen], cancel, &mut |_| {}).map_err(at)?;
+    let patches = seen.geometry.patches();
+    let mut found = Vec::new();
+    for (object, word) in named(&trace, item, &folder.classes) {
+        // Object 255 and later ones have no level of their own in a mask of 8 bits.
+        let Ok(value) = u8::try_from(object + 1) else { continue };
+        found.extend(word_hits(&trace, &word, &patches, &mask, value));
+    }
+    Ok(found)
 }
 
 /// Words of an answer that name an object which is the only one of its class: object, and word.
@@ -115,9 +159,14 @@ fn word_hits(trace: &Trace, word: &Word, patches: &[Patch], mask: &GrayImage, va
     Some(hits(&rows, &trace.prompt, &covered)).filter(|layers| !layers.is_empty())
 }
 
-/// `masks/NAME` beside `images/NAME`: pixel `k` is object `k`'s, counted from 1.
+/// `masks/NAME` beside `images/NAME`.
+fn mask_file(dir: &Path, image: &Path) -> PathBuf {
+    dir.join("masks").join(image.file_name().unwrap_or_default())
+}
+
+/// The mask of an image: pixel `k` is object `k`'s, counted from 1.
 fn mask(dir: &Path, image: &Path) -> Result<GrayImage, EvalError> {
-    let file = dir.join("masks").join(image.file_name().unwrap_or_default());
+    let file = mask_file(dir, image);
     match image::open(&file) {
         Ok(mask) => Ok(mask.into_luma8()),
         Err(e) => Err(EvalError::File { file, why: format!("the mask cannot be read ({e})") }),
@@ -126,6 +175,9 @@ fn mask(dir: &Path, image: &Path) -> Result<GrayImage, EvalError> {
 
 impl fmt::Display for Localisation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for passed_over in &self.passed_over {
+            writeln!(f, "{passed_over}")?;
+        }
         writeln!(f, "peak of the head mean, {} words that name one object:", self.words)?;
         write!(f, "layer   on the object                 or one patch beside it")?;
         for (n, LayerHits { on, near }) in self.layers.iter().enumerate() {

@@ -34,7 +34,7 @@ pub struct Report {
     pub dtype: String,
     /// The folder.
     pub scenes: PathBuf,
-    /// How many images.
+    /// How many images were asked about.
     pub n_images: usize,
     /// Which images.
     pub images: Images,
@@ -46,9 +46,27 @@ pub struct Report {
     pub descriptions: Option<DescriptionScore>,
     /// Wall-clock time, the model's loading not counted.
     pub seconds: f64,
+    /// Images that could not be asked about. They count in none of the figures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
     /// Every answer, in order.
     #[serde(skip)]
     pub answers: Vec<Answered>,
+}
+
+/// An image that could not be asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// Which.
+    pub image: PathBuf,
+    /// Why, with its name.
+    pub why: String,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "passed over: {}", self.why)
+    }
 }
 
 /// One answer.
@@ -82,6 +100,9 @@ impl fmt::Display for Report {
             Images::Shuffled => ", each asked about with the next one's questions",
         };
         writeln!(f, "scenes: {}, {} images{images}", self.scenes.display(), self.n_images)?;
+        for passed_over in &self.passed_over {
+            writeln!(f, "{passed_over}")?;
+        }
         for knockout in &self.knockouts {
             writeln!(f, "knockout: {knockout}")?;
         }

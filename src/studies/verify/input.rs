@@ -84,7 +84,7 @@ type Views = (Vec<Vec<f32>>, (u32, u32));
 fn views(case: &mut Case<'_>) -> Result<Views, VerifyError> {
     let pixels = case.get("pixel_values")?;
     let shape = pixels.shape.clone();
-    let side = case.vlm.encoder.side();
+    let side = case.vlm.family.side();
     let size = match shape[..] {
         [_, .., 3, height, width] => u32::try_from(width).ok().zip(u32::try_from(height).ok()),
         _ => None,

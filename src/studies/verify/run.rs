@@ -21,8 +21,9 @@ use crate::{
 /// # Errors
 /// [`VerifyError`] when the comparison cannot be made; a difference is not an error.
 pub fn verify(dir: &Path, compute: &Compute) -> Result<Report, VerifyError> {
-    let vlm = Vlm::load(dir, &compute.device, WeightDtype::F32)?;
+    // The reference first: a mistake there should not wait for the weights.
     let reference = Reference::open(dir)?;
+    let vlm = Vlm::load(dir, &compute.device, WeightDtype::F32)?;
     let cancel = Cancel::default();
     let (mut checks, mut known) = (Vec::new(), Vec::new());
     for (name, facts) in &reference.facts.cases {

@@ -1,0 +1,75 @@
+//! A model folder as far as it can be read without its weights: config, image processor, tokenizer, template.
+//!
+//! All that can be known of an experiment before the weights are read is known from here (`check`). Reads
+//! small files only; an [`Engine`](crate::engine::load::Engine) is this with its weights.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    checkpoint::{
+        config::TextConfig,
+        json::{Section, read},
+    },
+    engine::error::EngineError,
+    image::plan::ImageProcessor,
+    model::{
+        families::{family::Family, registry},
+        vlm::LoadError,
+    },
+    prompt::build::PromptBuilder,
+};
+
+/// A model folder without its weights.
+#[derive(Debug)]
+pub struct ModelFolder {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// Its family, configured.
+    pub family: Arc<dyn Family>,
+    /// Pixels for the model.
+    pub processor: ImageProcessor,
+    /// Prompts for it.
+    pub prompts: PromptBuilder,
+    /// Tokens that end an answer.
+    end_ids: Vec<u32>,
+}
+
+impl ModelFolder {
+    /// Reads config, processor, tokenizer and template of an unchanged Hugging Face folder.
+    ///
+    /// # Errors
+    /// [`EngineError`], naming file and key.
+    pub fn open(dir: &Path) -> Result<Self, EngineError> {
+        let family = registry::open(dir).map_err(LoadError::from)?;
+        let processor = ImageProcessor::from_dir(dir, |settings| family.pixels(settings))?;
+        let file = dir.join("processor_config.json");
+        if let Some(json) = read(&file)? {
+            family.check_processor(&Section::root(&json, &file)?)?;
+        }
+        let config = family.config();
+        let prompts = PromptBuilder::from_dir(dir, config.image_token_id, family.template())?;
+        let vocabulary = config.text.vocabulary;
+        if let Some(id) = prompts.largest_id().filter(|&id| id as usize >= vocabulary) {
+            let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {vocabulary}");
+            return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
+        }
+        let end_ids = match prompts.eos_ids() {
+            [] => config.eos_token_ids.clone(),
+            ids => ids.to_vec(),
+        };
+        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, end_ids })
+    }
+
+    /// The decoder's sizes.
+    pub fn text(&self) -> &TextConfig {
+        &self.family.config().text
+    }
+
+    /// Whether a token ends an answer.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.end_ids.contains(&id)
+    }
+}
