@@ -10,7 +10,7 @@ use sightline::{
         ablation::Ablation,
         experiment::{Experiment, Intervention, Sampling},
         knockout::Knockout,
-        picture::{ImageSource, ObjectMask, Picture},
+        picture::{self, ImageSource, ObjectMask, Picture},
         record::{Pattern, Record},
         turn::Turn,
     },
@@ -39,14 +39,15 @@ pub struct SubjectArgs {
     /// Repeatable.
     #[arg(long, value_name = "SPEC")]
     ablate: Vec<Ablation>,
-    /// Mask of the object that the set `object` stands for: a greyscale image of the image's size.
+    /// Mask of the object that the set `object` stands for: an image of the upright image's size.
     #[arg(long, value_name = "FILE")]
     object: Option<PathBuf>,
-    /// Pixels of this value are the object; all but 0 if left out.
+    /// Pixels of this value are the object: a grey level, or the index in a PNG's palette of colours. All but 0,
+    /// and what is transparent, if left out.
     #[arg(long, value_name = "N", requires = "object")]
-    object_value: Option<u8>,
-    /// A patch belongs to the object when more than this share of it is covered.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "object")]
+    object_value: Option<u16>,
+    /// A patch belongs to the object when more than this share of it is covered, from 0 to 1, or all of it.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "object", value_parser = share)]
     object_share: f32,
     /// Longest answer, in tokens.
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -75,6 +76,11 @@ pub struct SubjectArgs {
     /// Refuse runs that would keep more than this.
     #[arg(long, value_name = "GB", default_value_t = 8.0)]
     memory_limit: f64,
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    let number: f32 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    picture::share(number)
 }
 
 /// A loaded model and an encoded image.
