@@ -64,6 +64,10 @@ pub struct Args {
     /// Also write a heatmap PNG for every answer token, and the flow chart as SVG.
     #[arg(long)]
     pictures: bool,
+    /// Colours of the heatmaps run from 0 to this attention, so that those of several runs can be compared; to the
+    /// largest of the run if left out.
+    #[arg(long, value_name = "MAX", requires = "pictures", value_parser = range)]
+    range: Option<f32>,
     /// Folder for trace.json, trace.safetensors and session.json.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -72,6 +76,11 @@ pub struct Args {
 fn layer_and_head(text: &str) -> Result<(usize, usize), String> {
     let parts = text.split_once(':').and_then(|(l, h)| Some((l.parse().ok()?, h.parse().ok()?)));
     parts.ok_or_else(|| format!("`{text}` is not LAYER:HEAD, for example 3:0"))
+}
+
+fn range(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|max: &f32| *max > 0.0 && *max <= 1.0);
+    number.ok_or_else(|| format!("`{text}` is no attention: expected a number above 0, at most 1"))
 }
 
 impl Args {
@@ -88,6 +97,7 @@ impl Args {
             ask: Vec::new(),
             keep_answer: false,
             pictures: true,
+            range: None,
             out: out.to_path_buf(),
         }
     }
@@ -108,7 +118,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     data::write(&report, difference, &extra, &args.out)?;
     write_session(&args, engine, &report)?;
     if args.pictures {
-        write_pictures(&report.answer, &extra.found, &opened, &args.out)?;
+        write_pictures(&report.answer, &extra.found, &opened, args.range, &args.out)?;
     }
     print_summary(&report, difference, &opened, &args.out);
     print_extra(&extra);
