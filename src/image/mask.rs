@@ -64,7 +64,7 @@ impl Mask {
         let dots =
             dots(&file.image).ok_or_else(|| failed("a mask's pixels are whole numbers, not floats"))?;
         let size = (file.image.width(), file.image.height());
-        let (values, exact) = if is_lossy(file.format, bytes) {
+        let (values, exact): (Vec<u16>, Result<(), &'static str>) = if is_lossy(file.format, bytes) {
             // Values near 0 are what is left of 0: only the two halves can be told apart.
             (dots.map(|dot| u16::from(dot.level() >= 128)).collect(), Err(LOSSY))
         } else if let Some(indices) = indices(bytes, &file).transpose().map_err(|e| failed(&e))? {
@@ -72,7 +72,7 @@ impl Mask {
         } else {
             let mut coloured = false;
             let values = dots.inspect(|dot| coloured |= matches!(dot, Dot::Colour(_))).map(Dot::level);
-            let values: Vec<u16> = values.collect();
+            let values = values.collect();
             match coloured {
                 true => (values, Err(COLOURS)),
                 false if is_stretched(&file, bytes) => (values, Err(STRETCHED)),
@@ -200,7 +200,7 @@ fn read_indices(bytes: &[u8], orientation: Orientation) -> Result<GrayImage, png
     let index = |row: &[u8], x: usize| {
         let first = x * depth;
         // Leftmost pixels lie in the highest bits.
-        (row[first / 8] >> (8 - depth - first % 8)) & (0xFF >> (8 - depth))
+        (row[first / 8] >> (8 - depth - first % 8)) & (0xFFu8 >> (8 - depth))
     };
     let mut indices = GrayImage::new(info.width, info.height);
     let rows = indices.chunks_exact_mut(info.width as usize);
