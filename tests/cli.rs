@@ -372,6 +372,83 @@ fn pictures_are_written_when_asked_for() {
 }
 
 #[test]
+fn pictures_of_two_runs_can_have_one_range() {
+    let pictures = |question: &str, more: &[&str]| {
+        let out = tempfile::tempdir().unwrap();
+        let args = [&["--max-new", "2", "--pictures"], more].concat();
+        let printed = run(out.path(), question, &args).succeeds().out;
+        let mut pictures = files(out.path());
+        pictures.retain(|file, _| file.extension() == Some(OsStr::new("png")));
+        (printed, pictures)
+    };
+    // The bar's colours and its lower number are every picture's; the whole of it has the upper one too.
+    let bar = |png: &Vec<u8>| {
+        let picture = image::load_from_memory(png).unwrap().into_rgb8();
+        assert_eq!(picture.width(), 192);
+        image::imageops::crop_imm(&picture, 0, 192, 192, picture.height() - 192).to_image()
+    };
+    let (printed, book) = pictures("is there a book?", &["--range", "0.9"]);
+    assert!(
+        printed.contains("colours from 0 to 0.9000") && !printed.contains("with values above"),
+        "{printed}"
+    );
+    let (_, described) = pictures("describe this image.", &["--range", "0.9"]);
+    let bars: Vec<_> = book.values().chain(described.values()).map(bar).collect();
+    assert!(bars.len() > 2 && bars.iter().all(|other| *other == bars[0]));
+    let (printed, clipped) = pictures("is there a book?", &["--range", "0.0001"]);
+    let said = format!("with values above 1.0e-4, drawn in its colour: {0} of {0}", clipped.len());
+    assert!(printed.contains(&said), "{printed}");
+    assert!(clipped.values().all(|png| bar(png) != bars[0]));
+    // What `--range` says is what is drawn: a map is dark where the same one without it was bright.
+    let (_, own) = pictures("is there a book?", &[]);
+    assert!(own.iter().all(|(file, png)| book[file] != *png));
+
+    let out = tempfile::tempdir().unwrap();
+    for bad in ["0", "-1", "nan", "inf", "1.5", "wide"] {
+        let range = format!("--range={bad}");
+        run(out.path(), "is there a book?", &["--pictures", range.as_str()]).refuses(&["is no attention"]);
+    }
+    run(out.path(), "is there a book?", &["--range", "0.1"]).refuses(&["--pictures"]);
+}
+
+#[test]
+fn masks_are_opened_as_images_are_and_shares_are_shares() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| text(&dir.path().join(name)).to_string();
+    // Objects 1 and 257, by content: a PNG under another name.
+    let ids = image::ImageBuffer::from_fn(192, 192, |x, y| {
+        image::Luma([match (x / 96, y / 96) {
+            (0, 0) => 1u16,
+            (1, 1) => 257,
+            _ => 0,
+        }])
+    });
+    ids.save_with_format(file("ids.jpg"), image::ImageFormat::Png).unwrap();
+    let colours = image::RgbImage::from_fn(192, 192, |x, _| image::Rgb([0, 0, u8::from(x < 96)]));
+    colours.save(file("colours.png")).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let cut = ["--max-new", "1", "--knockout", "last -> object @ 0"];
+    let object = |name: &str, more: &[&str]| {
+        let file = file(name);
+        run(out.path(), "is there a book?", &[&cut[..], &["--object", file.as_str()], more].concat())
+    };
+    let pairs = |name: &str, more: &[&str]| {
+        object(name, more).succeeds();
+        Trace::read(out.path()).json["knockouts"][0]["pairs"][0].as_u64().unwrap()
+    };
+    assert_eq!(pairs("ids.jpg", &["--object-value", "1"]), 36);
+    assert_eq!(pairs("ids.jpg", &["--object-value", "257"]), 36);
+    assert_eq!(pairs("ids.jpg", &["--object-share", "1"]), 72);
+    assert_eq!(pairs("colours.png", &[]), 72);
+    object("colours.png", &["--object-value", "1"]).refuses(&["colours.png", "in colour", "greyscale PNG"]);
+    object("ids.jpg", &["--object-value", "70000"]).refuses(&["70000"]);
+    for share in ["-1", "1.01", "nan", "inf", "half"] {
+        let option = format!("--object-share={share}");
+        object("ids.jpg", &[option.as_str()]).refuses(&["--object-share", share]);
+    }
+}
+
+#[test]
 fn bad_knockouts_are_refused_with_their_text() {
     let out = tempfile::tempdir().unwrap();
     let out = out.path().join("none");

@@ -1,5 +1,5 @@
 //! JSON files of a model folder, read by key: what is there has the right type or is an error that names
-//! file, key, what was found and what was expected. `null` counts as absent.
+//! file, key, what was found and what was expected. `null` counts as absent, unless `is_null` is asked.
 
 use std::{
     fs, io,
@@ -117,6 +117,11 @@ impl<'a> Section<'a> {
         self.get(key).is_none()
     }
 
+    /// Whether a key is there without a value: `null`, where that says something else than no key.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.json.and_then(|json| json.get(key)).is_some_and(Value::is_null)
+    }
+
     fn refuse(&self, key: &str, expected: &str, found: &Value) -> JsonError {
         let (key, found) = (format!("{}{key}", self.path), shorten(&found.to_string(), 60));
         JsonError::Value { file: self.file.to_path_buf(), key, expected: expected.to_string(), found }
@@ -124,7 +129,7 @@ impl<'a> Section<'a> {
 
     /// The error of a key that holds something else than `expected`.
     pub fn wrong(&self, key: &str, expected: &str) -> JsonError {
-        match self.get(key) {
+        match self.json.and_then(|json| json.get(key)) {
             Some(v) => self.refuse(key, expected, v),
             None => self.refuse(key, expected, &Value::from("absent")),
         }

@@ -1,6 +1,6 @@
 //! Numbers on the command line: what is out of range is told before any file is opened.
 
-use sightline::spec::experiment::Sampling;
+use sightline::spec::{experiment::Sampling, picture};
 
 /// A number of things, one at least.
 pub fn count(text: &str) -> Result<usize, String> {
@@ -30,7 +30,12 @@ pub fn top_p(text: &str) -> Result<f32, String> {
 
 /// The share of a patch past which it counts as covered.
 pub fn share(text: &str) -> Result<f32, String> {
-    within(text, |n| (0.0..=1.0).contains(&n), "a share from 0 to 1")
+    picture::share(number(text)?)
+}
+
+/// The attention at the upper end of the colours.
+pub fn attention(text: &str) -> Result<f32, String> {
+    within(text, |n| n > 0.0 && n <= 1.0, "an attention above 0, at most 1")
 }
 
 /// The part of the visual tokens that stays.

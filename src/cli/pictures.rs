@@ -10,11 +10,12 @@ use sightline::{
 use crate::cli::subject::Opened;
 
 /// One heatmap a token and a found phrase, from the layer whose head mean looks at the image most, all on
-/// one range.
+/// one range: from 0 to `range`, or to the largest value if none is given.
 pub fn write_pictures(
     trace: &Trace,
     found: &[(String, Vec<Word>)],
     opened: &Opened,
+    range: Option<f32>,
     out: &Path,
 ) -> Result<(), Box<dyn Error>> {
     let patches = opened.seen.geometry.patches();
@@ -37,13 +38,25 @@ pub fn write_pictures(
             maps.push((format!("phrase_{first:02}_{name}"), layer, map));
         }
     }
-    let max = maps.iter().flat_map(|(_, _, m)| m.iter().copied()).fold(0.0, f32::max);
+    let largest = |map: &[f32]| map.iter().copied().fold(0.0, f32::max);
+    let largest: Vec<f32> = maps.iter().map(|(_, _, map)| largest(map)).collect();
+    let reached = largest.iter().copied().fold(0.0, f32::max);
+    let max = range.unwrap_or(reached);
     for (name, layer, map) in &maps {
         let picture = picture::heatmap(&opened.image, &patches, map, max);
         picture::save_png(&picture, &out.join(format!("{name}_layer_{layer}.png")))?;
     }
     flow_svg::save_flow_svg(trace, &out.join("flow.svg"))?;
-    println!("heatmaps: token_*.png, colours from 0 to {max:.4}; flow chart: flow.svg");
+    println!("heatmaps: token_*.png, colours from 0 to {}; flow chart: flow.svg", picture::level(max));
+    let clipped = largest.iter().filter(|value| **value > max).count();
+    if clipped > 0 {
+        println!(
+            "heatmaps with values above {}, drawn in its colour: {clipped} of {}; the largest is {}",
+            picture::level(max),
+            maps.len(),
+            picture::level(reached)
+        );
+    }
     Ok(())
 }
 

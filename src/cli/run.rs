@@ -71,6 +71,10 @@ pub struct Args {
     /// Also write a heatmap PNG for every answer token, and the flow chart as SVG.
     #[arg(long)]
     pictures: bool,
+    /// Colours of the heatmaps run from 0 to this attention, so that those of several runs can be compared; to the
+    /// largest of the run if left out.
+    #[arg(long, value_name = "MAX", requires = "pictures", value_parser = numbers::attention)]
+    range: Option<f32>,
     /// Folder for trace.json, trace.safetensors and session.json.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -90,6 +94,7 @@ impl Args {
             ask: Vec::new(),
             keep_answer: false,
             pictures: true,
+            range: None,
             out: out.to_path_buf(),
         }
     }
@@ -178,7 +183,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     data::write(&report, difference, &extra, &args.out)?;
     write_session(&args, engine, &report)?;
     if args.pictures {
-        write_pictures(&report.answer, &extra.found, &opened, &args.out)?;
+        write_pictures(&report.answer, &extra.found, &opened, args.range, &args.out)?;
     }
     print_summary(&report, difference, &opened, &args.out);
     print_extra(&extra);

@@ -50,13 +50,14 @@ pub struct SubjectArgs {
     /// Repeatable.
     #[arg(long, value_name = "SPEC")]
     ablate: Vec<Ablation>,
-    /// Mask of the object that the set `object` stands for: a greyscale image of the image's size.
+    /// Mask of the object that the set `object` stands for: an image of the upright image's size.
     #[arg(long, value_name = "FILE")]
     object: Option<PathBuf>,
-    /// Pixels of this value are the object; all but 0 if left out.
+    /// Pixels of this value are the object: a grey level, or the index in a PNG's palette of colours. All but 0,
+    /// and what is transparent, if left out.
     #[arg(long, value_name = "N", requires = "object")]
-    object_value: Option<u8>,
-    /// A patch belongs to the object when more than this share of it is covered.
+    object_value: Option<u16>,
+    /// A patch belongs to the object when more than this share of it is covered, from 0 to 1, or all of it.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "object", value_parser = numbers::share)]
     object_share: f32,
     /// Longest answer, in tokens; 64 if left out.

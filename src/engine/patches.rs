@@ -7,8 +7,6 @@
 //! deviations above the mean, most first. `random`: all, shuffled by a seed. `gradient` comes from
 //! `gradient`. Knows plain numbers, not tensors.
 
-use image::GrayImage;
-
 use crate::{spec::resolve::Spot, trace::pattern::PatternRow};
 
 /// The view of the whole image.
@@ -40,20 +38,6 @@ pub fn least_attention(rows: &[PatternRow], visual: &[usize]) -> Vec<f32> {
     least
 }
 
-/// The share of a rectangle (`[x0, y0, x1, y1]` in mask pixels) that belongs to an object: pixels of
-/// this value, or of any but 0.
-pub fn covered(mask: &GrayImage, [x0, y0, x1, y1]: [f32; 4], value: Option<u8>) -> f32 {
-    let (mut inside, mut all) = (0u32, 0u32);
-    for y in y0.round() as u32..(y1.round() as u32).min(mask.height()) {
-        for x in x0.round() as u32..(x1.round() as u32).min(mask.width()) {
-            let pixel = mask.get_pixel(x, y).0[0];
-            all += 1;
-            inside += u32::from(value.map_or(pixel > 0, |value| pixel == value));
-        }
-    }
-    if all == 0 { 0.0 } else { inside as f32 / all as f32 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,13 +64,5 @@ mod tests {
             |data: [f32; 4]| PatternRow { n_layers: 1, n_heads: 1, n_keys: 4, data: data.to_vec().into() };
         let rows = [row([0.1, 0.6, 0.2, 0.1]), row([0.1, 0.1, 0.6, 0.2])];
         assert_eq!(least_attention(&rows, &[1, 2]), [0.1, 0.2]);
-    }
-
-    #[test]
-    fn coverage_counts_the_pixels_of_one_object_or_of_any() {
-        let mask = GrayImage::from_fn(4, 4, |x, _| image::Luma([x as u8]));
-        assert_eq!(covered(&mask, [0.0, 0.0, 4.0, 4.0], Some(3)), 0.25);
-        assert_eq!(covered(&mask, [0.0, 0.0, 2.0, 4.0], None), 0.5);
-        assert_eq!(covered(&mask, [0.0; 4], None), 0.0);
     }
 }

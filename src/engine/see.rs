@@ -9,7 +9,7 @@ use std::{
 };
 
 use burn::tensor::Tensor;
-use image::{GrayImage, RgbImage};
+use image::RgbImage;
 
 use crate::{
     engine::{
@@ -17,14 +17,13 @@ use crate::{
         error::RunError,
         folder::ModelFolder,
         load::Engine,
-        patches::covered,
     },
-    image::{open, plan::Processed},
+    image::{mask::Mask, open, plan::Processed},
     model::{encoder::Pixels, hooks::Watch, nn::index},
     progress::{Cancel, Progress, Stage},
     prompt::build::Prompt,
     spec::{
-        picture::{ImageSource, ObjectMask, Picture},
+        picture::{ImageSource, ObjectMask, Picture, share},
         sets::SetError,
         span::Span,
         turn::Turn,
@@ -73,8 +72,9 @@ impl Seen {
     /// Marks the object that a mask of the upright source image shows.
     ///
     /// # Errors
-    /// [`RunError::Mask`] when the mask has another size, or touches no patch.
-    pub fn mark(&mut self, mask: &GrayImage, object: &ObjectMask) -> Result<(), RunError> {
+    /// [`RunError::Mask`] when the mask has another size, does not tell its values apart where one is asked
+    /// for, or touches no patch; also when the share is none.
+    pub fn mark(&mut self, mask: &Mask, object: &ObjectMask) -> Result<(), RunError> {
         self.object = Some(marked(&self.geometry, mask, object)?);
         Ok(())
     }
@@ -82,22 +82,30 @@ impl Seen {
 
 /// Which visual tokens show the object of a mask's file.
 fn marked_from(geometry: &Geometry, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
-    let mask = image::open(&object.file)
+    let mask = Mask::open(&object.file)
         .map_err(|e| RunError::Mask { file: object.file.clone(), why: format!("cannot be read ({e})") })?;
-    marked(geometry, &mask.into_luma8(), object)
+    marked(geometry, &mask, object)
 }
 
 /// Which visual tokens show the object of a mask.
-fn marked(geometry: &Geometry, mask: &GrayImage, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
+fn marked(geometry: &Geometry, mask: &Mask, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
     let fail = |why: String| RunError::Mask { file: object.file.clone(), why };
-    let (found, expected) = (mask.dimensions(), geometry.source);
+    share(object.share).map_err(fail)?;
+    let (found, expected) = (mask.size(), geometry.source);
     if found != expected {
         let ((w, h), (ew, eh)) = (found, expected);
-        return Err(fail(format!("the mask is {w}x{h} pixels, expected {ew}x{eh} like the image")));
+        return Err(fail(format!("the mask is {w}x{h} pixels, expected {ew}x{eh} like the upright image")));
     }
+    if let (Some(value), Err(why)) = (object.value, mask.exact()) {
+        return Err(fail(format!(
+            "pixels of value {value} cannot be told from others: {why}. Save the mask as a greyscale PNG of 8 or \
+             16 bits, or leave the value out: then all that is marked is the object"
+        )));
+    }
+    let belongs = |covered: f32| covered > object.share || covered >= 1.0;
     let patches = geometry.patches();
     let members: Vec<bool> =
-        patches.iter().map(|patch| covered(mask, patch.rect, object.value) > object.share).collect();
+        patches.iter().map(|patch| belongs(mask.covered(patch.rect, object.value))).collect();
     if !members.contains(&true) {
         let pixel = object.value.map_or("above 0".to_string(), |v| v.to_string());
         return Err(fail(format!(

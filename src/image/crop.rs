@@ -61,8 +61,11 @@ impl Crop {
             }
         };
         let crop = match settings.0.get("crop_size") {
-            _ if !settings.0.boolean("do_center_crop", true)? => None,
-            None => Some((224, 224)),
+            _ if !settings.step("do_center_crop", true)? => None,
+            None => {
+                settings.not_null(&["crop_size"])?;
+                Some((224, 224))
+            }
             Some(number @ Value::Number(_)) => {
                 let edge = settings.edge("crop_size", number)?;
                 Some((edge, edge))

@@ -7,8 +7,10 @@
 pub(crate) mod crop;
 pub mod error;
 pub(crate) mod files;
+pub mod mask;
 pub mod open;
 pub mod plan;
 pub mod resample;
 pub mod settings;
 pub(crate) mod tiles;
+mod whole;

@@ -1,17 +1,20 @@
-//! Image files as upright 8-bit RGB.
+//! Image files as upright 8-bit RGB, and the one way in which any image file is opened.
 //!
 //! Rows from the top; sizes are (width, height) in pixels. Knows nothing of models.
 
 use std::{io::Cursor, path::Path};
 
 use image::{
-    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage,
-    metadata::Orientation,
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage,
+    RgbaImage, metadata::Orientation,
 };
 
 use crate::{
     checkpoint::json::shorten,
-    image::error::{ImageError, MAX_PIXELS, MAX_SIDE},
+    image::{
+        error::{ImageError, MAX_PIXELS, MAX_SIDE},
+        whole,
+    },
     spec::picture::ImageSource,
 };
 
@@ -29,9 +32,12 @@ pub fn read(source: &ImageSource) -> Result<RgbImage, ImageError> {
 /// Reads an image file: turned upright as its EXIF orientation says, alpha composited on white,
 /// 8-bit RGB. The first frame of an animation.
 pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| ImageError::Read { path: path.to_path_buf(), source })?;
-    decode(&bytes, &path.display().to_string())
+    decode(&bytes(path)?, &path.display().to_string())
+}
+
+/// A file's bytes.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ImageError> {
+    std::fs::read(path).map_err(|source| ImageError::Read { path: path.to_path_buf(), source })
 }
 
 /// [`open`] for an image in memory; `name` is what errors call it.
@@ -40,14 +46,31 @@ pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
 /// Pillow (mode `I;16`, and so transformers' `load_image`) clips at level 255, showing the model a white
 /// sheet, is scaled like colour: the model should see what a person sees.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, ImageError> {
+    Ok(to_rgb(upright(bytes, name)?.image))
+}
+
+/// A decoded file, with the samples that it has.
+pub(super) struct Upright {
+    /// Turned as its EXIF orientation says.
+    pub image: DynamicImage,
+    /// How it was turned.
+    pub orientation: Orientation,
+    /// What its first bytes say it is.
+    pub format: ImageFormat,
+    /// Its samples as they are stored.
+    pub stored: ExtendedColorType,
+}
+
+/// Decodes a file by its content, whatever its name ends in.
+pub(super) fn upright(bytes: &[u8], name: &str) -> Result<Upright, ImageError> {
     let failed = |reason: String| ImageError::Decode { name: name.to_owned(), reason: shorten(&reason, 300) };
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
-    if reader.format().is_none() {
+    let Some(format) = reader.format() else {
         return Err(failed("its first bytes belong to no known image format".to_owned()));
-    }
-    if reader.format() == Some(ImageFormat::WebP) && !riff_is_whole(bytes) {
-        return Err(failed("it ends before one of its chunks does".to_owned()));
+    };
+    if let Some(reason) = whole::cut_short(format, bytes) {
+        return Err(failed(reason.to_owned()));
     }
     // Dimensions are checked below, for a better message; this bounds what a decoder allocates.
     let mut limits = Limits::no_limits();
@@ -60,25 +83,10 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, ImageError> {
     }
     // A broken EXIF block is no reason to refuse the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let stored = decoder.original_color_type();
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| failed(e.to_string()))?;
     image.apply_orientation(orientation);
-    Ok(to_rgb(image))
-}
-
-/// Whether the chunks of a RIFF file (WebP) lie inside it: the decoder makes room for as many bytes of
-/// metadata as a chunk declares, up to 4 GB, before it looks for them.
-fn riff_is_whole(bytes: &[u8]) -> bool {
-    let length = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
-    let end = length(4).unwrap_or(0).saturating_add(8).min(bytes.len());
-    let mut at = 12;
-    while at + 8 <= end {
-        let Some(next) = length(at + 4).and_then(|size| size.checked_add(at + 8)) else { return false };
-        if next > bytes.len() {
-            return false;
-        }
-        at = next + next % 2;
-    }
-    true
+    Ok(Upright { image, orientation, format, stored })
 }
 
 fn to_rgb(image: DynamicImage) -> RgbImage {

@@ -107,7 +107,8 @@ impl ImageProcessor {
         // transformers 5 writes everything into processor_config.json, and reads that first.
         let nested = dir.join("processor_config.json");
         let all = json::read(&nested)?;
-        if let Some(settings) = all.as_ref().and_then(|all| all.get("image_processor")) {
+        let settings = all.as_ref().and_then(|all| all.get("image_processor"));
+        if let Some(settings) = settings.filter(|settings| !settings.is_null()) {
             return Ok(ImageProcessor::new(&Settings(Section::root(settings, &nested)?), plan)?);
         }
         let file = dir.join("preprocessor_config.json");
@@ -125,18 +126,28 @@ impl ImageProcessor {
         let code = settings.unsigned("resample")?.unwrap_or(filter);
         let filter = Filter::from_pil_code(code)
             .ok_or_else(|| settings.0.wrong("resample", "a Pillow filter from 1 (Lanczos) to 5 (Hamming)"))?;
-        let rescale = match settings.0.boolean("do_rescale", true)? {
+        let resize = settings.step("do_resize", true)?;
+        let rescale = settings.step("do_rescale", true)?;
+        let normalise = settings.step("do_normalize", true)?;
+        let needed: [(bool, &[&str]); 3] = [
+            (resize, &["resample", "size"]),
+            (rescale, &["rescale_factor"]),
+            (normalise, &["image_mean", "image_std"]),
+        ];
+        for (_, keys) in needed.iter().filter(|(step, _)| *step) {
+            settings.not_null(keys)?;
+        }
+        let rescale = match rescale {
             true => Some(settings.factor("rescale_factor")?.unwrap_or(1.0 / 255.0)),
             false => None,
         };
-        let normalise = match settings.0.boolean("do_normalize", true)? {
+        let normalise = match normalise {
             true => Some((
                 settings.channels("image_mean", -FACTORS.end())?.unwrap_or(mean),
                 settings.channels("image_std", *FACTORS.start())?.unwrap_or(std),
             )),
             false => None,
         };
-        let resize = settings.0.boolean("do_resize", true)?;
         Ok(ImageProcessor { plan, levels: Levels { filter, resize, rescale, normalise } })
     }
 

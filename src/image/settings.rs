@@ -33,6 +33,25 @@ impl Settings<'_> {
         Err(self.0.wrong("image_processor_type", &expected()))
     }
 
+    /// Whether a step is taken, by its flag: absent, the class's `default`; `null`, no, as in transformers.
+    ///
+    /// # Errors
+    /// [`JsonError`].
+    pub fn step(&self, key: &str, default: bool) -> Result<bool, JsonError> {
+        if self.0.is_null(key) { Ok(false) } else { self.0.boolean(key, default) }
+    }
+
+    /// Refuses `null` for a value that a step needs: transformers does, which has defaults only for what is absent.
+    ///
+    /// # Errors
+    /// [`JsonError`].
+    pub fn not_null(&self, keys: &[&str]) -> Result<(), JsonError> {
+        match keys.iter().find(|key| self.0.is_null(key)) {
+            None => Ok(()),
+            Some(key) => Err(self.0.wrong(key, "a value, or no such key")),
+        }
+    }
+
     /// What levels are multiplied by.
     ///
     /// # Errors

@@ -55,6 +55,7 @@ impl Tiles {
         } else {
             return Err(settings.0.wrong("size", "{longest_edge} or {height, width}"));
         };
+        settings.not_null(&["max_image_size"])?;
         let side = if settings.0.absent("max_image_size") {
             364
         } else {
@@ -67,7 +68,7 @@ impl Tiles {
                 }
             }
         };
-        Ok(Tiles { size, side, split: settings.0.boolean("do_image_splitting", true)?, grid })
+        Ok(Tiles { size, side, split: settings.step("do_image_splitting", true)?, grid })
     }
 }
 

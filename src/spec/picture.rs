@@ -67,12 +67,29 @@ impl<'de> Deserialize<'de> for ImageSource {
 /// Which pixels of which file are the object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObjectMask {
-    /// A greyscale image of the source image's size.
+    /// An image of the upright source image's size.
     pub file: PathBuf,
     /// Pixels of this value are the object; any but 0 if `None`.
     #[serde(default)]
-    pub value: Option<u8>,
-    /// A patch belongs to the object when more than this share of it is covered; 0: when touched.
-    #[serde(default)]
+    pub value: Option<u16>,
+    /// A patch belongs to the object when more than this [`share`] of its area is covered, or all of it.
+    #[serde(default, deserialize_with = "read_share")]
     pub share: f32,
+}
+
+/// A number as the share of a patch that must be covered, from 0 (touched) to 1 (all of it).
+///
+/// # Errors
+/// In words: it is none.
+pub fn share(number: f32) -> Result<f32, String> {
+    match (0.0..=1.0).contains(&number) {
+        true => Ok(number),
+        false => {
+            Err(format!("{number} is no share of a patch: expected a number from 0 (touched) to 1 (all)"))
+        }
+    }
+}
+
+fn read_share<'de, D: Deserializer<'de>>(from: D) -> Result<f32, D::Error> {
+    share(f32::deserialize(from)?).map_err(serde::de::Error::custom)
 }

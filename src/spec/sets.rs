@@ -24,7 +24,7 @@
 //!
 //! # Patch sets
 //! `whole`: the view of the whole image beside tiles; all visual tokens where there are no tiles.
-//! `lastrow`: the last row of each image's last view. `object`: patches that the given mask touches.
+//! `lastrow`: the last row of each image's last view. `object`: patches that the given mask covers.
 //! The rest are ranked, so that `random[0-39]` are 40 random visual tokens and `gradient[0-39]` the 40
 //! with the highest gradient; `engine/patches.rs` defines them. With tiles, `rows ":" columns` counts on the
 //! grid of all tiles together, or on the whole view after `whole`.

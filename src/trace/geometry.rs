@@ -4,6 +4,8 @@
 //! Rectangles are `[x0, y0, x1, y1]` in pixels of the upright source image. Knows numbers; neither pixels
 //! nor tensors.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -155,12 +157,48 @@ impl Geometry {
 impl View {
     /// The part of the source image behind one cell of its grid.
     pub fn rect_of(&self, cell: Cell) -> [f32; 4] {
-        let [x0, y0, x1, y1] = self.rect;
-        let x = |col: usize| x0 + (x1 - x0) * col as f32 / self.grid.cols as f32;
-        let y = |row: usize| y0 + (y1 - y0) * row as f32 / self.grid.rows as f32;
+        let [x0, y0, x1, y1] = self.rect.map(f64::from);
+        let x = |col: usize| (x0 + (x1 - x0) * col as f64 / self.grid.cols as f64) as f32;
+        let y = |row: usize| (y0 + (y1 - y0) * row as f64 / self.grid.rows as f64) as f32;
         [x(cell.col), y(cell.row), x(cell.col + 1), y(cell.row + 1)]
     }
 }
+
+/// The columns, or the rows, of a picture that lie under a patch, each with the part of it that does: a patch may
+/// be narrower than a pixel, and reach beyond the picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    from: f64,
+    to: f64,
+}
+
+impl Stretch {
+    /// From one edge of a patch to the other along a side of `side` pixels; what lies beyond is cut off.
+    pub fn new(from: f32, to: f32, side: u32) -> Stretch {
+        let length = f64::from(side);
+        let edge = |at: f32| {
+            let (at, nearest) = (f64::from(at), f64::from(at).round());
+            let at = if (at - nearest).abs() <= length * ROUNDING { nearest } else { at };
+            at.clamp(0.0, length)
+        };
+        Stretch { from: edge(from), to: edge(to) }
+    }
+
+    /// The pixels of which something lies under it; none where it is empty.
+    pub fn pixels(self) -> Range<u32> {
+        if self.from < self.to { self.from.floor() as u32..self.to.ceil() as u32 } else { 0..0 }
+    }
+
+    /// How much of a pixel lies under it, from 0 to 1.
+    pub fn of(self, pixel: u32) -> f64 {
+        let start = f64::from(pixel);
+        (self.to.min(start + 1.0) - self.from.max(start)).max(0.0)
+    }
+}
+
+/// Edges of patches are float32: a patch whose edge is that of a pixel, but for this share of the picture's side,
+/// does not touch the pixel beyond.
+const ROUNDING: f64 = 2.5e-7;
 
 /// Where every visual token of a prompt that shows a patch lies.
 pub fn spots(prompt: &[PromptToken], images: &[Geometry]) -> Vec<Spot> {
@@ -211,6 +249,27 @@ mod tests {
             [(true, 0, 0), (true, 0, 1), (true, 0, 2), (true, 1, 0), (true, 1, 1), (true, 1, 2)]
         );
         assert_eq!(spots[12].position, 13, "a class token stands nowhere");
+    }
+
+    #[test]
+    fn patches_smaller_than_a_pixel_share_it_out() {
+        // A row of 3 pixels under 16 patches, as a small picture in four tiles of four.
+        let patch = |i: usize| Stretch::new(3.0 * i as f32 / 16.0, 3.0 * (i + 1) as f32 / 16.0, 3);
+        let mut of = [0.0; 3];
+        for i in 0..16 {
+            assert!(!patch(i).pixels().is_empty(), "patch {i}");
+            patch(i).pixels().for_each(|x| of[x as usize] += patch(i).of(x));
+        }
+        assert_eq!(of, [1.0; 3]);
+        assert_eq!(patch(5).pixels(), 0..2, "it lies on the border of two");
+        assert_eq!((patch(5).of(0), patch(5).of(1), patch(5).of(2)), (0.0625, 0.125, 0.0));
+        // Padding, an empty rectangle, and an edge that float32 puts beside a pixel's.
+        assert_eq!(Stretch::new(-4.0, 0.5, 3).pixels(), 0..1);
+        assert!(Stretch::new(-4.0, -1.0, 3).pixels().is_empty());
+        assert!(Stretch::new(3.0, 9.0, 3).pixels().is_empty());
+        assert!(Stretch::new(0.5, 0.5, 3).pixels().is_empty());
+        assert!(Stretch::new(f32::NAN, 2.0, 3).pixels().is_empty());
+        assert_eq!(Stretch::new(99.999_99, 200.000_02, 300).pixels(), 100..200);
     }
 
     #[test]

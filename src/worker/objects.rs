@@ -3,7 +3,7 @@
 //! Knows masks and patches; neither models nor answers.
 
 use crate::{
-    engine::patches::covered, scenes::known_scene, spec::picture::ImageSource, trace::geometry::Geometry,
+    image::mask::Mask, scenes::known_scene, spec::picture::ImageSource, trace::geometry::Geometry,
     worker::protocol::ObjectView,
 };
 
@@ -12,13 +12,10 @@ use crate::{
 pub fn known_objects(source: &ImageSource, geometry: &Geometry) -> Option<Vec<ObjectView>> {
     let ImageSource::File(file) = source else { return None };
     let scene = known_scene(file)?;
-    let mask = image::open(&scene.mask).ok()?.into_luma8();
-    if mask.dimensions() != geometry.source {
-        return None;
-    }
+    let mask = Mask::open(&scene.mask).ok().filter(|mask| mask.size() == geometry.source && mask.exact().is_ok())?;
     let patches = geometry.patches();
-    let objects = scene.classes.into_iter().zip(1u8..).map(|(name, value)| {
-        let shows = |rect| covered(&mask, rect, Some(value)) > 0.0;
+    let objects = scene.classes.into_iter().zip(1u16..).map(|(name, value)| {
+        let shows = |rect| mask.covered(rect, Some(value)) > 0.0;
         let shown = patches.iter().enumerate().filter(|(_, patch)| shows(patch.rect));
         ObjectView { name, patches: shown.map(|(at, _)| at).collect() }
     });

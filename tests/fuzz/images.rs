@@ -107,6 +107,10 @@ fn crc32(bytes: &[u8]) -> u32 {
 const DECODING: usize = MAX_PIXELS as usize * 11 + 128 * MB;
 
 fn decode(bytes: &[u8]) {
+    if let Some(mask) = outcome(sightline::image::mask::Mask::decode(bytes, "mask")) {
+        let (width, height) = mask.size();
+        assert!((0.0..=1.0).contains(&mask.covered([0.0, 0.0, width as f32, height as f32], None)));
+    }
     let Some(picture) = outcome(pixels::decode(bytes, "picture")) else { return };
     let (width, height) = picture.dimensions();
     assert!(width <= MAX_SIDE && height <= MAX_SIDE);

@@ -323,6 +323,56 @@ fn settings_of_both_transformers_generations() {
     assert_eq!((found.inputs[0].size, found.resized), ((512, 512), (2048, 1024)));
 }
 
+/// What transformers 5.24 does: its processors' defaults are for keys that are absent.
+#[test]
+fn a_null_flag_is_off_and_a_null_value_is_none() {
+    let clip = json!({ "image_processor_type": "CLIPImageProcessor", "size": 56, "crop_size": 56 });
+    let tiles = json!({ "image_processor_type": "Idefics3ImageProcessor",
+                        "size": { "longest_edge": 256 }, "max_image_size": { "longest_edge": 64 } });
+    let with = |settings: &Value, key: &str, value: Value| {
+        let mut settings = settings.clone();
+        settings[key] = value;
+        settings
+    };
+    let same = |a: &Value, b: &Value| format!("{:?}", processor(a)) == format!("{:?}", processor(b));
+    for (settings, key) in [
+        (&clip, "do_normalize"),
+        (&clip, "do_rescale"),
+        (&clip, "do_resize"),
+        (&clip, "do_center_crop"),
+        (&tiles, "do_normalize"),
+        (&tiles, "do_rescale"),
+        (&tiles, "do_resize"),
+        (&tiles, "do_image_splitting"),
+    ] {
+        let null = with(settings, key, Value::Null);
+        assert!(same(&null, &with(settings, key, json!(false))), "{key}");
+        assert!(!same(&null, settings), "{key}");
+    }
+    // A step that is off needs no value; one that is on does.
+    for (settings, key, step) in [
+        (&clip, "size", "do_resize"),
+        (&clip, "crop_size", "do_center_crop"),
+        (&clip, "resample", "do_resize"),
+        (&clip, "rescale_factor", "do_rescale"),
+        (&clip, "image_mean", "do_normalize"),
+        (&tiles, "image_std", "do_normalize"),
+        (&tiles, "size", "do_resize"),
+    ] {
+        let null = with(settings, key, Value::Null);
+        let dir = folder_with(&[("preprocessor_config.json", null.to_string())]);
+        let error = families::processor(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{key}` is null, expected a value")), "{error}");
+        processor(&with(&null, step, Value::Null));
+    }
+    // Where processor_config.json says nothing of images, the other file is read.
+    let dir = folder_with(&[
+        ("processor_config.json", json!({ "image_processor": null }).to_string()),
+        ("preprocessor_config.json", clip.to_string()),
+    ]);
+    assert_eq!(format!("{:?}", families::processor(dir.path()).unwrap()), format!("{:?}", processor(&clip)));
+}
+
 #[test]
 fn bad_images_are_refused() {
     let refused = |bytes: &[u8]| pixels::decode(bytes, "it.png").unwrap_err().to_string();
@@ -347,6 +397,51 @@ fn bad_images_are_refused() {
     webp[exif + 4..exif + 8].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
     assert!(refused(&webp).contains("it ends before one of its chunks does"));
     assert!(pixels::open(Path::new("/nowhere.png")).unwrap_err().to_string().contains("/nowhere.png"));
+}
+
+#[test]
+fn a_file_that_is_cut_short_is_refused_in_every_format() {
+    use image::{DynamicImage, ImageFormat};
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for entry in std::fs::read_dir(fixtures().join("processing/formats")).unwrap() {
+        let path = entry.unwrap().path();
+        // Of an animation only the first picture is read, which lies in its first half.
+        if !path.ends_with("animated.gif") {
+            files.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+    let noise = DynamicImage::from(picture(64, 48));
+    for format in [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+        ImageFormat::Pnm,
+    ] {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        noise.write_to(&mut bytes, format).unwrap();
+        files.push((format!("{format:?}"), bytes.into_inner()));
+    }
+    assert!(files.len() > 40 && files.iter().any(|(name, _)| name.ends_with("progressive.jpg")));
+    for (name, whole) in &files {
+        assert!(pixels::decode(whole, name).is_ok(), "{name}");
+        for percent in [10, 50, 90] {
+            let cut = &whole[..whole.len() * percent / 100];
+            assert!(pixels::decode(cut, name).is_err(), "{percent} % of {name}");
+        }
+        let jpeg = name.ends_with(".jpg") || name == "Jpeg";
+        // Of small files the last hundredth holds no pixel.
+        if jpeg || !name.contains('.') {
+            assert!(pixels::decode(&whole[..whole.len() * 99 / 100], name).is_err(), "99 % of {name}");
+        }
+        if jpeg {
+            // As Pillow: the end marker must be there, what follows it is nobody's.
+            assert!(pixels::decode(&whole[..whole.len() - 1], name).is_err(), "{name} without its last byte");
+            assert!(pixels::decode(&[&whole[..], b"garbage"].concat(), name).is_ok(), "{name} and more");
+        }
+    }
 }
 
 #[test]

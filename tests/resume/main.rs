@@ -92,13 +92,13 @@ fn scene(n: usize) -> PathBuf {
     bundled::scenes().join(format!("images/{n:06}.png"))
 }
 
-fn mask(n: usize, value: u8) -> ObjectMask {
+fn mask(n: usize, value: u16) -> ObjectMask {
     let file = bundled::scenes().join(format!("masks/{n:06}.png"));
     ObjectMask { file, value: Some(value), share: 0.0 }
 }
 
 /// A sample scene with one of its objects marked.
-fn with_object(engine: &Engine, n: usize, value: u8) -> Seen {
+fn with_object(engine: &Engine, n: usize, value: u16) -> Seen {
     let picture = Picture { image: ImageSource::File(scene(n)), object: Some(mask(n, value)) };
     engine.look(&picture, &Cancel::default(), &mut |_| {}).unwrap().1
 }
@@ -238,7 +238,7 @@ fn two_scenes() -> TempDir {
 fn tiled_seen(engine: &Engine) -> Seen {
     let mut seen = see(engine, &fixture("processing/images/gradient_200x120.png"));
     let mask = GrayImage::from_fn(200, 120, |x, y| Luma([u8::from((60..130).contains(&x) && y < 50)]));
-    seen.mark(&mask, &ObjectMask { file: "mask".into(), value: None, share: 0.5 }).unwrap();
+    seen.mark(&mask.into(), &ObjectMask { file: "mask".into(), value: None, share: 0.5 }).unwrap();
     assert_eq!(seen.embeds.dims(), [5 * 16, 64]);
     seen
 }

@@ -17,10 +17,10 @@ fn members(engine: &Engine, seen: &Seen, set: &str, seed: u64) -> Result<Vec<usi
 fn an_object_is_the_patches_that_its_mask_touches() {
     let engine = &*ENGINE;
     let pixels = image::open(mask(0, 3).file).unwrap().into_luma8();
-    let touched = |value: u8| -> Vec<usize> {
+    let touched = |value: u16| -> Vec<usize> {
         let inside = |i: u32| {
             let corner = (i % 12 * 16, i / 12 * 16);
-            (0..256).any(|p| pixels.get_pixel(corner.0 + p % 16, corner.1 + p / 16).0[0] == value)
+            (0..256).any(|p| u16::from(pixels.get_pixel(corner.0 + p % 16, corner.1 + p / 16).0[0]) == value)
         };
         (0..144).filter(|&i| inside(i)).map(|i| i as usize).collect()
     };
@@ -37,9 +37,9 @@ fn an_object_is_the_patches_that_its_mask_touches() {
     let mut seen = see(engine, &scene(0));
     let none = members(engine, &seen, "object", 0).unwrap_err();
     assert!(none.contains("`object` names no visual token: no mask"), "{none}");
-    let small = seen.mark(&GrayImage::new(10, 12), &mask(0, 3));
+    let small = seen.mark(&GrayImage::new(10, 12).into(), &mask(0, 3));
     assert!(refused(small).contains("the mask is 10x12 pixels, expected 192x192"));
-    let absent = seen.mark(&pixels, &mask(0, 200));
+    let absent = seen.mark(&pixels.clone().into(), &mask(0, 200));
     assert!(refused(absent).contains("pixels of value 200"));
     let file = ObjectMask { file: "/nowhere/m.png".into(), value: None, share: 0.0 };
     let picture = Picture { image: ImageSource::File(scene(0)), object: Some(file) };
@@ -64,11 +64,50 @@ fn with_tiles_sets_lie_on_one_grid_and_the_whole_view_is_apart() {
         let inside = (x1.min(130.0) - x0.max(60.0)).max(0.0) * (y1.min(50.0) - y0).max(0.0);
         inside / ((x1 - x0) * (y1 - y0))
     };
-    // Shares near a half may go either way: pixels are whole.
-    for (i, patch) in patches.iter().enumerate().filter(|(_, p)| (share(p.rect) - 0.5).abs() > 0.1) {
-        assert_eq!(object.contains(&i), share(patch.rect) > 0.5, "patch {i}: {patch:?}");
+    for (i, patch) in patches.iter().enumerate() {
+        // A half itself is in the hands of the last bit.
+        let share = share(patch.rect);
+        assert!((share - 0.5).abs() < 1e-5 || object.contains(&i) == (share > 0.5), "patch {i}: {patch:?}");
     }
     assert!(object.iter().any(|&i| patches[i].whole) && object.iter().any(|&i| !patches[i].whole));
+}
+
+#[test]
+fn patches_smaller_than_a_pixel_belong_to_the_object_that_covers_them() {
+    let engine = &TILED.1;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("small.png");
+    for (width, height) in [(3, 3), (5, 2), (28, 28), (1, 1)] {
+        GrayImage::new(width, height).save(&file).unwrap();
+        let mut seen = see(engine, &file);
+        let object = |value: Option<u16>, share: f32| ObjectMask { file: "mask".into(), value, share };
+        let all = GrayImage::from_pixel(width, height, Luma([1]));
+        for share in [0.0, 0.25, 0.999, 1.0] {
+            seen.mark(&all.clone().into(), &object(None, share)).unwrap();
+            let members = seen.object.as_ref().unwrap();
+            assert!(members.iter().all(|&m| m), "{width} x {height}, {share}: {members:?}");
+        }
+        // The left column alone: every patch by the share of its area.
+        let left = GrayImage::from_fn(width, height, |x, _| Luma([u8::from(x == 0)]));
+        for share in [0.0, 0.3, 0.7] {
+            let patches = seen.geometry.patches();
+            // Where nothing is covered enough, marking says so.
+            let members = match seen.mark(&left.clone().into(), &object(Some(1), share)) {
+                Ok(()) => seen.object.clone().unwrap(),
+                Err(_) => vec![false; patches.len()],
+            };
+            for (patch, member) in patches.iter().zip(members) {
+                let [x0, _, x1, _] = patch.rect;
+                let covered = (x1.min(1.0) - x0).max(0.0) / (x1 - x0);
+                let near = share > 0.0 && (covered - share).abs() < 1e-5;
+                assert!(near || member == (covered > share), "{width} x {height}, {share}: {patch:?}");
+            }
+        }
+        for share in [-1.0, 1.5, f32::NAN, f32::INFINITY] {
+            let error = refused(seen.mark(&all.clone().into(), &object(None, share)));
+            assert!(error.contains("no share of a patch"), "{error}");
+        }
+    }
 }
 
 #[test]

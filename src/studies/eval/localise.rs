@@ -9,11 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image::GrayImage;
 use serde::Serialize;
 
 use crate::{
-    engine::{error::RunError, load::Engine, patches::covered},
+    engine::{error::RunError, load::Engine},
+    image::mask::Mask,
     progress::Cancel,
     spec::{experiment::Experiment, picture::ImageSource},
     statistics::interval::Rate,
@@ -122,8 +122,8 @@ fn measure(
     let patches = seen.geometry.patches();
     let mut found = Vec::new();
     for (object, word) in named(&trace, item, &folder.classes) {
-        // Object 255 and later ones have no level of their own in a mask of 8 bits.
-        let Ok(value) = u8::try_from(object + 1) else { continue };
+        // Later ones have no value of their own, in a mask of 16 bits neither.
+        let Ok(value) = u16::try_from(object + 1) else { continue };
         found.extend(word_hits(&trace, &word, &patches, &mask, value));
     }
     Ok(found)
@@ -150,12 +150,12 @@ fn named(trace: &Trace, item: &Item, classes: &[String]) -> Vec<(usize, Word)> {
 }
 
 /// Layer by layer, what the peak of a word's attention hits; `None` where nothing can be measured.
-fn word_hits(trace: &Trace, word: &Word, patches: &[Patch], mask: &GrayImage, value: u8) -> Option<Vec<Hit>> {
+fn word_hits(trace: &Trace, word: &Word, patches: &[Patch], mask: &Mask, value: u16) -> Option<Vec<Hit>> {
     // The row that predicted a token is kept under the token's place in the answer.
     let places: Vec<usize> = word.positions.iter().map(|p| p - trace.prompt.len()).collect();
     let rows: Vec<PatternRow> =
         trace.rows().filter(|(s, _)| places.contains(s)).map(|(_, row)| row).collect();
-    let covered: Vec<f32> = patches.iter().map(|p| covered(mask, p.rect, Some(value))).collect();
+    let covered: Vec<f32> = patches.iter().map(|p| mask.covered(p.rect, Some(value))).collect();
     Some(hits(&rows, &trace.prompt, &covered)).filter(|layers| !layers.is_empty())
 }
 
@@ -165,11 +165,15 @@ fn mask_file(dir: &Path, image: &Path) -> PathBuf {
 }
 
 /// The mask of an image: pixel `k` is object `k`'s, counted from 1.
-fn mask(dir: &Path, image: &Path) -> Result<GrayImage, EvalError> {
+fn mask(dir: &Path, image: &Path) -> Result<Mask, EvalError> {
     let file = mask_file(dir, image);
-    match image::open(&file) {
-        Ok(mask) => Ok(mask.into_luma8()),
-        Err(e) => Err(EvalError::File { file, why: format!("the mask cannot be read ({e})") }),
+    let mask = match Mask::open(&file) {
+        Ok(mask) => mask,
+        Err(e) => return Err(EvalError::File { file, why: format!("the mask cannot be read ({e})") }),
+    };
+    match mask.exact() {
+        Ok(()) => Ok(mask),
+        Err(why) => Err(EvalError::File { file, why: format!("objects cannot be told apart: {why}") }),
     }
 }
 
