@@ -12,7 +12,7 @@ use sightline::{
     engine::{baseline::Baseline, event::RunEvent, inside::square, load::Engine},
     export::trace as data,
     progress::Cancel,
-    spec::{experiment::Experiment, picture::ImageSource},
+    spec::{experiment::Experiment, picture::ImageSource, record::Held},
     studies::{
         compression::{Keep, ask_compressed},
         session::{Entry, FORMAT, Session},
@@ -98,7 +98,12 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let opened = args.subject.open(&cancel)?;
     let engine = &opened.engine;
     let experiment = args.subject.experiment(engine, args.control)?;
-    let (baseline, report) = answer(&opened, &experiment, &cancel)?;
+    let held = match (experiment.intervention.is_empty(), args.check) {
+        (true, _) => Held::Baseline,
+        (false, false) => Held::Intervention,
+        (false, true) => Held::Checked,
+    };
+    let (baseline, report) = answer(&opened, &experiment, held, &cancel)?;
     let scratch = match args.check && report.outcome.is_some() {
         true => Some(engine.scratch(&experiment, &[&opened.seen], &cancel, &mut |_| {})?),
         false => None,
@@ -110,26 +115,32 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     if args.pictures {
         write_pictures(&report.answer, &extra.found, &opened, &args.out)?;
     }
-    print_summary(&report, difference, &opened, &args.out);
+    let half = args.subject.stores_half();
+    let checked = difference.map(|difference| (difference, difference.holds(half)));
+    print_summary(&report, checked, &opened, &args.out);
     print_extra(&extra);
-    Ok(ExitCode::SUCCESS)
+    // All is written, for whoever wants to see why.
+    Ok(ExitCode::from(u8::from(checked.is_some_and(|(_, held)| !held))))
 }
 
 /// Runs the experiment, telling on stderr what goes on.
 fn answer(
     opened: &Opened,
     experiment: &Experiment,
+    held: Held,
     cancel: &Cancel,
 ) -> Result<(Baseline, Report), Box<dyn Error>> {
-    let engine = &opened.engine;
+    let (engine, images) = (&opened.engine, [&opened.seen]);
+    engine.allow(experiment, &images, engine.prompt(&experiment.turns, &images)?.len(), held)?;
     let mut bars = Bars::default();
-    let ran = engine.run(experiment, &[&opened.seen], cancel, &mut |event| match event {
+    let ran = engine.run(experiment, &images, cancel, &mut |event| match event {
         RunEvent::Prompt(prompt) => {
             eprintln!("prompt: {} tokens", prompt.len());
-            let memory = engine.memory(experiment, prompt.len(), true);
-            let runs = match experiment.intervention.is_empty() {
-                true => "",
-                false => " (attention three times: uncut, scored, new)",
+            let memory = engine.memory(experiment, &images, prompt.len(), held);
+            let runs = match held {
+                Held::Answer | Held::Baseline => "",
+                Held::Intervention => " (attention of three answers: uncut, scored, new)",
+                Held::Checked => " (attention of four answers: uncut, scored, new, new from scratch)",
             };
             eprintln!("keeps at most: {memory}{runs}");
         }

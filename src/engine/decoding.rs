@@ -4,11 +4,13 @@
 //! Needs embeddings, not a tokenizer: runs and `verify` stand on it. Patterns come as device tensors,
 //! `[layers, heads, keys]`; logits as host rows, `[vocabulary]`; residuals as `[rows, width]`.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
+use half::f16;
 
 use crate::{
+    checkpoint::weights::WeightDtype,
     engine::masks,
     model::{
         decoder::{Forward, Step},
@@ -20,7 +22,12 @@ use crate::{
     },
     progress::{Cancel, Cancelled},
     spec::knockout::{Cut, KnockoutError},
+    statistics::finite::{all_finite, larger},
 };
+
+/// Answer rows that go through together where an answer is given: while they do, what is kept of their
+/// attention is as wide as the last of them, and their logits are held twice.
+pub const TOGETHER: usize = 128;
 
 /// Why a sequence cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +43,95 @@ pub enum DecodingError {
         "the device could not return its results ({0}); a smaller image or prompt, or --device cpu, may help"
     )]
     Device(String),
+    /// NaN or an infinity: nothing that follows would mean anything.
+    #[error("{place} holds numbers that are none (NaN or infinite): {advice}")]
+    NotFinite {
+        /// Where they are first found.
+        place: Place,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// More than half precision can hold.
+    #[error("{place} reaches {value}, beyond float16's range (65504): {advice}")]
+    BeyondHalf {
+        /// Where.
+        place: Place,
+        /// The largest value; infinite where it was rounded already.
+        value: f32,
+        /// What to do.
+        advice: &'static str,
+    },
+}
+
+/// A place that numbers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Vision tower and projector.
+    Vision,
+    /// The attention of one of the vision tower's layers.
+    VisionLayer(usize),
+    /// What enters a decoder layer from outside.
+    Input(usize),
+    /// What a decoder layer gives.
+    Layer(usize),
+    /// What a decoder layer keeps of the rows before.
+    Cache(usize),
+    /// Final norm and head.
+    Logits,
+    /// Integrated gradients.
+    Gradients,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Vision => f.write_str("the vision tower's output"),
+            Place::VisionLayer(layer) => write!(f, "the attention of the vision tower's layer {layer}"),
+            Place::Input(layer) => write!(f, "the input of decoder layer {layer}"),
+            Place::Layer(layer) => write!(f, "the output of decoder layer {layer}"),
+            Place::Cache(layer) => write!(f, "the KV cache of decoder layer {layer}"),
+            Place::Logits => f.write_str("the output of the decoder's head, the logits,"),
+            Place::Gradients => f.write_str("the gradient of the answer"),
+        }
+    }
+}
+
+impl Place {
+    /// Where the input of a layer comes from; that of the layer after the last is the decoder's output.
+    fn entering(layer: usize) -> Self {
+        layer.checked_sub(1).map_or(Place::Input(0), Place::Layer)
+    }
+
+    /// The error of numbers that are none.
+    fn not_finite(self, vlm: &Vlm) -> DecodingError {
+        let advice = match vlm.dtype {
+            WeightDtype::F32 => {
+                "the weights and settings of this model do not go together, or are damaged; download them again"
+            }
+            WeightDtype::F16 => "load the model with --dtype f32",
+        };
+        DecodingError::NotFinite { place: self, advice }
+    }
+
+    /// Refuses numbers that are none.
+    ///
+    /// # Errors
+    /// [`DecodingError::NotFinite`].
+    pub(crate) fn check(self, vlm: &Vlm, values: &[f32]) -> Result<(), DecodingError> {
+        if all_finite(values) { Ok(()) } else { Err(self.not_finite(vlm)) }
+    }
+
+    /// The same of a tensor, which is not read back for it.
+    ///
+    /// # Errors
+    /// [`DecodingError::NotFinite`]; [`DecodingError::Device`].
+    pub(crate) fn check_tensor<const D: usize>(
+        self,
+        vlm: &Vlm,
+        tensor: &Tensor<D>,
+    ) -> Result<(), DecodingError> {
+        if is_finite(tensor)? { Ok(()) } else { Err(self.not_finite(vlm)) }
+    }
 }
 
 /// Rows that enter a layer, and where they stand.
@@ -215,7 +311,7 @@ impl<'a> Decoding<'a> {
         if !masses.is_empty() {
             let all = Tensor::cat(masses.iter().map(|(_, _, m)| m.clone()).collect(), 0);
             for ((_, tag, _), mass) in masses.iter().zip(host(all)?) {
-                self.blocked_mass[*tag] = self.blocked_mass[*tag].max(mass);
+                self.blocked_mass[*tag] = larger(self.blocked_mass[*tag], mass);
             }
         }
         Ok(forward)
@@ -245,9 +341,12 @@ impl<'a> Decoding<'a> {
         hooks: Hooks,
     ) -> Result<Passed, DecodingError> {
         let kept = hooks.pattern.rows.clone();
-        let n_rows = rows.len();
+        let (n_rows, again) = (rows.len(), rows.clone());
         let Forward { resid, mut recorded } = self.pass_from(layer, first, rows, read, hooks)?;
         let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, read - n, n)))?;
+        if !all_finite(&logits) {
+            return Err(self.fault(layer, first, again)?);
+        }
         let resid_pre = std::mem::take(&mut recorded.resid_pre);
         let mut pattern = recorded.pattern;
         let mut pattern_of = |row: usize| {
@@ -277,8 +376,61 @@ impl<'a> Decoding<'a> {
     /// # Errors
     /// [`DecodingError`].
     pub fn logits(&mut self, rows: Rows) -> Result<Vec<f32>, DecodingError> {
-        let resid = self.pass_from(0, self.cache.len(), rows, 1, Hooks::default())?.resid;
-        host(self.vlm.decoder.unembed(resid))
+        let (first, again) = (self.cache.len(), rows.clone());
+        let resid = self.pass_from(0, first, rows, 1, Hooks::default())?.resid;
+        let logits = host(self.vlm.decoder.unembed(resid))?;
+        if all_finite(&logits) { Ok(logits) } else { Err(self.fault(0, first, again)?) }
+    }
+
+    /// Where a pass went wrong whose logits are no numbers: NaN reaches the logits from wherever it arises, so
+    /// that a sound pass is looked at there alone, and a broken one is run again with every layer watched.
+    fn fault(&mut self, layer: usize, first: usize, rows: Rows) -> Result<DecodingError, DecodingError> {
+        let (read, n_layers) = (rows.len(), self.vlm.config.text.n_layers);
+        let hooks = Hooks { resid_every: 1, ..Hooks::default() };
+        let Forward { resid, recorded } = self.pass_from(layer, first, rows, read, hooks)?;
+        for (n, resid) in recorded.resid_pre.into_iter().chain([(n_layers, resid)]) {
+            if !is_finite(&resid)? {
+                // A layer whose keys were rounded to infinities gives none.
+                self.check_cache(n)?;
+                let place = if n == layer { Place::Input(n) } else { Place::entering(n) };
+                return Ok(place.not_finite(self.vlm));
+            }
+        }
+        Ok(Place::Logits.not_finite(self.vlm))
+    }
+
+    /// Refuses keys and values, of all rows so far in the first `layers` layers, that half precision could
+    /// not hold: an infinite key draws no attention or all of it, which the logits need not show.
+    ///
+    /// # Errors
+    /// [`DecodingError::BeyondHalf`]; [`DecodingError::Device`].
+    pub fn check_cache(&self, layers: usize) -> Result<(), DecodingError> {
+        if self.vlm.dtype == WeightDtype::F32 {
+            return Ok(());
+        }
+        let (numbers, largest): (Vec<usize>, Vec<Tensor<1>>) =
+            self.cache.largest().filter(|(layer, _)| *layer < layers).unzip();
+        if largest.is_empty() {
+            return Ok(());
+        }
+        let values = host(Tensor::cat(largest, 0))?;
+        // Some devices round what is too large to the largest number that there is.
+        match numbers.iter().zip(values).find(|(_, value)| *value >= f16::MAX.to_f32()) {
+            Some((&layer, value)) => Err(DecodingError::BeyondHalf {
+                place: Place::Cache(layer),
+                value,
+                advice: "load the model with --dtype f32",
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// [`Decoding::check_cache`] of every layer.
+    ///
+    /// # Errors
+    /// As [`Decoding::check_cache`].
+    pub fn check(&self) -> Result<(), DecodingError> {
+        self.check_cache(self.vlm.config.text.n_layers)
     }
 
     /// Per cut: the pairs that it blocks a layer among the rows so far, and the largest value that was
@@ -301,6 +453,41 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DecodingError
     tensor.try_into_vec_as::<f32>().map_err(|e| DecodingError::Device(e.to_string()))
 }
 
+/// Whether a tensor holds numbers only.
+fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, DecodingError> {
+    let tensor = tensor.clone().cast(DType::F32);
+    // One number to read back, and none if any of them is; that of sound ones might overflow, though.
+    Ok(all_finite(&host(tensor.clone().sum())?) || all_finite(&host(tensor)?))
+}
+
+/// Refuses residuals, `[rows, width]` by the layer that they enter, that half precision could not hold.
+///
+/// # Errors
+/// [`DecodingError::BeyondHalf`]; [`DecodingError::Device`].
+pub(super) fn check_half(resids: &[(usize, Tensor<2>)]) -> Result<(), DecodingError> {
+    if resids.is_empty() {
+        return Ok(());
+    }
+    let largest = resids.iter().map(|(_, resid)| resid.clone().max_abs()).collect();
+    let values = host(Tensor::cat(largest, 0))?;
+    match resids.iter().zip(values).find(|(_, value)| !f16::from_f32(*value).is_finite()) {
+        Some(((layer, _), value)) => Err(DecodingError::BeyondHalf {
+            place: Place::entering(*layer),
+            value,
+            advice: "residuals of this model cannot be stored in half precision; leave --half out",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// `rows` rows, of which the last `n` predict something, in the parts that go through one after the other:
+/// [`TOGETHER`] of these at a time.
+pub(super) fn parts(rows: usize, n: usize) -> Vec<Range<usize>> {
+    let mut from = 0;
+    let ends = (1..=n.div_ceil(TOGETHER)).map(|part| rows - n + n.min(part * TOGETHER));
+    ends.map(|end| std::mem::replace(&mut from, end)..end).collect()
+}
+
 /// `[n, width]` with row `positions[i]` replaced by row `i` of `rows`; differentiable in both.
 pub fn place_rows(base: Tensor<2>, positions: &[usize], rows: Tensor<2>) -> Tensor<2> {
     let n = base.dims()[0];
@@ -310,4 +497,17 @@ pub fn place_rows(base: Tensor<2>, positions: &[usize], rows: Tensor<2>) -> Tens
     }
     let places = index(&places, &base.device());
     Tensor::cat(vec![base, rows], 0).select(0, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_all_rows_once_and_hold_so_many_that_predict() {
+        assert_eq!(parts(10, 3), [0..10]);
+        assert_eq!(parts(130, 130), [0..128, 128..130]);
+        assert_eq!(parts(500, 256), [0..372, 372..500]);
+        assert!(parts(5, 0).is_empty());
+    }
 }

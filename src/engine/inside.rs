@@ -11,7 +11,7 @@ use burn::tensor::{DType, Tensor};
 use crate::{
     engine::{
         baseline::Baseline,
-        decoding::{DecodingError, Rows, host},
+        decoding::{DecodingError, Place, Rows, host},
         error::RunError,
         load::Engine,
         masks,
@@ -76,7 +76,9 @@ pub fn square(
     let hooks = Hooks { pattern, ..Hooks::default() };
     let recorded = rerun(engine, baseline, layer..layer + 1, resid, hooks, cancel)?.recorded;
     let none = || RunError::Needs { what: "a square", needs: "a run with a row at least".to_string() };
-    Ok(host(recorded.pattern.ok_or_else(none)?)?)
+    let pattern = host(recorded.pattern.ok_or_else(none)?)?;
+    Place::Layer(layer).check(&engine.vlm, &pattern)?;
+    Ok(pattern)
 }
 
 /// The rows of a kept run that a set names; `answer` means the generated positions.

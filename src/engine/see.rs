@@ -13,7 +13,7 @@ use image::{GrayImage, RgbImage};
 
 use crate::{
     engine::{
-        decoding::{DecodingError, Rows, host, place_rows},
+        decoding::{DecodingError, Place, Rows, host, place_rows},
         error::RunError,
         load::Engine,
         patches::covered,
@@ -108,7 +108,7 @@ impl Engine {
     /// Encodes a processed image. `tell` hears of every view done.
     ///
     /// # Errors
-    /// [`RunError::Decoding`] when cancelled, or when the device fails.
+    /// [`RunError::Decoding`] when cancelled, when the device fails, or when the encoder gives what is no number.
     pub fn see(
         &self,
         processed: &Processed,
@@ -130,12 +130,16 @@ impl Engine {
             tell(Progress::of(Stage::Encode, view + 1, total));
         }
         let embeds = Tensor::cat(embeds, 0);
+        let added = joined(added);
+        for tokens in std::iter::once(&embeds).chain(added.iter().map(|(_, features)| features)) {
+            Place::Vision.check_tensor(&self.vlm, tokens)?;
+        }
         self.vlm.device.sync().map_err(|e| DecodingError::Device(e.to_string()))?;
         Ok(Seen {
             geometry: processed.geometry.clone(),
             description: processed.describe(),
             embeds,
-            added: joined(added),
+            added,
             encode_time: start.elapsed(),
             object: None,
         })
@@ -189,7 +193,9 @@ impl Engine {
             what: "the vision encoder's attention".to_string(),
             source: SetError::OutOfRange { what: "vision layer".to_string(), found: layer, len },
         })?;
-        Ok((pattern.dims(), host(pattern)?))
+        let (shape, values) = (pattern.dims(), host(pattern)?);
+        Place::VisionLayer(layer).check(&self.vlm, &values)?;
+        Ok((shape, values))
     }
 
     /// The prompt of a conversation about images, each of which has its place in the turns.

@@ -85,6 +85,16 @@ impl KvCache {
         self.len = len;
     }
 
+    /// Per layer that holds something: its number, and the largest magnitude among its keys and values, `[1]`,
+    /// float32.
+    pub fn largest(&self) -> impl Iterator<Item = (usize, Tensor<1>)> + '_ {
+        let held = self.layers.iter().enumerate().filter_map(|(n, layer)| Some((n, layer.as_ref()?)));
+        held.filter(|(_, (k, _))| k.dims()[1] > 0).map(|(n, (k, v))| {
+            let both = [k, v].map(|t| t.clone().max_abs().cast(DType::F32));
+            (n, Tensor::cat(both.into(), 0).max())
+        })
+    }
+
     /// Keys that one layer holds at the moment; differs from [`KvCache::len`] only inside a pass and
     /// after [`KvCache::rewind`].
     pub(super) fn layer_len(&self, layer: usize) -> usize {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     engine::{
         baseline::Baseline,
-        decoding::{DecodingError, host},
+        decoding::{DecodingError, Place, host},
         error::RunError,
         inside::resid_pre,
         load::Engine,
@@ -79,6 +79,7 @@ pub fn lens(
             cancel.check().map_err(DecodingError::from)?;
             let places = index(positions, &engine.vlm.device);
             let logits = host(engine.vlm.decoder.unembed(resid.clone().select(0, places)))?;
+            Place::Logits.check(&engine.vlm, &logits)?;
             let rows = logits.chunks(engine.info.vocabulary).zip(positions);
             readings.extend(rows.map(|(logits, &position)| reading(logits, position, lens)));
         }
