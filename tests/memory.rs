@@ -21,7 +21,7 @@ use common::{
 };
 
 /// Long enough for its attention to outweigh everything else, short enough for a test.
-const LONG: usize = 700;
+const LONG: usize = 600;
 
 /// The bundled model with room for a long answer, which ends with a token that it never says.
 fn long_model() -> TempDir {
@@ -68,11 +68,14 @@ fn said_and_taken(model: &Path, max_new: usize, more: &[&str]) -> (f64, f64) {
     assert!(code.success(), "{told}");
     let answer = &json(&out.path().join("run/trace.json"))["answer"];
     assert_eq!(answer.as_array().unwrap().len(), max_new, "the answer ended by itself");
-    let line = told.lines().find(|l| l.starts_with("keeps at most: ")).unwrap();
-    let total = line.split_once(" in all").unwrap().0.rsplit(": ").next().unwrap();
-    let (number, unit) = total.split_once(' ').unwrap();
-    let unit = if unit == "GB" { 1e9 } else { 1e6 };
-    (number.parse::<f64>().unwrap() * unit, peak)
+    let line = told.lines().find_map(|l| l.strip_prefix("keeps at most: ")).unwrap();
+    // The sum is rounded: its parts say more.
+    let parts = line.split_once(": ").unwrap().0.split(", ").map(|part| {
+        let mut words = part.rsplit(' ');
+        let unit = if words.next() == Some("GB") { 1e9 } else { 1e6 };
+        words.next().unwrap().parse::<f64>().unwrap() * unit
+    });
+    (parts.sum(), peak)
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn a_run_takes_the_memory_that_it_says() {
         let (little, start) = said_and_taken(model.path(), 1, more);
         let (said, peak) = said_and_taken(model.path(), LONG, more);
         let (said, taken) = (said - little, peak - start);
-        assert!(said > 4e7, "{more:?}: {said}");
+        assert!(said > 3e7, "{more:?}: {said}");
         let share = taken / said;
         assert!((0.85..1.15).contains(&share), "{more:?}: said {said}, took {taken}: {share}");
     }

@@ -4,14 +4,14 @@
 //! Needs embeddings, not a tokenizer: runs and `verify` stand on it. Patterns come as device tensors,
 //! `[layers, heads, keys]`; logits as host rows, `[vocabulary]`; residuals as `[rows, width]`.
 
-use std::{fmt, ops::Range};
+use std::ops::Range;
 
 use burn::tensor::{DType, Tensor};
 use half::f16;
 
 use crate::{
     checkpoint::weights::WeightDtype,
-    engine::masks,
+    engine::{masks, place::Place},
     model::{
         decoder::{Forward, Step},
         hooks::{Hooks, Keep},
@@ -44,7 +44,7 @@ pub enum DecodingError {
     )]
     Device(String),
     /// NaN or an infinity: nothing that follows would mean anything.
-    #[error("{place} holds numbers that are none (NaN or infinite): {advice}")]
+    #[error("{place} holds numbers that are none (NaN, infinite, or too large to go on with): {advice}")]
     NotFinite {
         /// Where they are first found.
         place: Place,
@@ -63,45 +63,7 @@ pub enum DecodingError {
     },
 }
 
-/// A place that numbers come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Vision tower and projector.
-    Vision,
-    /// The attention of one of the vision tower's layers.
-    VisionLayer(usize),
-    /// What enters a decoder layer from outside.
-    Input(usize),
-    /// What a decoder layer gives.
-    Layer(usize),
-    /// What a decoder layer keeps of the rows before.
-    Cache(usize),
-    /// Final norm and head.
-    Logits,
-    /// Integrated gradients.
-    Gradients,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Vision => f.write_str("the vision tower's output"),
-            Place::VisionLayer(layer) => write!(f, "the attention of the vision tower's layer {layer}"),
-            Place::Input(layer) => write!(f, "the input of decoder layer {layer}"),
-            Place::Layer(layer) => write!(f, "the output of decoder layer {layer}"),
-            Place::Cache(layer) => write!(f, "the KV cache of decoder layer {layer}"),
-            Place::Logits => f.write_str("the output of the decoder's head, the logits,"),
-            Place::Gradients => f.write_str("the gradient of the answer"),
-        }
-    }
-}
-
 impl Place {
-    /// Where the input of a layer comes from; that of the layer after the last is the decoder's output.
-    fn entering(layer: usize) -> Self {
-        layer.checked_sub(1).map_or(Place::Input(0), Place::Layer)
-    }
-
     /// The error of numbers that are none.
     fn not_finite(self, vlm: &Vlm) -> DecodingError {
         let advice = match vlm.dtype {
@@ -344,9 +306,7 @@ impl<'a> Decoding<'a> {
         let (n_rows, again) = (rows.len(), rows.clone());
         let Forward { resid, mut recorded } = self.pass_from(layer, first, rows, read, hooks)?;
         let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, read - n, n)))?;
-        if !all_finite(&logits) {
-            return Err(self.fault(layer, first, again)?);
-        }
+        self.check_logits(&logits, layer, first, again)?;
         let resid_pre = std::mem::take(&mut recorded.resid_pre);
         let mut pattern = recorded.pattern;
         let mut pattern_of = |row: usize| {
@@ -379,13 +339,26 @@ impl<'a> Decoding<'a> {
         let (first, again) = (self.cache.len(), rows.clone());
         let resid = self.pass_from(0, first, rows, 1, Hooks::default())?.resid;
         let logits = host(self.vlm.decoder.unembed(resid))?;
-        if all_finite(&logits) { Ok(logits) } else { Err(self.fault(0, first, again)?) }
+        self.check_logits(&logits, 0, first, again)?;
+        Ok(logits)
     }
 
-    /// Where a pass went wrong whose logits are no numbers: NaN reaches the logits from wherever it arises, so
-    /// that a sound pass is looked at there alone, and a broken one is run again with every layer watched.
-    fn fault(&mut self, layer: usize, first: usize, rows: Rows) -> Result<DecodingError, DecodingError> {
-        let (read, n_layers) = (rows.len(), self.vlm.config.text.n_layers);
+    /// Refuses a pass that went wrong. NaN reaches the logits from wherever it arises, and rows too large to be
+    /// normed make them all 0: a sound pass is looked at there alone, and one that looks broken is run again with
+    /// every layer watched, for the first that gave no numbers.
+    fn check_logits(
+        &mut self,
+        logits: &[f32],
+        layer: usize,
+        first: usize,
+        rows: Rows,
+    ) -> Result<(), DecodingError> {
+        let finite = all_finite(logits);
+        let text = &self.vlm.config.text;
+        if finite && !logits.chunks(text.vocabulary).any(|row| row.iter().all(|&l| l == 0.0)) {
+            return Ok(());
+        }
+        let (read, n_layers) = (rows.len(), text.n_layers);
         let hooks = Hooks { resid_every: 1, ..Hooks::default() };
         let Forward { resid, recorded } = self.pass_from(layer, first, rows, read, hooks)?;
         for (n, resid) in recorded.resid_pre.into_iter().chain([(n_layers, resid)]) {
@@ -393,10 +366,10 @@ impl<'a> Decoding<'a> {
                 // A layer whose keys were rounded to infinities gives none.
                 self.check_cache(n)?;
                 let place = if n == layer { Place::Input(n) } else { Place::entering(n) };
-                return Ok(place.not_finite(self.vlm));
+                return Err(place.not_finite(self.vlm));
             }
         }
-        Ok(Place::Logits.not_finite(self.vlm))
+        if finite { Ok(()) } else { Err(Place::Logits.not_finite(self.vlm)) }
     }
 
     /// Refuses keys and values, of all rows so far in the first `layers` layers, that half precision could
@@ -453,11 +426,11 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DecodingError
     tensor.try_into_vec_as::<f32>().map_err(|e| DecodingError::Device(e.to_string()))
 }
 
-/// Whether a tensor holds numbers only.
+/// Whether a tensor holds numbers only, with squares that are numbers too: norms take them.
 fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, DecodingError> {
-    let tensor = tensor.clone().cast(DType::F32);
-    // One number to read back, and none if any of them is; that of sound ones might overflow, though.
-    Ok(all_finite(&host(tensor.clone().sum())?) || all_finite(&host(tensor)?))
+    let squares = tensor.clone().cast(DType::F32).square();
+    // One number to read back, and none if any square is; that of sound ones might overflow, though.
+    Ok(all_finite(&host(squares.clone().sum())?) || all_finite(&host(squares)?))
 }
 
 /// Refuses residuals, `[rows, width]` by the layer that they enter, that half precision could not hold.

@@ -13,7 +13,8 @@ use burn::tensor::{Tensor, TensorData, activation::log_softmax};
 
 use crate::{
     engine::{
-        decoding::{DecodingError, Place, Rows, host, place_rows},
+        decoding::{DecodingError, Rows, host, place_rows},
+        place::Place,
         see::rows_of,
     },
     model::{

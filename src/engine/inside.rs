@@ -11,10 +11,11 @@ use burn::tensor::{DType, Tensor};
 use crate::{
     engine::{
         baseline::Baseline,
-        decoding::{DecodingError, Place, Rows, host},
+        decoding::{DecodingError, Rows, host},
         error::RunError,
         load::Engine,
         masks,
+        place::Place,
         resolve::Asked,
         see::Seen,
     },

@@ -22,7 +22,8 @@ pub fn memory(
 ) -> Memory {
     let text = &engine.vlm.config.text;
     let answer = experiment.length().min(engine.info.context.saturating_sub(n_prompt)).max(1);
-    let added: BTreeSet<usize> = images.iter().flat_map(|seen| &seen.added).map(|(layer, _)| *layer).collect();
+    let added: BTreeSet<usize> =
+        images.iter().flat_map(|seen| &seen.added).map(|(layer, _)| *layer).collect();
     let extent = Extent {
         layers: text.n_layers,
         heads: text.n_heads,

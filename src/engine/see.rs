@@ -13,10 +13,11 @@ use image::{GrayImage, RgbImage};
 
 use crate::{
     engine::{
-        decoding::{DecodingError, Place, Rows, host, place_rows},
+        decoding::{DecodingError, Rows, host, place_rows},
         error::RunError,
         load::Engine,
         patches::covered,
+        place::Place,
     },
     image::{open, plan::Processed},
     model::{encoder::Pixels, hooks::Watch, nn::index},

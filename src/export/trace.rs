@@ -89,11 +89,7 @@ pub fn difference(a: &Trace, b: &Trace) -> Difference {
     let attention = rows.flat_map(|((_, a), (_, b))| {
         a.data.iter().zip(b.data.iter()).map(|(a, b)| (a - b).abs()).collect::<Vec<f32>>()
     });
-    Difference {
-        same_tokens: a.ids() == b.ids(),
-        logprob: largest(logprobs),
-        attention: largest(attention),
-    }
+    Difference { same_tokens: a.ids() == b.ids(), logprob: largest(logprobs), attention: largest(attention) }
 }
 
 /// Writes both files into `dir`, which is made if need be. `difference` is that to a run from scratch.
@@ -239,7 +235,9 @@ fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Named<'a>> {
         tensors.push(pattern("forced.pattern", &outcome.forced));
     }
     let whole = |values: &'a [f32]| Values::Whole(Cow::Borrowed(values));
-    tensors.extend(extra.tensors.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), whole(values))));
+    tensors.extend(
+        extra.tensors.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), whole(values))),
+    );
     tensors
 }
 

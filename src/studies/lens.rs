@@ -9,11 +9,12 @@ use serde::Serialize;
 use crate::{
     engine::{
         baseline::Baseline,
-        decoding::{DecodingError, Place, host},
+        decoding::{DecodingError, host},
         error::RunError,
         inside::resid_pre,
         load::Engine,
         logits::{log_softmax, top},
+        place::Place,
     },
     model::nn::index,
     progress::Cancel,

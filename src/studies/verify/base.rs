@@ -10,12 +10,12 @@ use crate::{
         logits::top,
     },
     model::hooks::{Hooks, Keep},
+    statistics::finite::larger,
     studies::verify::{
         case::Case,
         compare::{RELATIVE, magnitude},
         report::VerifyError,
     },
-    statistics::finite::larger,
 };
 
 /// The baseline forward.

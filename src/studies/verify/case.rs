@@ -6,12 +6,12 @@ use crate::{
     model::vlm::Vlm,
     progress::Cancel,
     spec::knockout::Cut,
+    statistics::finite::larger,
     studies::verify::{
         compare::{ATTENTION, RELATIVE, distance, magnitude},
         reference::{CaseFacts, Reference, Stored},
         report::{Check, VerifyError},
     },
-    statistics::finite::larger,
 };
 
 /// See the module.
