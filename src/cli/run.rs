@@ -39,7 +39,7 @@ pub struct Args {
     /// Compare the intervention with the same on as many random visual tokens, so many times.
     #[arg(long, value_name = "DRAWS", default_value_t = 0)]
     control: usize,
-    /// Also run the intervention from scratch, and report the largest difference.
+    /// Also run the intervention from scratch, and report the largest difference; exit code 1 if that is too large.
     #[arg(long)]
     check: bool,
     /// Also write the whole [query, key] attention of a layer and head, of the uncut run. Repeatable.

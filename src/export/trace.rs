@@ -271,3 +271,24 @@ fn write_tensors(tensors: &[Named<'_>], sha256: &str, file: &Path) -> io::Result
     }
     out.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_that_is_no_number_is_no_agreement() {
+        let same = Difference { same_tokens: true, logprob: 0.0, attention: 0.0 };
+        assert!(same.holds(false) && same.holds(true));
+        let rounded = Difference { logprob: 0.01, ..same };
+        assert!(!rounded.holds(false) && rounded.holds(true));
+        for broken in [
+            Difference { same_tokens: false, ..same },
+            Difference { logprob: f32::NAN, ..same },
+            Difference { attention: f32::NAN, ..same },
+            Difference { logprob: f32::INFINITY, ..same },
+        ] {
+            assert!(!broken.holds(false) && !broken.holds(true), "{broken:?}");
+        }
+    }
+}
