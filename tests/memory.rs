@@ -81,7 +81,8 @@ fn said_and_taken(model: &Path, max_new: usize, more: &[&str]) -> (f64, f64) {
 #[test]
 fn a_run_takes_the_memory_that_it_says() {
     let model = long_model();
-    for more in [&[][..], &["--half"]] {
+    let ways: [&[&str]; 2] = [&[], &["--half"]];
+    for more in ways {
         let (little, start) = said_and_taken(model.path(), 1, more);
         let (said, peak) = said_and_taken(model.path(), LONG, more);
         let (said, taken) = (said - little, peak - start);
