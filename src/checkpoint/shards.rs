@@ -96,6 +96,11 @@ impl<'a> Stored<'a> {
         Stored { shard, dtype, at, left: n, bytes: Vec::new() }
     }
 
+    /// The file that it stands in.
+    pub fn file(&self) -> &Path {
+        &self.shard.file
+    }
+
     /// Bytes of the last piece.
     pub fn piece(&self) -> usize {
         self.bytes.len()

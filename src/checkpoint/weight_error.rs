@@ -63,13 +63,27 @@ pub enum WeightError {
         /// Which file.
         file: PathBuf,
     },
+    /// A value that is no number.
+    #[error("weight `{key}` in {} holds {value} at place {at}: the file is damaged, or was saved from a model that had diverged; download it again", file.display())]
+    NotFinite {
+        /// Its key.
+        key: String,
+        /// NaN or an infinity.
+        value: f32,
+        /// Its place, row-major.
+        at: usize,
+        /// Which file.
+        file: PathBuf,
+    },
     /// A value that half precision cannot hold.
-    #[error("weight `{key}` holds {value}, beyond float16's range: load it with --dtype f32")]
+    #[error("weight `{key}` in {} holds {value}, beyond float16's range: load it with --dtype f32", file.display())]
     Range {
         /// Its key.
         key: String,
         /// The value.
         value: f32,
+        /// Which file.
+        file: PathBuf,
     },
     /// Weights that config.json's architecture does not have.
     #[error("{} weights are not in the architecture that config.json describes: {}; is this the right config.json?", keys.len(), shorten(keys))]

@@ -20,9 +20,12 @@ use half::{f16, slice::HalfFloatSliceExt as _};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{
-    shards::{Shard, Stored, Watch, open_shard, shard_files},
-    weight_error::WeightError,
+use crate::{
+    checkpoint::{
+        shards::{Shard, Stored, Watch, open_shard, shard_files},
+        weight_error::WeightError,
+    },
+    statistics::finite::all_finite,
 };
 
 /// The number format that weights and the KV cache take in memory.
@@ -143,10 +146,12 @@ impl<'a> Weights<'a> {
         dtype: WeightDtype,
     ) -> Result<Tensor<D>, WeightError> {
         let n = shape.iter().product();
+        let beyond =
+            |value, file: &Path| WeightError::Range { key: key.to_string(), value, file: file.to_path_buf() };
         let data = match dtype {
             WeightDtype::F32 => {
                 let mut values: Vec<f32> = Vec::with_capacity(n);
-                self.read(key, &shape, |piece| {
+                self.read(key, &shape, |piece, _| {
                     values.extend_from_slice(piece);
                     Ok(())
                 })?;
@@ -155,12 +160,12 @@ impl<'a> Weights<'a> {
             WeightDtype::F16 => {
                 let mut halves: Vec<f16> = vec![f16::ZERO; n];
                 let mut done = 0;
-                self.read(key, &shape, |piece| {
+                self.read(key, &shape, |piece, file| {
                     let part = &mut halves[done..done + piece.len()];
                     part.convert_from_f32_slice(piece);
                     done += piece.len();
                     match part.iter().position(|h| !h.is_finite()) {
-                        Some(i) => Err(WeightError::Range { key: key.to_string(), value: piece[i] }),
+                        Some(i) => Err(beyond(piece[i], file)),
                         None => Ok(()),
                     }
                 })?;
@@ -171,18 +176,25 @@ impl<'a> Weights<'a> {
         Ok(Tensor::from_data(data, (&self.device, dtype.burn())))
     }
 
-    /// Hands over the stored numbers, widened to float32, row-major, piece by piece.
+    /// Hands over the stored numbers, widened to float32, row-major, piece by piece, and the file that they
+    /// stand in; numbers all of them.
     fn read(
         &self,
         key: &str,
         shape: &[usize],
-        mut piece: impl FnMut(&[f32]) -> Result<(), WeightError>,
+        mut piece: impl FnMut(&[f32], &Path) -> Result<(), WeightError>,
     ) -> Result<(), WeightError> {
         let mut stored = self.stored(key, shape)?;
-        let mut values = Vec::new();
+        let (mut values, mut done) = (Vec::new(), 0);
         while stored.next(&mut values)? {
             self.watch.read(stored.piece())?;
-            piece(&values)?;
+            if !all_finite(&values) {
+                let i = values.iter().position(|v| !v.is_finite()).unwrap_or_default();
+                let (key, file) = (key.to_string(), stored.file().to_path_buf());
+                return Err(WeightError::NotFinite { key, value: values[i], at: done + i, file });
+            }
+            done += values.len();
+            piece(&values, stored.file())?;
         }
         Ok(())
     }

@@ -18,7 +18,11 @@ use sightline::{
     },
     export::{trace as data, writable},
     progress::Cancel,
-    spec::{experiment::Experiment, picture::ImageSource, record::gigabytes},
+    spec::{
+        experiment::Experiment,
+        picture::ImageSource,
+        record::{Held, gigabytes},
+    },
     studies::{
         compression::{self, Keep, ask_compressed},
         session::{Entry, FORMAT, Session},
@@ -46,7 +50,7 @@ pub struct Args {
     /// Compare the intervention with the same on as many random visual tokens, so many times.
     #[arg(long, value_name = "DRAWS", value_parser = numbers::count)]
     control: Option<usize>,
-    /// Also run the intervention from scratch, and report the largest difference.
+    /// Also run the intervention from scratch, and report the largest difference; exit code 1 if that is too large.
     #[arg(long)]
     check: bool,
     /// Also write the whole [query, key] attention of a layer and head, of the uncut run. Repeatable.
@@ -126,6 +130,11 @@ impl Args {
         Ok(())
     }
 
+    /// What is held of the run at a time.
+    fn held(&self, experiment: &Experiment) -> Held {
+        if self.check { Held::Checked } else { experiment.held() }
+    }
+
     /// Reads all but the weights, and refuses what they cannot be run for.
     fn plan(&self) -> Result<Plan, Box<dyn Error>> {
         writable::folder(&self.out)?;
@@ -139,6 +148,7 @@ impl Args {
         }
         let images = [&plan.framed];
         let foreseen = Foreseen::new(folder, dtype, &plan.experiment, &images)?;
+        foreseen.allow(dtype, self.held(&plan.experiment))?;
         if !self.compress.is_empty() {
             compression::check(&foreseen, &self.ask)?;
         }
@@ -173,7 +183,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let cancel = Cancel::default();
     let (opened, experiment) = plan.open(&args.subject, &cancel)?;
     let engine = &opened.engine;
-    let (baseline, report) = answer(&opened, &experiment, &cancel)?;
+    let (baseline, report) = answer(&opened, &experiment, args.held(&experiment), &cancel)?;
     let scratch = match args.check && report.outcome.is_some() {
         true => Some(engine.scratch(&experiment, &[&opened.seen], &cancel, &mut |_| {})?),
         false => None,
@@ -185,26 +195,32 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     if args.pictures {
         write_pictures(&report.answer, &extra.found, &opened, args.range, &args.out)?;
     }
-    print_summary(&report, difference, &opened, &args.out);
+    let half = args.subject.stores_half();
+    let checked = difference.map(|difference| (difference, difference.holds(half)));
+    print_summary(&report, checked, &opened, &args.out);
     print_extra(&extra);
-    Ok(ExitCode::SUCCESS)
+    // All is written, for whoever wants to see why.
+    Ok(ExitCode::from(u8::from(checked.is_some_and(|(_, held)| !held))))
 }
 
 /// Runs the experiment, telling on stderr what goes on.
 fn answer(
     opened: &Opened,
     experiment: &Experiment,
+    held: Held,
     cancel: &Cancel,
 ) -> Result<(Baseline, Report), Box<dyn Error>> {
-    let engine = &opened.engine;
+    let (engine, images) = (&opened.engine, [&opened.seen]);
+    engine.allow(experiment, &images, engine.prompt(&experiment.turns, &images)?.len(), held)?;
     let mut bars = Bars::default();
-    let ran = engine.run(experiment, &[&opened.seen], cancel, &mut |event| match event {
+    let ran = engine.run(experiment, &images, cancel, &mut |event| match event {
         RunEvent::Prompt(prompt) => {
             eprintln!("prompt: {} tokens", prompt.len());
-            let memory = engine.memory(experiment, prompt.len(), true);
-            let runs = match experiment.intervention.is_empty() {
-                true => "",
-                false => " (attention three times: uncut, scored, new)",
+            let memory = engine.memory(experiment, &images, prompt.len(), held);
+            let runs = match held {
+                Held::Answer | Held::Baseline => "",
+                Held::Intervention => " (attention of three answers: uncut, scored, new)",
+                Held::Checked => " (attention of four answers: uncut, scored, new, new from scratch)",
             };
             eprintln!("keeps at most: {memory}{runs}");
         }

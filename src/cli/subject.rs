@@ -7,6 +7,7 @@ use std::{error::Error, path::PathBuf};
 
 use image::RgbImage;
 use sightline::{
+    checkpoint::weights::WeightDtype,
     engine::{
         folder::ModelFolder,
         load::Engine,
@@ -84,7 +85,8 @@ pub struct SubjectArgs {
     /// Store attention and residuals in half precision.
     #[arg(long)]
     half: bool,
-    /// Refuse runs that would keep more than this.
+    /// Refuse runs that would hold more than this at a time, beside the model: attention, residuals, KV cache
+    /// and logits of an answer as long as --max-new allows, and of those that an intervention adds.
     #[arg(long, value_name = "GB", default_value_t = 8.0, value_parser = numbers::gigabytes)]
     memory_limit: f64,
 }
@@ -201,6 +203,11 @@ impl SubjectArgs {
             },
             control,
         })
+    }
+
+    /// Whether something is rounded to half precision on the way.
+    pub fn stores_half(&self) -> bool {
+        self.half || self.model.dtype == WeightDtype::F16
     }
 
     /// Reads all but the weights. `reads_object`: the set `object` is named elsewhere than in an intervention.

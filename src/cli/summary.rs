@@ -11,7 +11,13 @@ use sightline::{
 
 use crate::cli::subject::Opened;
 
-pub fn print_summary(report: &Report, difference: Option<data::Difference>, opened: &Opened, out: &Path) {
+/// `checked`: the difference to a run from scratch, and whether the check held.
+pub fn print_summary(
+    report: &Report,
+    checked: Option<(data::Difference, bool)>,
+    opened: &Opened,
+    out: &Path,
+) {
     let trace = &report.answer;
     let t = &trace.timing;
     println!("model: {} ({} parameters, {})", trace.model.name, trace.model.parameters, trace.dtype);
@@ -32,12 +38,13 @@ pub fn print_summary(report: &Report, difference: Option<data::Difference>, open
     if let Some(outcome) = &report.outcome {
         print_outcome(report, outcome);
     }
-    if let Some(d) = difference {
+    if let Some((d, held)) = checked {
         println!(
-            "from scratch: {}; largest difference of a log probability {:.1e}, of attention {:.1e}",
+            "from scratch: {}; largest difference of a log probability {:.1e}, of attention {:.1e}{}",
             if d.same_tokens { "the same tokens" } else { "OTHER TOKENS" },
             d.logprob,
-            d.attention
+            d.attention,
+            if held { "" } else { ": the check FAILED" }
         );
     }
     let speed = t.tokens_per_second().map(|s| format!(", decode {s:.1} tokens/s")).unwrap_or_default();

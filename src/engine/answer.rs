@@ -14,16 +14,16 @@ use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::{
-    checkpoint::weights::WeightDtype,
     engine::{
         baseline::Baseline,
         change::Change,
-        decoding::{Decoding, DecodingError, Passed, Row, Rows, host},
+        decoding::{Decoding, DecodingError, Passed, Row, Rows, TOGETHER, check_half, host, parts},
         error::RunError,
         event::{RunEvent, Told},
         folder::ModelFolder,
         load::Engine,
-        logits::{argmax, log_softmax, top},
+        logits::{argmax, log_softmax, norm, top},
+        memory::Sizes,
         resolve::{Asked, Uncut},
         sampling::choose,
         see::Seen,
@@ -37,7 +37,7 @@ use crate::{
     spec::{
         experiment::Experiment,
         knockout::Knockout,
-        record::{Extent, Kept, Memory, Record},
+        record::{Held, Kept, Record},
         span::Span,
     },
     trace::{
@@ -59,34 +59,32 @@ pub struct Reply {
 /// The parts of a pass that a baseline keeps.
 #[derive(Default)]
 struct Keeping {
-    resid_pre: BTreeMap<usize, Vec<Tensor<2>>>,
-    resid_post: Vec<Tensor<2>>,
+    /// By the layer that they enter; the decoder's output under the number after the last.
+    resid: BTreeMap<usize, Parts>,
     logits: Vec<Vec<f32>>,
 }
 
-/// What a run on a prompt of so many positions keeps at most: as a baseline that later interventions
-/// start from, or just its trace.
-pub fn memory(
-    folder: &ModelFolder,
-    dtype: WeightDtype,
-    experiment: &Experiment,
-    n_prompt: usize,
-    baseline: bool,
-) -> Memory {
-    let text = folder.text();
-    let answer = experiment.length().min(text.context.saturating_sub(n_prompt)).max(1);
-    let extent = Extent {
-        layers: text.n_layers,
-        heads: text.n_heads,
-        kv_heads: text.n_kv_heads,
-        head_dim: text.head_dim,
-        width: text.width,
-        vocabulary: text.vocabulary,
-        weight_bytes: dtype.burn().size(),
-        prompt: n_prompt,
-        answer,
-    };
-    experiment.record.memory(&extent, baseline)
+/// The rows of some passes, one behind the other: `[rows, width]`.
+#[derive(Default)]
+struct Parts {
+    joined: Vec<Tensor<2>>,
+    /// Of the last few passes: a tensor for every row of a long answer would take more than its numbers.
+    last: Vec<Tensor<2>>,
+}
+
+impl Parts {
+    fn push(&mut self, rows: Tensor<2>) {
+        self.last.push(rows);
+        if self.last.len() == TOGETHER {
+            self.joined.push(Tensor::cat(std::mem::take(&mut self.last), 0));
+        }
+    }
+
+    fn join(self) -> Option<Tensor<2>> {
+        let Parts { joined: mut all, last } = self;
+        all.extend(last);
+        (!all.is_empty()).then(|| Tensor::cat(all, 0))
+    }
 }
 
 /// Runs what is left of a prompt and answers greedily; records nothing.
@@ -109,25 +107,10 @@ pub fn reply(
         }
         next = decoding.text(engine.vlm.decoder.embed(&[id]));
     }
+    decoding.check()?;
     let said: Vec<u32> = ids.iter().copied().filter(|&id| !engine.folder.is_end(id)).collect();
     let text = engine.folder.prompts.decode(&said).trim().to_string();
     Ok(Reply { ids, text })
-}
-
-/// Refuses an experiment that would keep more than its limit; `baseline` as in [`memory`].
-///
-/// # Errors
-/// [`RunError::Memory`].
-pub fn check_memory(
-    folder: &ModelFolder,
-    dtype: WeightDtype,
-    experiment: &Experiment,
-    n_prompt: usize,
-    baseline: bool,
-) -> Result<(), RunError> {
-    let memory = memory(folder, dtype, experiment, n_prompt, baseline);
-    let limit = experiment.record.limit;
-    if memory.total() > limit { Err(RunError::Memory { memory, limit }) } else { Ok(()) }
 }
 
 /// The longest answer that an experiment may have on a prompt of so many positions, and which attention is
@@ -201,7 +184,8 @@ pub(super) fn answer(
     let n_prompt = prompt.len();
     on(RunEvent::Prompt(&prompt));
     let (max_new, kept) = allowed(&engine.folder, experiment, n_prompt)?;
-    check_memory(&engine.folder, engine.vlm.dtype, experiment, n_prompt, keep)?;
+    let held = if keep { Held::Baseline } else { Held::Answer };
+    Sizes::of(engine, images, n_prompt).allow(experiment, held)?;
     let change = change_from_start(engine, experiment, &prompt, images, max_new, cancel, on)?;
     let rows = engine.rows(&prompt, images);
     let added = rows.added.clone();
@@ -220,27 +204,27 @@ pub(super) fn answer(
         Some(ids) => answer.score(&mut decoding, rows, &ids[..max_new]),
         None => answer.go_on(&mut decoding, rows, max_new, 0),
     };
-    let keeping = answer.keeping.take().unwrap_or_default();
+    let Keeping { resid, logits } = answer.keeping.take().unwrap_or_default();
     trace.stop = match stop {
         Ok(Stop::MaxNew | Stop::Forced) if max_new < experiment.length() => Stop::Context,
         Ok(stop) => stop,
         Err(DecodingError::Cancelled(_)) => Stop::Cancelled,
         Err(e) => return Err(e.into()),
     };
+    decoding.check()?;
     finish(&mut trace, knockouts, &decoding);
     let cache = decoding.cache().clone();
     drop(decoding);
-    let joined = |parts: Vec<Tensor<2>>| match parts.len() {
-        0 => Tensor::zeros([0, engine.info.width], &engine.vlm.device),
-        _ => stored(Tensor::cat(parts, 0), experiment.record.half),
-    };
-    let resid_pre = keeping.resid_pre.into_iter().map(|(layer, parts)| (layer, joined(parts)));
+    let joined = resid.into_iter().filter_map(|(layer, parts)| Some((layer, parts.join()?)));
+    let mut resid_pre: BTreeMap<usize, Tensor<2>> = joined.collect();
+    let resid_post = resid_pre.remove(&engine.info.n_layers);
+    let none = || Tensor::zeros([0, engine.info.width], &engine.vlm.device);
     Ok(Baseline {
         experiment: experiment.clone(),
-        resid_pre: resid_pre.collect(),
-        resid_post: joined(keeping.resid_post),
-        logprobs: keeping.logits.par_iter().map(|row| log_softmax(row)).collect(),
-        logits: keeping.logits,
+        resid_pre,
+        resid_post: resid_post.unwrap_or_else(none),
+        norms: logits.par_iter().map(|row| norm(row)).collect(),
+        logits,
         trace,
         prompt,
         change,
@@ -408,7 +392,7 @@ impl<'a, 'b> Answer<'a, 'b> {
             let rows = next.len();
             let hooks = self.hooks(rows, step, 1);
             let read = [1, self.read(rows, 1)];
-            let row = self.passed(decoding.rows_from(0, decoding.cache().len(), next, read, hooks)?);
+            let row = self.passed(decoding.rows_from(0, decoding.cache().len(), next, read, hooks)?)?;
             let Some(row) = row.into_iter().next() else { break };
             let id = choose(&row.logits, self.experiment.sampling, self.experiment.seed, step) as u32;
             self.push(id, row)?;
@@ -421,7 +405,7 @@ impl<'a, 'b> Answer<'a, 'b> {
         Ok(Stop::MaxNew)
     }
 
-    /// Prompt and answer in one pass, every answer row scored.
+    /// Prompt and answer, every answer row scored.
     fn score(
         &mut self,
         decoding: &mut Decoding<'_>,
@@ -434,27 +418,36 @@ impl<'a, 'b> Answer<'a, 'b> {
             [] => prompt,
             _ => prompt.then_text(self.engine.vlm.decoder.embed(given)),
         };
-        let rows = all.len();
-        let hooks = self.hooks(rows, 0, ids.len());
-        let read = [ids.len(), self.read(rows, ids.len())];
-        let rows = self.passed(decoding.rows_from(0, 0, all, read, hooks)?);
-        self.clock(0, start);
-        for (&id, row) in ids.iter().zip(rows) {
-            self.push(id, row)?;
+        let (rows, mut left) = (all.len(), ids);
+        for part in parts(rows, ids.len()) {
+            let n = part.end - part.start.max(rows - ids.len());
+            let hooks = self.hooks(part.len(), ids.len() - left.len(), n);
+            let read = [n, self.read(part.len(), n)];
+            let here = self.passed(decoding.rows_from(0, part.start, all.part(part), read, hooks)?)?;
+            self.clock(0, start);
+            let said;
+            (said, left) = left.split_at(n);
+            for (&id, row) in said.iter().zip(here) {
+                self.push(id, row)?;
+            }
         }
         Ok(Stop::Forced)
     }
 
     /// Keeps what is to be kept of a pass and hands on its rows.
-    fn passed(&mut self, passed: Passed) -> Vec<Row> {
+    fn passed(&mut self, passed: Passed) -> Result<Vec<Row>, DecodingError> {
         if let Some(keeping) = &mut self.keeping {
-            for (layer, resid) in passed.resid_pre {
-                keeping.resid_pre.entry(layer).or_default().push(resid);
+            let (half, mut resid) = (self.experiment.record.half, passed.resid_pre);
+            resid.push((self.engine.info.n_layers, passed.resid_post));
+            if half {
+                check_half(&resid)?;
             }
-            keeping.resid_post.push(passed.resid_post);
+            for (layer, resid) in resid {
+                keeping.resid.entry(layer).or_default().push(stored(resid, half));
+            }
             keeping.logits.extend(passed.rows.iter().map(|row| row.logits.clone()));
         }
-        passed.rows
+        Ok(passed.rows)
     }
 
     pub(super) fn clock(&mut self, step: usize, start: Instant) {

@@ -27,8 +27,8 @@ pub struct Baseline {
     pub prompt: Prompt,
     /// `[vocabulary]` logits, one row an answer token.
     pub logits: Vec<Vec<f32>>,
-    /// The same as natural log probabilities.
-    pub logprobs: Vec<Vec<f32>>,
+    /// Of each row: what makes log probabilities of it.
+    pub(crate) norms: Vec<f64>,
     /// What was in force: an intervention goes back to before it.
     pub(crate) change: Change,
     /// Keys and values of every row that ran.

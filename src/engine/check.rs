@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     checkpoint::weights::WeightDtype,
     engine::{
-        answer::{allowed, check_memory},
+        answer::allowed,
         change::Change,
         control::needs_visual,
         error::RunError,
         fills::{images_of, same_shape},
         folder::ModelFolder,
         masks::check_something_left,
+        memory::Sizes,
         resolve::{by_place, cuts, overwritten},
         see::Framed,
     },
@@ -26,7 +27,7 @@ use crate::{
         experiment::Experiment,
         knockout::{Knockout, KnockoutError},
         picture::{ImageSource, Picture},
-        record::Kept,
+        record::{Held, Kept},
         resolve::{Patches, Scope},
         sets::{PatchSet, Set, SetError, Term},
         span::Span,
@@ -66,11 +67,20 @@ impl<'a> Foreseen<'a> {
         let geometries: Vec<&Geometry> = images.iter().map(|image| &image.processed.geometry).collect();
         let prompt = folder.prompt(&experiment.turns, &geometries)?;
         let (max_new, kept) = allowed(folder, experiment, prompt.len())?;
-        check_memory(folder, dtype, experiment, prompt.len(), true)?;
         let spans = prompt.spans();
         let foreseen = Foreseen { folder, experiment, images, prompt, max_new, spans, kept };
+        foreseen.allow(dtype, experiment.held())?;
         foreseen.intervention()?;
         Ok(foreseen)
+    }
+
+    /// Refuses what would hold more than it may, as far as that is known.
+    ///
+    /// # Errors
+    /// [`RunError::Memory`].
+    pub fn allow(&self, dtype: WeightDtype, held: Held) -> Result<(), RunError> {
+        let sizes = Sizes { folder: self.folder, dtype, added: 0, n_prompt: self.prompt.len() };
+        sizes.allow(self.experiment, held)
     }
 
     /// The attention of every layer, head and answer row may be held: of an answer that is short enough.

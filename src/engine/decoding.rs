@@ -6,10 +6,12 @@
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
+use half::f16;
 
 use crate::{
-    engine::masks,
+    checkpoint::weights::WeightDtype,
+    engine::{masks, place::Place},
     model::{
         decoder::{Forward, Step},
         hooks::{Hooks, Keep},
@@ -20,7 +22,12 @@ use crate::{
     },
     progress::{Cancel, Cancelled},
     spec::knockout::{Cut, KnockoutError},
+    statistics::finite::{all_finite, larger},
 };
+
+/// Answer rows that go through together where an answer is given: while they do, what is kept of their
+/// attention is as wide as the last of them, and their logits are held twice.
+pub const TOGETHER: usize = 128;
 
 /// Why a sequence cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +43,57 @@ pub enum DecodingError {
         "the device could not return its results ({0}); a smaller image or prompt, or --device cpu, may help"
     )]
     Device(String),
+    /// NaN or an infinity: nothing that follows would mean anything.
+    #[error("{place} holds numbers that are none (NaN, infinite, or too large to go on with): {advice}")]
+    NotFinite {
+        /// Where they are first found.
+        place: Place,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// More than half precision can hold.
+    #[error("{place} reaches {value}, beyond float16's range (65504): {advice}")]
+    BeyondHalf {
+        /// Where.
+        place: Place,
+        /// The largest value; infinite where it was rounded already.
+        value: f32,
+        /// What to do.
+        advice: &'static str,
+    },
+}
+
+impl Place {
+    /// The error of numbers that are none.
+    fn not_finite(self, vlm: &Vlm) -> DecodingError {
+        let advice = match vlm.dtype {
+            WeightDtype::F32 => {
+                "the weights and settings of this model do not go together, or are damaged; download them again"
+            }
+            WeightDtype::F16 => "load the model with --dtype f32",
+        };
+        DecodingError::NotFinite { place: self, advice }
+    }
+
+    /// Refuses numbers that are none.
+    ///
+    /// # Errors
+    /// [`DecodingError::NotFinite`].
+    pub(crate) fn check(self, vlm: &Vlm, values: &[f32]) -> Result<(), DecodingError> {
+        if all_finite(values) { Ok(()) } else { Err(self.not_finite(vlm)) }
+    }
+
+    /// The same of a tensor, which is not read back for it.
+    ///
+    /// # Errors
+    /// [`DecodingError::NotFinite`]; [`DecodingError::Device`].
+    pub(crate) fn check_tensor<const D: usize>(
+        self,
+        vlm: &Vlm,
+        tensor: &Tensor<D>,
+    ) -> Result<(), DecodingError> {
+        if is_finite(tensor)? { Ok(()) } else { Err(self.not_finite(vlm)) }
+    }
 }
 
 /// Rows that enter a layer, and where they stand.
@@ -215,7 +273,7 @@ impl<'a> Decoding<'a> {
         if !masses.is_empty() {
             let all = Tensor::cat(masses.iter().map(|(_, _, m)| m.clone()).collect(), 0);
             for ((_, tag, _), mass) in masses.iter().zip(host(all)?) {
-                self.blocked_mass[*tag] = self.blocked_mass[*tag].max(mass);
+                self.blocked_mass[*tag] = larger(self.blocked_mass[*tag], mass);
             }
         }
         Ok(forward)
@@ -245,9 +303,10 @@ impl<'a> Decoding<'a> {
         hooks: Hooks,
     ) -> Result<Passed, DecodingError> {
         let kept = hooks.pattern.rows.clone();
-        let n_rows = rows.len();
+        let (n_rows, again) = (rows.len(), rows.clone());
         let Forward { resid, mut recorded } = self.pass_from(layer, first, rows, read, hooks)?;
         let logits = host(self.vlm.decoder.unembed(resid.clone().narrow(0, read - n, n)))?;
+        self.check_logits(&logits, layer, first, again)?;
         let resid_pre = std::mem::take(&mut recorded.resid_pre);
         let mut pattern = recorded.pattern;
         let mut pattern_of = |row: usize| {
@@ -277,8 +336,74 @@ impl<'a> Decoding<'a> {
     /// # Errors
     /// [`DecodingError`].
     pub fn logits(&mut self, rows: Rows) -> Result<Vec<f32>, DecodingError> {
-        let resid = self.pass_from(0, self.cache.len(), rows, 1, Hooks::default())?.resid;
-        host(self.vlm.decoder.unembed(resid))
+        let (first, again) = (self.cache.len(), rows.clone());
+        let resid = self.pass_from(0, first, rows, 1, Hooks::default())?.resid;
+        let logits = host(self.vlm.decoder.unembed(resid))?;
+        self.check_logits(&logits, 0, first, again)?;
+        Ok(logits)
+    }
+
+    /// Refuses a pass that went wrong. NaN reaches the logits from wherever it arises, and rows too large to be
+    /// normed make them all 0: a sound pass is looked at there alone, and one that looks broken is run again with
+    /// every layer watched, for the first that gave no numbers.
+    fn check_logits(
+        &mut self,
+        logits: &[f32],
+        layer: usize,
+        first: usize,
+        rows: Rows,
+    ) -> Result<(), DecodingError> {
+        let finite = all_finite(logits);
+        let text = &self.vlm.config.text;
+        if finite && !logits.chunks(text.vocabulary).any(|row| row.iter().all(|&l| l == 0.0)) {
+            return Ok(());
+        }
+        let (read, n_layers) = (rows.len(), text.n_layers);
+        let hooks = Hooks { resid_every: 1, ..Hooks::default() };
+        let Forward { resid, recorded } = self.pass_from(layer, first, rows, read, hooks)?;
+        for (n, resid) in recorded.resid_pre.into_iter().chain([(n_layers, resid)]) {
+            if !is_finite(&resid)? {
+                // A layer whose keys were rounded to infinities gives none.
+                self.check_cache(n)?;
+                let place = if n == layer { Place::Input(n) } else { Place::entering(n) };
+                return Err(place.not_finite(self.vlm));
+            }
+        }
+        if finite { Ok(()) } else { Err(Place::Logits.not_finite(self.vlm)) }
+    }
+
+    /// Refuses keys and values, of all rows so far in the first `layers` layers, that half precision could
+    /// not hold: an infinite key draws no attention or all of it, which the logits need not show.
+    ///
+    /// # Errors
+    /// [`DecodingError::BeyondHalf`]; [`DecodingError::Device`].
+    pub fn check_cache(&self, layers: usize) -> Result<(), DecodingError> {
+        if self.vlm.dtype == WeightDtype::F32 {
+            return Ok(());
+        }
+        let (numbers, largest): (Vec<usize>, Vec<Tensor<1>>) =
+            self.cache.largest().filter(|(layer, _)| *layer < layers).unzip();
+        if largest.is_empty() {
+            return Ok(());
+        }
+        let values = host(Tensor::cat(largest, 0))?;
+        // Some devices round what is too large to the largest number that there is.
+        match numbers.iter().zip(values).find(|(_, value)| *value >= f16::MAX.to_f32()) {
+            Some((&layer, value)) => Err(DecodingError::BeyondHalf {
+                place: Place::Cache(layer),
+                value,
+                advice: "load the model with --dtype f32",
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// [`Decoding::check_cache`] of every layer.
+    ///
+    /// # Errors
+    /// As [`Decoding::check_cache`].
+    pub fn check(&self) -> Result<(), DecodingError> {
+        self.check_cache(self.vlm.config.text.n_layers)
     }
 
     /// Per cut: the pairs that it blocks a layer among the rows so far, and the largest value that was
@@ -301,6 +426,41 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DecodingError
     tensor.try_into_vec_as::<f32>().map_err(|e| DecodingError::Device(e.to_string()))
 }
 
+/// Whether a tensor holds numbers only, with squares that are numbers too: norms take them.
+fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, DecodingError> {
+    let squares = tensor.clone().cast(DType::F32).square();
+    // One number to read back, and none if any square is; that of sound ones might overflow, though.
+    Ok(all_finite(&host(squares.clone().sum())?) || all_finite(&host(squares)?))
+}
+
+/// Refuses residuals, `[rows, width]` by the layer that they enter, that half precision could not hold.
+///
+/// # Errors
+/// [`DecodingError::BeyondHalf`]; [`DecodingError::Device`].
+pub(super) fn check_half(resids: &[(usize, Tensor<2>)]) -> Result<(), DecodingError> {
+    if resids.is_empty() {
+        return Ok(());
+    }
+    let largest = resids.iter().map(|(_, resid)| resid.clone().max_abs()).collect();
+    let values = host(Tensor::cat(largest, 0))?;
+    match resids.iter().zip(values).find(|(_, value)| !f16::from_f32(*value).is_finite()) {
+        Some(((layer, _), value)) => Err(DecodingError::BeyondHalf {
+            place: Place::entering(*layer),
+            value,
+            advice: "residuals of this model cannot be stored in half precision; leave --half out",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// `rows` rows, of which the last `n` predict something, in the parts that go through one after the other:
+/// [`TOGETHER`] of these at a time.
+pub(super) fn parts(rows: usize, n: usize) -> Vec<Range<usize>> {
+    let mut from = 0;
+    let ends = (1..=n.div_ceil(TOGETHER)).map(|part| rows - n + n.min(part * TOGETHER));
+    ends.map(|end| std::mem::replace(&mut from, end)..end).collect()
+}
+
 /// `[n, width]` with row `positions[i]` replaced by row `i` of `rows`; differentiable in both.
 pub fn place_rows(base: Tensor<2>, positions: &[usize], rows: Tensor<2>) -> Tensor<2> {
     let n = base.dims()[0];
@@ -310,4 +470,17 @@ pub fn place_rows(base: Tensor<2>, positions: &[usize], rows: Tensor<2>) -> Tens
     }
     let places = index(&places, &base.device());
     Tensor::cat(vec![base, rows], 0).select(0, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_all_rows_once_and_hold_so_many_that_predict() {
+        assert_eq!(parts(10, 3), [0..10]);
+        assert_eq!(parts(130, 130), [0..128, 128..130]);
+        assert_eq!(parts(500, 256), [0..372, 372..500]);
+        assert!(parts(5, 0).is_empty());
+    }
 }

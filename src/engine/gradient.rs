@@ -14,6 +14,7 @@ use burn::tensor::{Tensor, TensorData, activation::log_softmax};
 use crate::{
     engine::{
         decoding::{DecodingError, Rows, host, place_rows},
+        place::Place,
         see::rows_of,
     },
     model::{
@@ -58,6 +59,7 @@ pub fn attributions(
         on_step(step + 1, STEPS);
     }
     let parts = host((gradients * way / STEPS as f32).sum_dim(1))?;
+    Place::Gradients.check(vlm, &parts)?;
     Ok(visual.iter().map(|&p| parts[p]).collect())
 }
 

@@ -16,6 +16,7 @@ use crate::{
         folder::ModelFolder,
         load::Engine,
         masks,
+        place::Place,
         resolve::Asked,
         see::Seen,
     },
@@ -85,7 +86,9 @@ pub fn square(
     let hooks = Hooks { pattern, ..Hooks::default() };
     let recorded = rerun(engine, baseline, layer..layer + 1, resid, hooks, cancel)?.recorded;
     let none = || RunError::Needs { what: "a square", needs: "a run with a row at least".to_string() };
-    Ok(host(recorded.pattern.ok_or_else(none)?)?)
+    let pattern = host(recorded.pattern.ok_or_else(none)?)?;
+    Place::Layer(layer).check(&engine.vlm, &pattern)?;
+    Ok(pattern)
 }
 
 /// The rows of a kept run that a set names; `answer` means the generated positions.

@@ -4,7 +4,9 @@
 //! `answer` collects an answer from the start, `baseline` is what a run leaves to start others from, `resume`
 //! starts an intervention from there, `control` repeats it on random patches, `inside` looks into a kept run.
 //! `resolve` says what an intervention means on a prompt, `change` holds it, `masks` is what one pass blocks.
-//! `decoding` is one sequence under cuts. Knows neither studies nor windows nor what files a run ends up in.
+//! `decoding` is one sequence under cuts; what comes out of it is checked for numbers that are none, and `place`
+//! names where they arose. `memory` says what a run holds. Knows neither studies nor windows nor what files a run
+//! ends up in.
 
 mod answer;
 pub mod baseline;
@@ -21,7 +23,9 @@ pub mod inside;
 pub mod load;
 pub mod logits;
 pub(crate) mod masks;
+mod memory;
 pub(crate) mod patches;
+pub mod place;
 mod resolve;
 pub mod resume;
 pub mod run;

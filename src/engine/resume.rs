@@ -2,8 +2,8 @@
 //!
 //! A [`Baseline`] holds the input of every block and all keys and values. Below the lowest touched
 //! layer nothing changes, and no row before the first touched one can see the change: the rows from
-//! there on are run through the layers from there on, the whole baseline answer among them, in one
-//! pass. That scores the baseline's answer under the intervention (teacher-forced). The new answer
+//! there on are run through the layers from there on, the whole baseline answer among them, a long one in
+//! parts. That scores the baseline's answer under the intervention (teacher-forced). The new answer
 //! follows the baseline's for as long as the model would have said the same, and is generated from
 //! where it would not (free-running). On the CPU the results are those of a run from scratch to the last
 //! bit; elsewhere they differ by the rounding of kernels that take one row or many.
@@ -12,6 +12,7 @@
 
 use std::time::Instant;
 
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::{
@@ -19,11 +20,11 @@ use crate::{
         answer::{Answer, Watch, blank, finish, kept, with_text},
         baseline::Baseline,
         change::Change,
-        decoding::{Decoding, DecodingError, Row, host},
+        decoding::{Decoding, DecodingError, Row, host, parts},
         error::RunError,
         event::{RunEvent, Told},
         load::Engine,
-        logits::log_softmax,
+        logits::{less_norm, norm},
         resolve::Asked,
         sampling::choose,
         see::Seen,
@@ -36,7 +37,7 @@ use crate::{
     },
     trace::{
         diff::common,
-        pattern::PatternRow,
+        pattern::{PatternRow, StoredRow},
         report::{Effect, Outcome, Start},
         run::{Stop, Trace},
         tokens::visual,
@@ -82,13 +83,13 @@ pub fn intervene(
     };
     let experiment = Experiment { intervention: intervention.clone(), ..baseline.experiment.clone() };
     let mut resumed = Resumed::new(engine, baseline, &experiment, &change, cancel)?;
-    let forced = match resumed.score() {
+    let mut forced = match resumed.score() {
         Err(e) if e.is_cancelled() => return cancelled(),
         other => other?,
     };
     on(RunEvent::Start(resumed.start));
     let effects = resumed.effects(&forced);
-    let scored = resumed.forced_trace(&forced, images, &effects, on)?;
+    let scored = resumed.forced_trace(&mut forced, images, &effects, on)?;
     let answer = resumed.free(forced, &scored, images, cancel, on)?;
     let common = common(&baseline.trace.ids(), &answer.ids());
     let outcome = Outcome { start: resumed.start, forced: scored, effects, common, control: None };
@@ -109,9 +110,9 @@ pub fn score(
     let change = change_of(engine, baseline, intervention, images, cancel, &mut |_| {})?;
     let experiment = Experiment { intervention: intervention.clone(), ..baseline.experiment.clone() };
     let mut resumed = Resumed::new(engine, baseline, &experiment, &change, cancel)?;
-    let forced = resumed.score()?;
+    let mut forced = resumed.score()?;
     let effects = resumed.effects(&forced);
-    let trace = resumed.forced_trace(&forced, images, &effects, &mut |_| {})?;
+    let trace = resumed.forced_trace(&mut forced, images, &effects, &mut |_| {})?;
     Ok(Scored { start: resumed.start, trace, effects })
 }
 
@@ -174,16 +175,18 @@ struct Resumed<'a> {
 struct Forced {
     /// Place in the answer of the first row that ran.
     first: usize,
-    /// The rows that ran, oldest first.
-    rows: Vec<Row>,
-    /// `[vocabulary]` log probabilities of each.
-    logprobs: Vec<Vec<f32>>,
+    /// `[vocabulary]` of each row that ran, oldest first.
+    logits: Vec<Vec<f32>>,
+    /// Of each: what makes log probabilities of it.
+    norms: Vec<f64>,
+    /// Of each: its attention in the layers that ran, until the trace takes it; `None` where it is not kept.
+    pattern: Vec<Option<StoredRow>>,
 }
 
 impl Forced {
     /// Place among the rows that ran; `None` for rows that cannot have changed.
     fn at(&self, s: usize) -> Option<usize> {
-        s.checked_sub(self.first).filter(|&at| at < self.rows.len())
+        s.checked_sub(self.first).filter(|&at| at < self.logits.len())
     }
 }
 
@@ -203,64 +206,88 @@ impl<'a> Resumed<'a> {
         Ok(Resumed { engine, baseline, experiment, change, decoding, start: None, begun })
     }
 
-    /// The pass that scores the baseline's answer.
+    /// Scores the baseline's answer.
     fn score(&mut self) -> Result<Forced, RunError> {
         let (baseline, answer) = (self.baseline, self.baseline.trace.answer.len());
         let n_rows = baseline.n_rows();
-        let mut forced = Forced { first: answer, rows: Vec::new(), logprobs: Vec::new() };
-        if let Some((layer, row)) = self.change.start(n_rows).filter(|_| answer > 0) {
-            let (layer, resid) = baseline.stored(layer)?;
-            let rows = n_rows - row;
-            let resid = resid.narrow(0, row, rows);
-            let visual = visual(&baseline.prompt.tokens);
-            let resid = if layer == 0 { self.change.overwrite(resid, row, &visual) } else { resid };
-            let predicting = answer.min(rows);
-            forced.first = answer - predicting;
-            let watch = Watch::new(&self.kept()?, &self.engine.info);
-            let pattern = watch.keep(rows, forced.first, predicting);
-            let hooks = Hooks { pattern, ..Hooks::default() };
-            let input = baseline.rows(resid, row);
-            forced.rows = self.decoding.rows_from(layer, row, input, [predicting; 2], hooks)?.rows;
-            forced.logprobs = forced.rows.par_iter().map(|row| log_softmax(&row.logits)).collect();
-            self.start = Some(Start { layer, row, rows });
+        let mut forced = Forced { first: answer, logits: vec![], norms: vec![], pattern: vec![] };
+        let Some((layer, row)) = self.change.start(n_rows).filter(|_| answer > 0) else { return Ok(forced) };
+        let (layer, resid) = baseline.stored(layer)?;
+        let rows = n_rows - row;
+        let resid = resid.narrow(0, row, rows);
+        let visual = visual(&baseline.prompt.tokens);
+        let resid = if layer == 0 { self.change.overwrite(resid, row, &visual) } else { resid };
+        let predicting = answer.min(rows);
+        forced.first = answer - predicting;
+        self.start = Some(Start { layer, row, rows });
+        let watch = Watch::new(&self.kept()?, &self.engine.info);
+        let input = baseline.rows(resid, row);
+        for part in parts(rows, predicting) {
+            let n = part.end - part.start.max(rows - predicting);
+            let first = forced.first + forced.logits.len();
+            let hooks = Hooks { pattern: watch.keep(part.len(), first, n), ..Hooks::default() };
+            let at = row + part.start;
+            let passed = self.decoding.rows_from(layer, at, input.part(part), [n, n], hooks)?;
+            for (s, Row { logits, pattern }) in (first..).zip(passed.rows) {
+                forced.pattern.push(self.pattern(s, pattern)?);
+                forced.logits.push(logits);
+            }
         }
+        self.decoding.check()?;
+        forced.norms = forced.logits.par_iter().map(|row| norm(row)).collect();
         Ok(forced)
     }
 
     fn effects(&self, forced: &Forced) -> Vec<Effect> {
         let effect = |(s, &id): (usize, &u32)| {
-            let before = &self.baseline.logprobs[s];
-            Effect::new(before, self.logprobs(forced, s), id)
+            let (before, norm) = (&self.baseline.logits[s], self.baseline.norms[s]);
+            Effect::new(&less_norm(before, norm), &self.logprobs(forced, s), id)
         };
         self.baseline.trace.ids().par_iter().enumerate().map(effect).collect()
     }
 
-    /// `[vocabulary]` at place `s`: of the scored pass where it ran, of the baseline elsewhere.
-    fn logprobs<'b>(&'b self, forced: &'b Forced, s: usize) -> &'b [f32] {
-        forced.at(s).map_or(&self.baseline.logprobs[s], |at| &forced.logprobs[at])
+    /// `[vocabulary]` logits at place `s`, and their norm: of the scored pass where it ran, of the baseline
+    /// elsewhere.
+    fn said<'b>(&'b self, forced: &'b Forced, s: usize) -> (&'b [f32], f64) {
+        match forced.at(s) {
+            Some(at) => (&forced.logits[at], forced.norms[at]),
+            None => (&self.baseline.logits[s], self.baseline.norms[s]),
+        }
+    }
+
+    /// `[vocabulary]` log probabilities at place `s`.
+    fn logprobs(&self, forced: &Forced, s: usize) -> Vec<f32> {
+        let (logits, norm) = self.said(forced, s);
+        less_norm(logits, norm)
     }
 
     fn kept(&self) -> Result<Kept, RunError> {
         kept(&self.engine.folder, self.experiment, self.baseline.max_new)
     }
 
-    /// The attention of answer row `s`: what lies below the first layer that ran is the baseline's.
-    fn pattern(&self, s: usize, row: Option<&Row>) -> Result<Option<PatternRow>, DecodingError> {
-        let kept = &self.baseline.trace.kept;
-        let Ok(at) = kept.rows.binary_search(&s) else { return Ok(None) };
-        let old = self.baseline.trace.pattern[at].row();
-        let Some(new) = row.and_then(|row| row.pattern.clone()) else { return Ok(Some(old)) };
+    /// The baseline's attention of answer row `s`, if that was kept.
+    fn old(&self, s: usize) -> Option<PatternRow> {
+        let at = self.baseline.trace.kept.rows.binary_search(&s).ok()?;
+        Some(self.baseline.trace.pattern[at].row())
+    }
+
+    /// The attention of answer row `s`, of which `new` ran: what lies below the first layer that did is the
+    /// baseline's.
+    fn pattern(&self, s: usize, new: Option<Tensor<3>>) -> Result<Option<StoredRow>, DecodingError> {
+        let (Some(new), Some(old)) = (new, self.old(s)) else { return Ok(None) };
         let layer = self.start.map_or(0, |start| start.layer);
-        let below = kept.layers.iter().filter(|&&l| l < layer).count();
-        let mut data = old.data[..below * old.n_heads * old.n_keys].to_vec();
+        let below = self.baseline.trace.kept.layers.iter().filter(|&&l| l < layer).count();
+        let mut data = Vec::with_capacity(old.data.len());
+        data.extend_from_slice(&old.data[..below * old.n_heads * old.n_keys]);
         data.extend(host(new)?);
-        Ok(Some(PatternRow { data: data.into(), ..old }))
+        let row = PatternRow { data: data.into(), ..old };
+        Ok(Some(StoredRow::new(row, self.experiment.record.half)))
     }
 
     /// The baseline's tokens with their new scores.
     fn forced_trace(
         &self,
-        forced: &Forced,
+        forced: &mut Forced,
         images: &[&Seen],
         effects: &[Effect],
         on: &mut dyn FnMut(RunEvent<'_>),
@@ -270,9 +297,12 @@ impl<'a> Resumed<'a> {
         let mut trace = blank(self.engine, &baseline.prompt, kept, images);
         let mut quiet = |_: RunEvent<'_>| {};
         let mut answer = Answer::begin(self.engine, self.experiment, &mut trace, &mut quiet);
+        // Rows that did not run come first.
+        let mut ran = std::mem::take(&mut forced.pattern).into_iter();
         for (s, (id, effect)) in baseline.trace.ids().into_iter().zip(effects).enumerate() {
-            let row = self.pattern(s, forced.at(s).map(|at| &forced.rows[at]))?;
-            answer.take(id, self.logprobs(forced, s), Told::Nothing, row.as_ref());
+            let new = forced.at(s).and_then(|_| ran.next().flatten());
+            let row = new.map(|row| row.row()).or_else(|| self.old(s));
+            answer.take(id, &self.logprobs(forced, s), Told::Nothing, row.as_ref());
             if let Some(token) = answer.trace.answer.last() {
                 on(RunEvent::Scored { token, effect, row: row.as_ref() });
             }
@@ -309,7 +339,7 @@ impl<'a> Resumed<'a> {
                 stop = Stop::Cancelled;
                 break;
             }
-            let logits = forced.at(s).map_or(&baseline.logits[s], |at| &forced.rows[at].logits);
+            let (logits, _) = self.said(&forced, s);
             // An untouched baseline is returned as it is; a forced one need not be what the model says.
             let new = match self.start {
                 None => old,
@@ -318,7 +348,7 @@ impl<'a> Resumed<'a> {
             // The row that predicted it is the one that was scored.
             let row = scored.kept.rows.binary_search(&s).ok().map(|at| scored.pattern[at].row());
             let told = row.as_ref().map_or(Told::Nothing, |_| Told::AsScored);
-            answer.take(new, self.logprobs(&forced, s), told, row.as_ref());
+            answer.take(new, &self.logprobs(&forced, s), told, row.as_ref());
             let ends = self.start.is_some() && self.engine.folder.is_end(new);
             if new == old && !ends {
                 continue;
@@ -328,6 +358,7 @@ impl<'a> Resumed<'a> {
             stop = if ends { Stop::End } else { self.part(&mut answer, new, s)? };
             break;
         }
+        self.decoding.check()?;
         trace.stop = stop;
         self.report(&mut trace);
         Ok(trace)

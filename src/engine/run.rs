@@ -3,21 +3,15 @@
 
 use crate::{
     engine::{
-        answer::{answer, memory},
-        baseline::Baseline,
-        control::control,
-        decoding::Decoding,
-        error::RunError,
-        event::RunEvent,
-        load::Engine,
-        resolve::Asked,
-        resume::intervene,
-        see::Seen,
+        answer::answer, baseline::Baseline, control::control, decoding::Decoding, error::RunError,
+        event::RunEvent, load::Engine, memory::Sizes, resolve::Asked, resume::intervene, see::Seen,
     },
-    model::hooks::Hooks,
     progress::Cancel,
     prompt::build::Prompt,
-    spec::{experiment::Experiment, record::Memory},
+    spec::{
+        experiment::Experiment,
+        record::{Held, Memory},
+    },
     trace::{
         report::Report,
         run::{Stop, Trace},
@@ -46,6 +40,8 @@ impl Engine {
             let report = self.run_from(&baseline, experiment, images, cancel, &mut |_| {})?;
             return Ok((baseline, report));
         }
+        // What is too much for the intervention is told before its uncut run has begun.
+        self.allow(experiment, images, self.prompt(&experiment.turns, images)?.len(), Held::Intervention)?;
         let baseline = self.keep(&experiment.uncut(), images, cancel, &mut |_| {})?;
         let report = self.run_from(&baseline, experiment, images, cancel, on)?;
         Ok((baseline, report))
@@ -73,6 +69,7 @@ impl Engine {
             let answer = Trace { answer: Vec::new(), pattern: Vec::new(), ..uncut.clone() };
             return Ok(Report { experiment, uncut: Some(uncut), answer, outcome: None });
         }
+        self.allow(&experiment, images, baseline.prompt.len(), Held::Intervention)?;
         let intervention = &experiment.intervention;
         let (answer, mut outcome) = intervene(self, baseline, intervention, images, cancel, on)?;
         if let Some(outcome) = outcome.as_mut().filter(|_| experiment.control > 0) {
@@ -137,7 +134,7 @@ impl Engine {
         let shared = if uncut { shared_prefix(&prompts) } else { 0 };
         let mut stem = Decoding::new(&self.vlm, &[], self.info.context, cancel)?;
         if shared > 0 {
-            stem.pass(self.rows(first, images).part(0..shared), Hooks::default())?;
+            stem.logits(self.rows(first, images).part(0..shared))?;
         }
         let mut replies = Vec::with_capacity(experiments.len());
         for (experiment, prompt) in experiments.iter().zip(&prompts) {
@@ -157,10 +154,24 @@ impl Engine {
         Ok(replies)
     }
 
-    /// What an experiment on a prompt of so many positions keeps at most: as a baseline that later
-    /// interventions start from, or just its trace.
-    pub fn memory(&self, experiment: &Experiment, n_prompt: usize, baseline: bool) -> Memory {
-        memory(&self.folder, self.vlm.dtype, experiment, n_prompt, baseline)
+    /// What an experiment on a prompt of so many positions holds at most.
+    pub fn memory(&self, experiment: &Experiment, images: &[&Seen], n_prompt: usize, held: Held) -> Memory {
+        Sizes::of(self, images, n_prompt).memory(experiment, held)
+    }
+
+    /// Refuses an experiment that would hold more than its limit, before anything runs. Every run does so by
+    /// itself; a caller that adds to it asks here.
+    ///
+    /// # Errors
+    /// [`RunError::Memory`].
+    pub fn allow(
+        &self,
+        experiment: &Experiment,
+        images: &[&Seen],
+        n_prompt: usize,
+        held: Held,
+    ) -> Result<(), RunError> {
+        Sizes::of(self, images, n_prompt).allow(experiment, held)
     }
 }
 

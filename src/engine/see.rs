@@ -17,6 +17,7 @@ use crate::{
         error::RunError,
         folder::ModelFolder,
         load::Engine,
+        place::Place,
     },
     image::{mask::Mask, open, plan::Processed},
     model::{encoder::Pixels, hooks::Watch, nn::index},
@@ -174,7 +175,7 @@ impl Engine {
     /// Encodes a processed image. `tell` hears of every view done.
     ///
     /// # Errors
-    /// [`RunError::Decoding`] when cancelled, or when the device fails.
+    /// [`RunError::Decoding`] when cancelled, when the device fails, or when the encoder gives what is no number.
     pub fn see(
         &self,
         processed: &Processed,
@@ -196,12 +197,16 @@ impl Engine {
             tell(Progress::of(Stage::Encode, view + 1, total));
         }
         let embeds = Tensor::cat(embeds, 0);
+        let added = joined(added);
+        for tokens in std::iter::once(&embeds).chain(added.iter().map(|(_, features)| features)) {
+            Place::Vision.check_tensor(&self.vlm, tokens)?;
+        }
         self.vlm.device.sync().map_err(|e| DecodingError::Device(e.to_string()))?;
         Ok(Seen {
             geometry: processed.geometry.clone(),
             description: processed.describe(),
             embeds,
-            added: joined(added),
+            added,
             encode_time: start.elapsed(),
             object: None,
         })
@@ -249,7 +254,9 @@ impl Engine {
         let recorded = out.map_err(DecodingError::from)?.recorded;
         let pattern = recorded.and_then(|r| r.pattern.into_iter().next());
         let pattern = pattern.ok_or_else(|| no_vision_layer(layer, encoder.n_layers()))?;
-        Ok((pattern.dims(), host(pattern)?))
+        let (shape, values) = (pattern.dims(), host(pattern)?);
+        Place::VisionLayer(layer).check(&self.vlm, &values)?;
+        Ok((shape, values))
     }
 
     /// The prompt of a conversation about images, each of which has its place in the turns.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::{
     export::{error::ExportError, trace::FORMAT},
     spec::record::Kept,
+    statistics::finite::all_finite,
     trace::{
         geometry::{Geometry, View},
         pattern::{PatternRow, StoredRow},
@@ -143,6 +144,9 @@ fn rows(bytes: &[u8], saved: &Saved) -> Result<Vec<StoredRow>, String> {
         return Err(format!("`pattern` is {}, expected {}", tensor.dtype(), Dtype::F32));
     }
     let values: Vec<f32> = tensor.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+    if !all_finite(&values) {
+        return Err("`pattern` holds NaN or an infinity".to_string());
+    }
     let row = |(at, &s): (usize, &usize)| {
         let n_keys = saved.prompt.len() + s;
         let mut data = Vec::with_capacity(n_layers * n_heads * n_keys);

@@ -7,16 +7,22 @@
 //! Under an intervention both are those of the new answer; `baseline.pattern` is that of the uncut one,
 //! `forced.pattern` that of the uncut answer under the intervention. All float32.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    borrow::Cow,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::Path,
+};
 
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::Dtype;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     export::error::ExportError,
     spec::span::Span,
-    studies::compression::Compression,
+    statistics::finite::{all_finite, largest},
+    studies::{compression::Compression, session::TOLERANCE},
     trace::{
         flow,
         report::{Outcome, Report},
@@ -63,6 +69,19 @@ pub struct Difference {
     pub attention: f32,
 }
 
+impl Difference {
+    /// What half precision, in storage or in the weights, may come to.
+    const HALF: f32 = 0.05;
+
+    /// Whether both are the same run, but for rounding: within [`TOLERANCE`], or, where `half` precision plays a
+    /// part, what that may come to.
+    pub fn holds(&self, half: bool) -> bool {
+        // A difference that is no number is no agreement.
+        let within = |d: f32| d <= if half { Self::HALF } else { TOLERANCE };
+        self.same_tokens && within(self.logprob) && within(self.attention)
+    }
+}
+
 /// Compares two traces, token by token as far as both go.
 pub fn difference(a: &Trace, b: &Trace) -> Difference {
     let logprobs = a.answer.iter().zip(&b.answer).map(|(a, b)| (a.logprob - b.logprob).abs());
@@ -70,11 +89,7 @@ pub fn difference(a: &Trace, b: &Trace) -> Difference {
     let attention = rows.flat_map(|((_, a), (_, b))| {
         a.data.iter().zip(b.data.iter()).map(|(a, b)| (a - b).abs()).collect::<Vec<f32>>()
     });
-    Difference {
-        same_tokens: a.ids() == b.ids(),
-        logprob: logprobs.fold(0.0, f32::max),
-        attention: attention.fold(0.0, f32::max),
-    }
+    Difference { same_tokens: a.ids() == b.ids(), logprob: largest(logprobs), attention: largest(attention) }
 }
 
 /// Writes both files into `dir`, which is made if need be. `difference` is that to a run from scratch.
@@ -88,8 +103,15 @@ pub fn write(
     dir: &Path,
 ) -> Result<(), ExportError> {
     let made = |source| ExportError::Write { file: dir.to_path_buf(), source };
-    fs::create_dir_all(dir).map_err(made)?;
     let file = dir.join("trace.json");
+    if !report.numbers().is_finite() {
+        return Err(not_finite(&file, "the log probabilities or effects"));
+    }
+    let tensors = tensors(report, extra);
+    if let Some((name, ..)) = tensors.iter().find(|(.., values)| !values.all_finite()) {
+        return Err(not_finite(&dir.join("trace.safetensors"), name));
+    }
+    fs::create_dir_all(dir).map_err(made)?;
     let mut summary = summary(&report.answer);
     if let Some(outcome) = &report.outcome {
         summary["baseline"] = json!({
@@ -105,7 +127,14 @@ pub fn write(
     let text = serde_json::to_string_pretty(&summary)
         .map_err(|e| ExportError::Encode { file: file.clone(), why: e.to_string() })?;
     fs::write(&file, text).map_err(|source| ExportError::Write { file, source })?;
-    write_tensors(report, extra, dir)
+    let file = dir.join("trace.safetensors");
+    write_tensors(&tensors, &report.answer.model.sha256, &file)
+        .map_err(|source| ExportError::Write { file, source })
+}
+
+fn not_finite(file: &Path, what: &str) -> ExportError {
+    let why = format!("NaN or an infinity is among {what}");
+    ExportError::Encode { file: file.to_path_buf(), why }
 }
 
 /// What an intervention did.
@@ -156,52 +185,110 @@ fn summary(trace: &Trace) -> Value {
     })
 }
 
-fn write_tensors(report: &Report, extra: &Extra, dir: &Path) -> Result<(), ExportError> {
-    let file = dir.join("trace.safetensors");
-    let encode =
-        |e: safetensors::SafeTensorError| ExportError::Encode { file: file.clone(), why: e.to_string() };
-    let trace = &report.answer;
-    let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
-    let shape = |t: &Trace| vec![layers, heads, t.pattern.len(), t.n_positions()];
-    let mut tensors = vec![
-        ("pattern".to_string(), shape(trace), pattern(trace)),
-        ("flow".to_string(), vec![layers, trace.pattern.len(), Span::ALL.len()], flow::of_trace(trace)),
-    ];
-    if let Some(outcome) = &report.outcome {
-        let uncut = report.baseline();
-        tensors.push(("baseline.pattern".to_string(), shape(uncut), pattern(uncut)));
-        tensors.push(("forced.pattern".to_string(), shape(&outcome.forced), pattern(&outcome.forced)));
-    }
-    tensors.extend(extra.tensors.iter().cloned());
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
-        tensors.into_iter().map(|(name, shape, values)| (name, shape, bytes(&values))).collect();
-    let mut views = Vec::new();
-    for (name, shape, bytes) in &tensors {
-        views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(encode)?));
-    }
-    let spans = Span::ALL.map(Span::name).join(",");
-    let metadata =
-        HashMap::from([("spans".to_string(), spans), ("sha256".to_string(), trace.model.sha256.clone())]);
-    safetensors::serialize_to_file(views, Some(metadata), &file).map_err(encode)
+/// A tensor of the file: name, shape, and values.
+type Named<'a> = (String, Vec<usize>, Values<'a>);
+
+/// A tensor's values, row-major, where they lie: traces are large, and a copy would double them.
+enum Values<'a> {
+    /// In one piece.
+    Whole(Cow<'a, [f32]>),
+    /// Of a trace's rows: `[layers, heads, answer, positions]`, zeros past each row's keys.
+    Pattern(&'a Trace),
 }
 
-/// `[layers, heads, answer, positions]`, zeros past each row's keys.
-fn pattern(trace: &Trace) -> Vec<f32> {
-    let positions = trace.n_positions();
-    let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
-    let rows: Vec<_> = trace.rows().map(|(_, row)| row).collect();
-    let mut out = Vec::with_capacity(layers * heads * rows.len() * positions);
-    for layer in 0..layers {
-        for head in 0..heads {
-            for row in &rows {
-                out.extend_from_slice(row.head(layer, head));
-                out.resize(out.len() + positions - row.n_keys, 0.0);
+impl Values<'_> {
+    /// Hands the values over piece by piece, the zeros left out and counted.
+    fn each<E>(&self, mut piece: impl FnMut(&[f32], usize) -> Result<(), E>) -> Result<(), E> {
+        let trace = match self {
+            Values::Whole(values) => return piece(values, 0),
+            Values::Pattern(trace) => trace,
+        };
+        let positions = trace.n_positions();
+        for layer in 0..trace.kept.layers.len() {
+            for head in 0..trace.kept.heads.len() {
+                for row in &trace.pattern {
+                    piece(&row.head(layer, head), positions - row.n_keys())?;
+                }
             }
         }
+        Ok(())
     }
-    out
+
+    fn all_finite(&self) -> bool {
+        self.each(|values, _| if all_finite(values) { Ok(()) } else { Err(()) }).is_ok()
+    }
 }
 
-fn bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+/// Every tensor that a report is written as.
+fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Named<'a>> {
+    let trace = &report.answer;
+    let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
+    let pattern = |name: &str, trace: &'a Trace| {
+        let shape = vec![layers, heads, trace.pattern.len(), trace.n_positions()];
+        (name.to_string(), shape, Values::Pattern(trace))
+    };
+    let flow = Values::Whole(flow::of_trace(trace).into());
+    let flow = ("flow".to_string(), vec![layers, trace.pattern.len(), Span::ALL.len()], flow);
+    let mut tensors = vec![pattern("pattern", trace), flow];
+    if let Some(outcome) = &report.outcome {
+        tensors.push(pattern("baseline.pattern", report.baseline()));
+        tensors.push(pattern("forced.pattern", &outcome.forced));
+    }
+    let whole = |values: &'a [f32]| Values::Whole(Cow::Borrowed(values));
+    tensors.extend(
+        extra.tensors.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), whole(values))),
+    );
+    tensors
+}
+
+/// The safetensors format: the length of a header, the header, every tensor's values. Its own library takes
+/// tensors in one piece only.
+fn write_tensors(tensors: &[Named<'_>], sha256: &str, file: &Path) -> io::Result<()> {
+    let spans = Span::ALL.map(Span::name).join(",");
+    let mut header = Map::new();
+    header.insert("__metadata__".to_string(), json!({ "spans": spans, "sha256": sha256 }));
+    let mut end = 0;
+    for (name, shape, _) in tensors {
+        let start = end;
+        end += size_of::<f32>() * shape.iter().product::<usize>();
+        let info = json!({ "dtype": Dtype::F32, "shape": shape, "data_offsets": [start, end] });
+        header.insert(name.clone(), info);
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    // Values begin at a multiple of their size.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut out = BufWriter::new(File::create(file)?);
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    let mut bytes = Vec::new();
+    for (.., values) in tensors {
+        values.each(|values, zeros| {
+            bytes.clear();
+            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+            bytes.resize(bytes.len() + size_of::<f32>() * zeros, 0);
+            out.write_all(&bytes)
+        })?;
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_that_is_no_number_is_no_agreement() {
+        let same = Difference { same_tokens: true, logprob: 0.0, attention: 0.0 };
+        assert!(same.holds(false) && same.holds(true));
+        let rounded = Difference { logprob: 0.01, ..same };
+        assert!(!rounded.holds(false) && rounded.holds(true));
+        for broken in [
+            Difference { same_tokens: false, ..same },
+            Difference { logprob: f32::NAN, ..same },
+            Difference { attention: f32::NAN, ..same },
+            Difference { logprob: f32::INFINITY, ..same },
+        ] {
+            assert!(!broken.holds(false) && !broken.holds(true), "{broken:?}");
+        }
+    }
 }

@@ -62,8 +62,12 @@ impl KvCache {
     /// Lets `layers` forget everything after their first `len` keys, so that a pass over these layers
     /// alone can write the rest anew. [`KvCache::len`] stays what it was.
     pub fn rewind(&mut self, layers: Range<usize>, len: usize) {
-        for (k, v) in self.layers.iter_mut().skip(layers.start).take(layers.len()).flatten() {
-            if k.dims()[1] > len {
+        for layer in self.layers.iter_mut().skip(layers.start).take(layers.len()) {
+            // No tensor is narrowed to nothing.
+            if len == 0 {
+                *layer = None;
+            }
+            if let Some((k, v)) = layer.as_mut().filter(|(k, _)| k.dims()[1] > len) {
                 (*k, *v) = (k.clone().narrow(1, 0, len), v.clone().narrow(1, 0, len));
             }
         }
@@ -83,6 +87,16 @@ impl KvCache {
         }
         self.dropped = self.positions.len().saturating_sub(len);
         self.len = len;
+    }
+
+    /// Per layer that holds something: its number, and the largest magnitude among its keys and values, `[1]`,
+    /// float32.
+    pub fn largest(&self) -> impl Iterator<Item = (usize, Tensor<1>)> + '_ {
+        let held = self.layers.iter().enumerate().filter_map(|(n, layer)| Some((n, layer.as_ref()?)));
+        held.filter(|(_, (k, _))| k.dims()[1] > 0).map(|(n, (k, v))| {
+            let both = [k, v].map(|t| t.clone().max_abs().cast(DType::F32));
+            (n, Tensor::cat(both.into(), 0).max())
+        })
     }
 
     /// Keys that one layer holds at the moment; differs from [`KvCache::len`] only inside a pass and

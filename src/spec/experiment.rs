@@ -13,7 +13,7 @@ use crate::spec::{
     ablation::Ablation,
     knockout::Knockout,
     picture::{ImageSource, Picture},
-    record::Record,
+    record::{Held, Record},
     sets::PatchSet,
     turn::Turn,
 };
@@ -50,6 +50,11 @@ pub struct Experiment {
 }
 
 impl Experiment {
+    /// What is held while it runs.
+    pub fn held(&self) -> Held {
+        if self.intervention.is_empty() { Held::Baseline } else { Held::Intervention }
+    }
+
     /// An uncut, free-running question about one image, greedily answered.
     pub fn ask(image: ImageSource, text: &str, max_new: usize) -> Self {
         Experiment {

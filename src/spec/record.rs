@@ -22,7 +22,8 @@ pub struct Record {
     pub residuals_every: usize,
     /// Whether attention and residuals are stored in half precision.
     pub half: bool,
-    /// Most bytes that may be kept; a run that would keep more is refused before it begins.
+    /// Most bytes that may be held at a time ([`Memory`] says of what); a run that might hold more is refused
+    /// before it begins.
     pub limit: u64,
 }
 
@@ -60,17 +61,51 @@ pub struct Extent {
     pub vocabulary: usize,
     /// Bytes of a number in the KV cache.
     pub weight_bytes: usize,
+    /// Layers after which features of the images are added.
+    pub added: usize,
     /// Prompt positions.
     pub prompt: usize,
     /// Answer tokens at most.
     pub answer: usize,
 }
 
+/// What is held of a run at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// One answer.
+    Answer,
+    /// An uncut answer, with what interventions start from.
+    Baseline,
+    /// That, the uncut answer as an intervention scores it, and the new one.
+    Intervention,
+    /// These, and the new answer from scratch.
+    Checked,
+}
+
+impl Held {
+    /// Answers whose attention is held.
+    pub fn answers(self) -> u64 {
+        match self {
+            Held::Answer | Held::Baseline => 1,
+            Held::Intervention => 3,
+            Held::Checked => 4,
+        }
+    }
+
+    /// Sequences whose keys and values are held, as are the logits of what is scored.
+    fn sequences(self) -> u64 {
+        match self {
+            Held::Answer | Held::Baseline => 1,
+            Held::Intervention | Held::Checked => 2,
+        }
+    }
+}
+
 impl Record {
-    /// What is kept at most; `baseline`: residuals too, as for later interventions.
-    pub fn memory(&self, extent: &Extent, baseline: bool) -> Memory {
-        let Extent { layers, heads, kv_heads, head_dim, width, vocabulary, weight_bytes, prompt, answer } =
-            *extent;
+    /// What is held at most.
+    pub fn memory(&self, extent: &Extent, held: Held) -> Memory {
+        let Extent { layers, heads, kv_heads, head_dim, width, vocabulary, weight_bytes, .. } = *extent;
+        let (prompt, answer, baseline) = (extent.prompt, extent.answer, held != Held::Answer);
         let positions = (prompt + answer) as u64;
         let kept = self.pattern.resolve(layers, heads, answer).unwrap_or_default();
         let stored = if self.half { 2 } else { 4 };
@@ -78,13 +113,19 @@ impl Record {
             every if baseline && every > 0 => layers.div_ceil(every) as u64,
             _ => 0,
         };
+        // Every row sees the keys up to its own.
+        let keys: u64 = kept.rows.iter().map(|s| (prompt + s) as u64).sum();
+        let added = if baseline { (4 * extent.added * prompt * width) as u64 } else { 0 };
         Memory {
-            pattern: (kept.layers.len() * kept.heads.len() * kept.rows.len()) as u64 * positions * stored,
-            residuals: residuals * positions * width as u64 * stored,
-            kv_cache: 2 * (layers * kv_heads * head_dim * weight_bytes) as u64 * positions,
-            // Logits and log probabilities, float32, and the last block's output.
+            pattern: (kept.layers.len() * kept.heads.len()) as u64 * keys * stored * held.answers(),
+            residuals: residuals * positions * width as u64 * stored + added,
+            // Keys and values, with room for half as many rows again: they grow where they lie.
+            kv_cache: 3 * (layers * kv_heads * head_dim * weight_bytes) as u64 * positions * held.sequences(),
+            // Logits, float32, and the last block's output.
             outputs: match baseline {
-                true => (2 * 4 * answer * vocabulary) as u64 + positions * width as u64 * stored,
+                true => {
+                    (4 * answer * vocabulary) as u64 * held.sequences() + positions * width as u64 * stored
+                }
                 false => 0,
             },
         }
@@ -172,17 +213,19 @@ impl fmt::Display for Pattern {
 
 as_text!(Pattern);
 
-/// What a run will keep, in bytes, at most.
+/// What a run will hold at a time, in bytes, at most: all that grows with prompt and answer and outlives a pass.
+/// The model, the encoded images, and what one layer computes on come on top, whatever is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Attention of the answer rows, as exported: `[layers, heads, answer, positions]`.
+    /// Attention of the answer rows, each over the keys that it sees, of every answer that is held.
     pub pattern: u64,
-    /// Residual stream, `[kept layers, positions, width]`.
+    /// Residual stream, `[kept layers, positions, width]`, and features that are added to it, `[prompt, width]`
+    /// after each layer that has some.
     pub residuals: u64,
-    /// Keys and values, `[2, layers, kv heads, positions, head width]`.
+    /// Keys and values, `[2, layers, kv heads, positions, head width]`; twice where an intervention has its own.
     pub kv_cache: u64,
-    /// What the last block and the head gave, `[positions, width]` and twice `[answer, vocabulary]`: what
-    /// interventions are compared with.
+    /// What the last block and the head gave, `[positions, width]` and `[answer, vocabulary]`: what
+    /// interventions are compared with, and what they give.
     pub outputs: u64,
 }
 
@@ -245,14 +288,21 @@ mod tests {
             width: 4096,
             vocabulary: 32064,
             weight_bytes: 4,
+            added: 0,
             prompt: 624,
             answer: 300,
         };
-        let memory = Record::default().memory(&extent, true);
-        let text = "attention 1.14 GB, residuals 0.48 GB, KV cache 0.97 GB, outputs 92.09 MB: 2.68 GB in all";
+        let memory = Record::default().memory(&extent, Held::Baseline);
+        let text = "attention 0.95 GB, residuals 0.48 GB, KV cache 1.45 GB, outputs 53.62 MB: 2.94 GB in all";
         assert_eq!(memory.to_string(), text);
         assert_eq!(memory.residuals, 32 * 924 * 4096 * 4);
         assert_eq!(memory.total(), memory.pattern + memory.residuals + memory.kv_cache + memory.outputs);
+        // An intervention: attention three times, keys, values and logits twice; features after two layers.
+        let three = Record::default().memory(&Extent { added: 2, ..extent }, Held::Intervention);
+        assert_eq!((three.pattern, three.kv_cache), (3 * memory.pattern, 2 * memory.kv_cache));
+        assert_eq!(three.residuals, memory.residuals + 2 * 624 * 4096 * 4);
+        assert_eq!(three.outputs, memory.outputs + 4 * 300 * 32064);
+        assert_eq!(Record::default().memory(&extent, Held::Checked).pattern, 4 * memory.pattern);
         // Grouped keys in half precision; residuals of layers 0, 5, 10, ...; one layer's attention.
         let record = Record {
             pattern: "answer[0-9] @ 3 # 0,2".parse().unwrap(),
@@ -260,11 +310,12 @@ mod tests {
             half: true,
             ..Record::default()
         };
-        let memory = record.memory(&Extent { kv_heads: 8, weight_bytes: 2, ..extent }, true);
-        assert_eq!(memory.pattern, 10 * 2 * 924 * 2);
+        let memory = record.memory(&Extent { kv_heads: 8, weight_bytes: 2, ..extent }, Held::Baseline);
+        // Rows 0 to 9 see 624 to 633 keys.
+        assert_eq!(memory.pattern, 6285 * 2 * 2);
         assert_eq!(memory.residuals, 7 * 924 * 4096 * 2);
-        assert_eq!(memory.kv_cache, 2 * 32 * 8 * 128 * 924 * 2);
-        assert_eq!(record.memory(&extent, false).residuals, 0);
-        assert_eq!(Record { residuals_every: 0, ..record }.memory(&extent, true).residuals, 0);
+        assert_eq!(memory.kv_cache, 3 * 32 * 8 * 128 * 924 * 2);
+        assert_eq!(record.memory(&extent, Held::Answer).residuals, 0);
+        assert_eq!(Record { residuals_every: 0, ..record }.memory(&extent, Held::Baseline).residuals, 0);
     }
 }

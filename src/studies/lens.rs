@@ -14,6 +14,7 @@ use crate::{
         inside::resid_pre,
         load::Engine,
         logits::{log_softmax, top},
+        place::Place,
     },
     model::nn::index,
     progress::Cancel,
@@ -79,6 +80,7 @@ pub fn lens(
             cancel.check().map_err(DecodingError::from)?;
             let places = index(positions, &engine.vlm.device);
             let logits = host(engine.vlm.decoder.unembed(resid.clone().select(0, places)))?;
+            Place::Logits.check(&engine.vlm, &logits)?;
             let rows = logits.chunks(engine.info.vocabulary).zip(positions);
             readings.extend(rows.map(|(logits, &position)| reading(logits, position, lens)));
         }

@@ -98,12 +98,15 @@ impl Session {
         }
     }
 
-    /// Writes a session file.
+    /// Writes a session file; one with what is no number among its numbers is not written.
     ///
     /// # Errors
     /// [`SessionError`].
     pub fn write(&self, file: &Path) -> Result<(), SessionError> {
         let fail = |why: String| SessionError { file: file.to_path_buf(), why };
+        if self.entries.iter().flat_map(|entry| &entry.numbers).any(|numbers| !numbers.is_finite()) {
+            return Err(fail("is not written: NaN or an infinity is among its numbers".to_string()));
+        }
         let text = serde_json::to_string_pretty(self).map_err(|e| fail(e.to_string()))?;
         fs::write(file, text).map_err(|e| fail(format!("cannot be written ({e})")))
     }

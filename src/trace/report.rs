@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     spec::experiment::Experiment,
-    statistics::spread::Spread,
+    statistics::{finite::largest, spread::Spread},
     trace::run::{KnockoutReport, Stop, Timing, Trace},
 };
 
@@ -150,8 +150,9 @@ impl From<&Report> for End {
     }
 }
 
-/// What a report is compared by.
+/// What a report is compared by. Read from a file, `null` is what JSON makes of a NaN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Numbers {
     /// Token ids and log probabilities of the uncut answer.
     pub baseline: Vec<(u32, f32)>,
@@ -163,7 +164,36 @@ pub struct Numbers {
     pub control: Option<[f32; 2]>,
 }
 
+/// [`Numbers`] as files hold them: JSON has no NaN.
+#[derive(Deserialize)]
+struct Stored {
+    baseline: Vec<(u32, Option<f32>)>,
+    answer: Vec<(u32, Option<f32>)>,
+    effects: Option<Vec<[Option<f32>; 2]>>,
+    control: Option<[Option<f32>; 2]>,
+}
+
+impl From<Stored> for Numbers {
+    fn from(stored: Stored) -> Self {
+        let number = |value: Option<f32>| value.unwrap_or(f32::NAN);
+        let tokens = |of: Vec<(u32, Option<f32>)>| of.into_iter().map(|(id, v)| (id, number(v))).collect();
+        Numbers {
+            baseline: tokens(stored.baseline),
+            answer: tokens(stored.answer),
+            effects: stored.effects.map(|of| of.into_iter().map(|pair| pair.map(number)).collect()),
+            control: stored.control.map(|pair| pair.map(number)),
+        }
+    }
+}
+
 impl Numbers {
+    /// Whether all of them are numbers.
+    pub fn is_finite(&self) -> bool {
+        let tokens = self.baseline.iter().chain(&self.answer).map(|(_, logprob)| logprob);
+        let pairs = self.effects.iter().flatten().chain(&self.control).flatten();
+        tokens.chain(pairs).all(|value| value.is_finite())
+    }
+
     /// The largest difference between two sets of numbers, in nats; infinite where tokens differ or a
     /// part is missing.
     pub fn difference(&self, other: &Numbers) -> f32 {
@@ -189,13 +219,8 @@ impl Numbers {
         };
         let (baseline, answer) =
             (tokens(&self.baseline, &other.baseline), tokens(&self.answer, &other.answer));
-        largest([baseline, answer, effects, control].into_iter())
+        largest([baseline, answer, effects, control])
     }
-}
-
-/// The largest of some differences; no number where one is none, which `f32::max` would pass over.
-fn largest(differences: impl Iterator<Item = f32>) -> f32 {
-    differences.fold(0.0, |most, d| if d > most || d.is_nan() { d } else { most })
 }
 
 #[cfg(test)]
@@ -219,6 +244,10 @@ mod tests {
         let mut other = numbers(-0.5);
         other.answer[1].0 = 9;
         assert_eq!(numbers(-0.5).difference(&other), f32::INFINITY);
+        let text = r#"{"baseline": [[3, null]], "answer": [], "effects": [[null, 0.0]], "control": null}"#;
+        let read: Numbers = serde_json::from_str(text).unwrap();
+        assert!(read.baseline[0].1.is_nan() && read.difference(&read).is_nan() && !read.is_finite());
+        assert!(numbers(-0.5).is_finite());
         other = numbers(-0.5);
         other.effects = None;
         assert_eq!(numbers(-0.5).difference(&other), f32::INFINITY);

@@ -12,7 +12,8 @@ use crate::{
 pub fn known_objects(source: &ImageSource, geometry: &Geometry) -> Option<Vec<ObjectView>> {
     let ImageSource::File(file) = source else { return None };
     let scene = known_scene(file)?;
-    let mask = Mask::open(&scene.mask).ok().filter(|mask| mask.size() == geometry.source && mask.exact().is_ok())?;
+    let mask =
+        Mask::open(&scene.mask).ok().filter(|mask| mask.size() == geometry.source && mask.exact().is_ok())?;
     let patches = geometry.patches();
     let objects = scene.classes.into_iter().zip(1u16..).map(|(name, value)| {
         let shows = |rect| mask.covered(rect, Some(value)) > 0.0;

@@ -26,7 +26,7 @@ use sightline::{
     engine::{
         baseline::Baseline,
         control,
-        decoding::{Decoding, DecodingError, Rows, host, place_rows},
+        decoding::{Decoding, DecodingError, Rows, TOGETHER, host, place_rows},
         error::RunError,
         event::RunEvent,
         gradient,
@@ -41,7 +41,7 @@ use sightline::{
     spec::{
         experiment::{Experiment, Intervention, Sampling},
         picture::{ImageSource, ObjectMask, Picture},
-        record::Record,
+        record::{Held, Record},
         span::Span,
     },
     trace::{

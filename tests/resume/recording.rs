@@ -83,18 +83,17 @@ fn memory_is_estimated_exactly_and_refused_before_anything_runs() {
     let baseline = keep(engine, seen, &spec).unwrap();
     let (prompt, answer) = (baseline.prompt.len(), baseline.trace.answer.len());
     assert_eq!(answer, 6);
-    let memory = engine.memory(&spec, prompt, true);
+    let memory = engine.memory(&spec, &[seen], prompt, Held::Baseline);
     let kept: usize = baseline.trace.rows().map(|(_, row)| row.data.len() * 4).sum();
-    // Every row as long as the longest could be.
     let positions = prompt + 6;
-    assert_eq!(memory.pattern, (3 * 2 * 4 * positions * 4) as u64);
     let exact: usize = (0..4).map(|s| 3 * 2 * (prompt + s) * 4).sum();
     assert_eq!(kept, exact);
-    assert!(kept as u64 <= memory.pattern && memory.pattern - kept as u64 <= 3 * 2 * 4 * 6 * 4);
+    assert_eq!(memory.pattern, exact as u64);
     assert_eq!(memory.residuals, (2 * positions * 128 * 4) as u64);
     assert_eq!(memory.kv_cache, (2 * 6 * 4 * 32 * positions * 4) as u64);
-    assert_eq!(engine.memory(&spec, prompt, false).residuals, 0);
-    let half = engine.memory(&recorded(&spec, "answer[0-3] @ 2-4 # 1,3", true), prompt, true);
+    assert_eq!(engine.memory(&spec, &[seen], prompt, Held::Answer).residuals, 0);
+    let half = recorded(&spec, "answer[0-3] @ 2-4 # 1,3", true);
+    let half = engine.memory(&half, &[seen], prompt, Held::Baseline);
     assert_eq!((half.pattern * 2, half.residuals * 2), (memory.pattern, memory.residuals));
 
     spec.record.limit = memory.total();
@@ -107,4 +106,61 @@ fn memory_is_estimated_exactly_and_refused_before_anything_runs() {
     let error = refused(outcome);
     assert!(error.contains(&format!("this run would keep {memory}; the limit is")), "{error}");
     assert_eq!(ran, 0);
+}
+
+#[test]
+fn an_intervention_that_would_hold_too_much_is_refused_before_its_uncut_run() {
+    let (engine, seen) = (&*ENGINE, &*SEEN);
+    let mut spec = with(&ask(SHORT, 4), &intervention(&["answer -> visual @ 2"], &[]));
+    let baseline = keep(engine, seen, &spec.uncut()).unwrap();
+    let prompt = baseline.prompt.len();
+    let [alone, three] =
+        [Held::Baseline, Held::Intervention].map(|held| engine.memory(&spec, &[seen], prompt, held).total());
+    assert!(alone < three);
+    let run = |spec: &Experiment, ran: &mut usize| {
+        engine.run(spec, &[seen], &Cancel::default(), &mut |_| *ran += 1).map(|_| ())
+    };
+    let mut ran = 0;
+    spec.record.limit = three - 1;
+    assert!(refused(run(&spec, &mut ran)).contains("the limit is"));
+    assert_eq!(ran, 0);
+    let cancel = Cancel::default();
+    let from_kept = engine.run_from(&baseline, &spec, &[seen], &cancel, &mut |_| {});
+    assert!(refused(from_kept).contains("the limit is"));
+    // Enough for the uncut run alone.
+    run(&spec.uncut(), &mut ran).unwrap();
+    spec.record.limit = three;
+    run(&spec, &mut ran).unwrap();
+}
+
+#[test]
+fn features_that_are_added_count() {
+    let (_dir, engine, seen) = spread_engine();
+    let spec = ask_about(1, LEFT, 4);
+    let n = engine.prompt(&spec.turns, &[&seen]).unwrap().tokens.len();
+    let plain = Seen { added: Vec::new(), ..seen.clone() };
+    let [with, without] =
+        [&seen, &plain].map(|seen| engine.memory(&spec, &[seen], n, Held::Baseline).residuals);
+    // After two layers, 64 wide.
+    assert_eq!(with - without, (2 * n * 64 * 4) as u64);
+}
+
+#[test]
+fn long_answers_are_scored_in_parts_and_come_out_as_in_one() {
+    let (engine, seen) = (&*ENGINE, &*SEEN);
+    // More rows than go through together.
+    let n = TOGETHER + 20;
+    let ids: Vec<u32> = (0..n as u32).map(|i| 10 + i % 50).collect();
+    let spec = Experiment { forced_answer: Some(ids), ..ask(SHORT, n) };
+    let baseline = keep(engine, seen, &spec).unwrap();
+    assert_eq!(baseline.trace.answer.len(), n);
+    for layer in [0, 3, 6] {
+        let resid = resid_pre(engine, &baseline, layer, &Cancel::default()).unwrap();
+        assert_eq!(resid.dims()[0], baseline.n_rows(), "layer {layer}");
+    }
+    let cut = intervention(&["answer -> visual @ 2-"], &[]);
+    let scored = score(engine, &baseline, &cut, &[seen], &Cancel::default()).unwrap();
+    let scratch = run(engine, seen, &with(&spec, &cut)).unwrap();
+    assert_eq!(scored.effects.len(), n);
+    same(&scored.trace, &scratch, "in parts");
 }

@@ -136,7 +136,7 @@ fn half_precision_weights_resume_as_they_run() {
     let engine = load_as(dir.path(), &device::cpu(), WeightDtype::F16).unwrap();
     let seen = tiled_seen(&engine);
     let baseline = keep(&engine, &seen, &ask(bundled::PROMPT, 5)).unwrap();
-    let memory = engine.memory(&baseline.experiment, baseline.prompt.len(), true);
+    let memory = engine.memory(&baseline.experiment, &[&seen], baseline.prompt.len(), Held::Baseline);
     assert_eq!(memory.kv_cache, (2 * 4 * 2 * 16 * (baseline.prompt.len() + 5) * 2) as u64);
     let cut = intervention(&["answer -> object @ 1-", "question -> visual @ 2 # 1"], &["object = mean"]);
     let spec = Experiment { forced_answer: Some(baseline.trace.ids()), ..with(&baseline.experiment, &cut) };

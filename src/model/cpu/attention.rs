@@ -19,7 +19,10 @@ use super::{
     strides::{Cube, Rows, interleave, spread},
     tiles::{Few, tile_of},
 };
-use crate::model::hooks::Blocked;
+use crate::{
+    model::hooks::Blocked,
+    statistics::finite::{larger, largest},
+};
 
 /// What attention is to do beside mixing values.
 pub struct Attend<'a> {
@@ -154,7 +157,7 @@ fn attention_over<T: Number>(
     };
 
     let mixed = side_by_side(&done, q.shape, kv_heads, chunk);
-    let left = |b: usize| done.iter().map(|d| d.left[b]).fold(0.0, f32::max);
+    let left = |b: usize| largest(done.iter().map(|d| d.left[b]));
     Some(Attended {
         mixed: tensor(mixed, [rows, heads * width]),
         left: (0..attend.blocked.len()).map(left).collect(),
@@ -257,7 +260,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
             later.fill(0.0);
             for (n, cut) in cuts() {
                 let mass = scores.iter().zip(&cut.keys).filter(|(_, cut)| **cut);
-                left[n] = mass.fold(left[n], |left, (s, _)| left.max(*s));
+                left[n] = mass.fold(left[n], |left, (s, _)| larger(left, *s));
             }
         }
 

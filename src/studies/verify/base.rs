@@ -10,9 +10,10 @@ use crate::{
         logits::top,
     },
     model::hooks::{Hooks, Keep},
+    statistics::finite::larger,
     studies::verify::{
         case::Case,
-        compare::{RELATIVE, magnitude, worst},
+        compare::{RELATIVE, magnitude},
         report::VerifyError,
     },
 };
@@ -73,9 +74,9 @@ pub(super) fn lens(case: &mut Case<'_>, resid_post: &[Tensor<2>]) -> Result<(), 
             let best = top(logits, k + 1);
             let stored = want.values[at..at + k].iter().zip(&ids.values[at..at + k]);
             for ((want, id), (_, ours)) in stored.zip(&best) {
-                sorted = sorted.max((f64::from(*ours) - want).abs());
+                sorted = larger(sorted, (f64::from(*ours) - want).abs());
                 let ours = logits.get(*id as usize).copied().unwrap_or(f32::NAN);
-                named = worst(named, (f64::from(ours) - want).abs());
+                named = larger(named, (f64::from(ours) - want).abs());
             }
             gap = best.windows(2).map(|w| f64::from(w[0].1 - w[1].1)).fold(gap, f64::min);
         }

@@ -6,8 +6,9 @@ use crate::{
     model::vlm::Vlm,
     progress::Cancel,
     spec::knockout::Cut,
+    statistics::finite::larger,
     studies::verify::{
-        compare::{ATTENTION, RELATIVE, distance, magnitude, worst},
+        compare::{ATTENTION, RELATIVE, distance, magnitude},
         reference::{CaseFacts, Reference, Stored},
         report::{Check, VerifyError},
     },
@@ -88,7 +89,7 @@ impl<'a> Case<'a> {
             (n, _) => format!("{n} forbidden pairs are not exactly 0"),
         };
         let error = distance(ours, &want.values);
-        let error = if note.is_empty() { error } else { worst(error, f64::INFINITY) };
+        let error = if note.is_empty() { error } else { larger(error, f64::INFINITY) };
         self.push(name, error, ATTENTION, note);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! How far two lists of numbers are apart, and how far they may be. NaN is the worst of errors.
 
+use crate::statistics::finite::larger;
+
 /// Attention: absolute.
 pub(super) const ATTENTION: f64 = 1e-5;
 /// Logits, embeddings, hidden states, vision: share of the tensor's largest magnitude.
@@ -12,12 +14,7 @@ pub(super) fn distance(ours: &[f32], want: &[f64]) -> f64 {
     if ours.len() != want.len() {
         return f64::INFINITY;
     }
-    ours.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, worst)
-}
-
-/// The larger of two errors, NaN being the worst.
-pub(super) fn worst(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    ours.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, larger)
 }
 
 /// Largest absolute value of the reference; a NaN in it is passed over, and fails by its distance.
@@ -27,5 +24,5 @@ pub(super) fn magnitude(values: &[f64]) -> f64 {
 
 /// Largest absolute value among ours.
 pub(super) fn largest(values: &[f32]) -> f64 {
-    values.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max)
+    values.iter().map(|v| f64::from(v.abs())).fold(0.0, larger)
 }

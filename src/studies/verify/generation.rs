@@ -9,6 +9,7 @@ use crate::{
         logits::{argmax, log_softmax, top},
     },
     spec::knockout::Cut,
+    statistics::finite::larger,
     studies::verify::{
         case::Case,
         compare::{NATS, RELATIVE, distance, largest, magnitude},
@@ -70,7 +71,7 @@ pub(super) fn generation(
 
 /// The largest value that was left on a blocked pair.
 pub(super) fn blocked_mass(decoding: &Decoding<'_>) -> f64 {
-    f64::from(decoding.proof().map(|(_, mass)| mass).fold(0.0, f32::max))
+    decoding.proof().map(|(_, mass)| f64::from(mass)).fold(0.0, larger)
 }
 
 /// `[S, L, H, T + S - 1]` with zeros past each row's keys.

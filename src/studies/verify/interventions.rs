@@ -11,6 +11,7 @@ use crate::{
     },
     model::hooks::{Hooks, Keep},
     spec::{knockout::Cut, resolve::Positions},
+    statistics::finite::larger,
     studies::verify::{
         base::by_layer,
         case::Case,
@@ -123,6 +124,6 @@ fn moved(case: &mut Case<'_>, name: &str, base: &[f32], cut: &[f32], want: Optio
     let Some(want) = want else { return };
     let last = base.len() - case.vlm.config.text.vocabulary;
     let change = |(a, b): (&f32, &f32)| f64::from((a - b).abs());
-    let moved = base[last..].iter().zip(&cut[last..]).map(change).fold(0.0, f64::max);
+    let moved = base[last..].iter().zip(&cut[last..]).map(change).fold(0.0, larger);
     case.push(name, (moved - want).abs(), RELATIVE * largest(base), "reference.json".to_string());
 }
