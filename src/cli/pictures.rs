@@ -1,30 +1,34 @@
 //! The pictures that `run` leaves.
 
-use std::{error::Error, path::Path};
-
 use sightline::{
-    export::{flow_svg, picture},
+    export::{
+        error::ExportError,
+        flow_svg::flow_svg,
+        folder::{FLOW, phrase_picture, token_picture},
+        picture,
+    },
+    files::output::Output,
     trace::{pattern::PatternRow, run::Trace, tokens::visual, words::Word},
 };
 
 use crate::cli::subject::Opened;
 
 /// One heatmap a token and a found phrase, from the layer whose head mean looks at the image most, all on
-/// one range.
+/// one range from 0, of which this is the end.
 pub fn write_pictures(
     trace: &Trace,
     found: &[(String, Vec<Word>)],
     opened: &Opened,
-    out: &Path,
-) -> Result<(), Box<dyn Error>> {
+    out: &Output,
+) -> Result<f32, ExportError> {
     let patches = opened.seen.geometry.patches();
     let visual = visual(&trace.prompt);
     let rows: Vec<(usize, PatternRow)> = trace.rows().collect();
     let map = |rows: &[&PatternRow]| brightest(trace, rows, &visual);
-    let mut maps: Vec<(String, usize, Vec<f32>)> = Vec::new();
+    let mut maps: Vec<(String, Vec<f32>)> = Vec::new();
     for (s, row) in &rows {
-        let word: String = trace.answer[*s].text.chars().filter(|c| c.is_alphanumeric()).collect();
-        maps.extend(map(&[row]).map(|(layer, map)| (format!("token_{s:02}_{word}"), layer, map)));
+        let text = &trace.answer[*s].text;
+        maps.extend(map(&[row]).map(|(layer, map)| (token_picture(*s, text, layer), map)));
     }
     for word in found.iter().flat_map(|(_, words)| words) {
         // The row that predicted a token is kept under the token's place in the answer.
@@ -33,18 +37,16 @@ pub fn write_pictures(
         let here: Vec<&PatternRow> =
             rows.iter().filter(|(s, _)| places.contains(s)).map(|(_, row)| row).collect();
         if let (Some(first), Some((layer, map))) = (places.first(), map(&here)) {
-            let name: String = word.text.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-            maps.push((format!("phrase_{first:02}_{name}"), layer, map));
+            maps.push((phrase_picture(*first, &word.text, layer), map));
         }
     }
-    let max = maps.iter().flat_map(|(_, _, m)| m.iter().copied()).fold(0.0, f32::max);
-    for (name, layer, map) in &maps {
+    let max = maps.iter().flat_map(|(_, m)| m.iter().copied()).fold(0.0, f32::max);
+    for (name, map) in &maps {
         let picture = picture::heatmap(&opened.image, &patches, map, max);
-        picture::save_png(&picture, &out.join(format!("{name}_layer_{layer}.png")))?;
+        picture::write_png(&picture, name, out)?;
     }
-    flow_svg::save_flow_svg(trace, &out.join("flow.svg"))?;
-    println!("heatmaps: token_*.png, colours from 0 to {max:.4}; flow chart: flow.svg");
-    Ok(())
+    out.write(FLOW, flow_svg(trace).as_bytes())?;
+    Ok(max)
 }
 
 /// The mean over some rows and all heads at the visual tokens, in the layer where it looks at the image

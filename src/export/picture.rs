@@ -3,12 +3,13 @@
 //! A heatmap lays one value a patch over the image; all pictures of one trace share the range that
 //! is passed in, so that they can be compared.
 
-use std::path::Path;
+use std::io::Cursor;
 
 use image::{Rgb, RgbImage};
 
 use crate::{
     export::error::ExportError,
+    files::output::Output,
     trace::{geometry::Patch, palette::Colormap},
 };
 
@@ -48,12 +49,14 @@ pub fn heatmap(image: &RgbImage, patches: &[Patch], values: &[f32], max: f32) ->
     out
 }
 
-/// Saves a picture.
+/// Writes a picture as PNG.
 ///
 /// # Errors
 /// [`ExportError`], naming the file.
-pub fn save_png(picture: &RgbImage, file: &Path) -> Result<(), ExportError> {
+pub fn write_png(picture: &RgbImage, name: &str, out: &Output) -> Result<(), ExportError> {
+    let mut png = Cursor::new(Vec::new());
     picture
-        .save_with_format(file, image::ImageFormat::Png)
-        .map_err(|e| ExportError::Encode { file: file.to_path_buf(), why: e.to_string() })
+        .write_to(&mut png, image::ImageFormat::Png)
+        .map_err(|e| ExportError::Encode { file: out.place(name), why: e.to_string() })?;
+    Ok(out.write(name, png.get_ref())?)
 }

@@ -7,14 +7,18 @@
 //! Under an intervention both are those of the new answer; `baseline.pattern` is that of the uncut one,
 //! `forced.pattern` that of the uncut answer under the intervention. All float32.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::borrow::Cow;
 
-use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    export::error::ExportError,
+    export::{
+        error::ExportError,
+        folder::{TENSORS, TRACE},
+        tensors::{self, Tensor},
+    },
+    files::output::Output,
     spec::span::Span,
     studies::compression::Compression,
     trace::{
@@ -77,7 +81,7 @@ pub fn difference(a: &Trace, b: &Trace) -> Difference {
     }
 }
 
-/// Writes both files into `dir`, which is made if need be. `difference` is that to a run from scratch.
+/// Writes both files into a run's folder. `difference` is that to a run from scratch.
 ///
 /// # Errors
 /// [`ExportError`], naming the file.
@@ -85,11 +89,8 @@ pub fn write(
     report: &Report,
     difference: Option<Difference>,
     extra: &Extra,
-    dir: &Path,
+    out: &Output,
 ) -> Result<(), ExportError> {
-    let made = |source| ExportError::Write { file: dir.to_path_buf(), source };
-    fs::create_dir_all(dir).map_err(made)?;
-    let file = dir.join("trace.json");
     let mut summary = summary(&report.answer);
     if let Some(outcome) = &report.outcome {
         summary["baseline"] = json!({
@@ -103,9 +104,9 @@ pub fn write(
     summary["phrases"] = extra.found.iter().map(phrase).collect();
     summary["compression"] = json!(extra.compression);
     let text = serde_json::to_string_pretty(&summary)
-        .map_err(|e| ExportError::Encode { file: file.clone(), why: e.to_string() })?;
-    fs::write(&file, text).map_err(|source| ExportError::Write { file, source })?;
-    write_tensors(report, extra, dir)
+        .map_err(|e| ExportError::Encode { file: out.place(TRACE), why: e.to_string() })?;
+    out.write(TRACE, text.as_bytes())?;
+    write_tensors(report, extra, out)
 }
 
 /// What an intervention did.
@@ -156,52 +157,35 @@ fn summary(trace: &Trace) -> Value {
     })
 }
 
-fn write_tensors(report: &Report, extra: &Extra, dir: &Path) -> Result<(), ExportError> {
-    let file = dir.join("trace.safetensors");
-    let encode =
-        |e: safetensors::SafeTensorError| ExportError::Encode { file: file.clone(), why: e.to_string() };
+fn write_tensors(report: &Report, extra: &Extra, out: &Output) -> Result<(), ExportError> {
     let trace = &report.answer;
-    let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
-    let shape = |t: &Trace| vec![layers, heads, t.pattern.len(), t.n_positions()];
-    let mut tensors = vec![
-        ("pattern".to_string(), shape(trace), pattern(trace)),
-        ("flow".to_string(), vec![layers, trace.pattern.len(), Span::ALL.len()], flow::of_trace(trace)),
-    ];
+    let flow_shape = vec![trace.kept.layers.len(), trace.pattern.len(), Span::ALL.len()];
+    let mut tensors =
+        vec![pattern("pattern", trace), Tensor::whole("flow", flow_shape, flow::of_trace(trace))];
     if let Some(outcome) = &report.outcome {
-        let uncut = report.baseline();
-        tensors.push(("baseline.pattern".to_string(), shape(uncut), pattern(uncut)));
-        tensors.push(("forced.pattern".to_string(), shape(&outcome.forced), pattern(&outcome.forced)));
+        tensors.push(pattern("baseline.pattern", report.baseline()));
+        tensors.push(pattern("forced.pattern", &outcome.forced));
     }
-    tensors.extend(extra.tensors.iter().cloned());
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
-        tensors.into_iter().map(|(name, shape, values)| (name, shape, bytes(&values))).collect();
-    let mut views = Vec::new();
-    for (name, shape, bytes) in &tensors {
-        views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(encode)?));
+    for (name, shape, values) in &extra.tensors {
+        tensors.push(Tensor::whole(name, shape.clone(), &values[..]));
     }
     let spans = Span::ALL.map(Span::name).join(",");
-    let metadata =
-        HashMap::from([("spans".to_string(), spans), ("sha256".to_string(), trace.model.sha256.clone())]);
-    safetensors::serialize_to_file(views, Some(metadata), &file).map_err(encode)
+    let metadata = [("spans", spans.as_str()), ("sha256", trace.model.sha256.as_str())];
+    tensors::write(tensors, &metadata, TENSORS, out)
 }
 
 /// `[layers, heads, answer, positions]`, zeros past each row's keys.
-fn pattern(trace: &Trace) -> Vec<f32> {
-    let positions = trace.n_positions();
+fn pattern<'a>(name: &str, trace: &'a Trace) -> Tensor<'a> {
     let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
-    let rows: Vec<_> = trace.rows().map(|(_, row)| row).collect();
-    let mut out = Vec::with_capacity(layers * heads * rows.len() * positions);
-    for layer in 0..layers {
-        for head in 0..heads {
-            for row in &rows {
-                out.extend_from_slice(row.head(layer, head));
-                out.resize(out.len() + positions - row.n_keys, 0.0);
-            }
-        }
-    }
-    out
-}
-
-fn bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    let positions = trace.n_positions();
+    let places = (0..layers).flat_map(move |layer| (0..heads).map(move |head| (layer, head)));
+    let values = places.flat_map(move |(layer, head)| {
+        trace.pattern.iter().map(move |row| {
+            let mut values = row.head(layer, head).into_owned();
+            values.resize(positions, 0.0);
+            Cow::<[f32]>::Owned(values)
+        })
+    });
+    let shape = vec![layers, heads, trace.pattern.len(), positions];
+    Tensor { name: name.to_string(), shape, values: Box::new(values) }
 }

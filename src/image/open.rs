@@ -11,6 +11,7 @@ use image::{
 
 use crate::{
     checkpoint::json::shorten,
+    files::input,
     image::error::{ImageError, MAX_PIXELS, MAX_SIDE},
     spec::picture::ImageSource,
 };
@@ -29,8 +30,7 @@ pub fn read(source: &ImageSource) -> Result<RgbImage, ImageError> {
 /// Reads an image file: turned upright as its EXIF orientation says, alpha composited on white,
 /// 8-bit RGB. The first frame of an animation.
 pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| ImageError::Read { path: path.to_path_buf(), source })?;
+    let bytes = input::read(path).map_err(|source| ImageError::Read { path: path.to_path_buf(), source })?;
     decode(&bytes, &path.display().to_string())
 }
 

@@ -4,7 +4,7 @@
 //! answer is the query row that *predicted* answer token `s`: the last prompt row for `s = 0`, the row of
 //! answer token `s - 1` after that.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use half::f16;
 
@@ -30,6 +30,17 @@ impl StoredRow {
         }
         let data = row.data.iter().map(|&v| f16::from_f32(v)).collect();
         StoredRow::Half { shape: [row.n_layers, row.n_heads, row.n_keys], data }
+    }
+
+    /// `[keys]`: one head of one layer, widened if need be.
+    pub fn head(&self, layer: usize, head: usize) -> Cow<'_, [f32]> {
+        match self {
+            StoredRow::Full(row) => Cow::Borrowed(row.head(layer, head)),
+            StoredRow::Half { shape: [_, n_heads, n_keys], data } => {
+                let at = (layer * n_heads + head) * n_keys;
+                Cow::Owned(data[at..at + n_keys].iter().map(|v| v.to_f32()).collect())
+            }
+        }
     }
 
     /// The row, widened if need be.
