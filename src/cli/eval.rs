@@ -1,10 +1,6 @@
 //! `sightline eval`.
 
-use std::{
-    error::Error,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::{
     bundled,

@@ -52,7 +52,9 @@ mod tests {
     #[test]
     fn an_old_picture_is_known_by_its_name_and_nothing_else_is() {
         let long = "字 ".repeat(300);
-        for name in [token_picture(3, " duck", 5), phrase_picture(120, &long, 31), token_picture(0, "/../", 0)] {
+        for name in
+            [token_picture(3, " duck", 5), phrase_picture(120, &long, 31), token_picture(0, "/../", 0)]
+        {
             assert!(leaves(&name) && name.len() <= 143 && !name.contains(['/', ' ']), "{name}");
         }
         assert!(leaves(TRACE) && leaves(TENSORS) && leaves(FLOW));

@@ -27,7 +27,9 @@ mod tests {
         assert_eq!(part("字符"), "字符");
         assert_eq!(part(""), "");
         let long = ["x".repeat(4000), "字".repeat(300), "../".repeat(200), "é/\0".repeat(90)];
-        for text in long.iter().map(String::as_str).chain(["..", "../../etc", ".hidden", "a\0b", "/", "C:\\x"]) {
+        for text in
+            long.iter().map(String::as_str).chain(["..", "../../etc", ".hidden", "a\0b", "/", "C:\\x"])
+        {
             let name = part(text);
             assert!(name.len() <= LONGEST, "{} bytes", name.len());
             assert!(name.chars().all(|c| c.is_alphanumeric() || c == '-'), "{name}");

@@ -75,7 +75,8 @@ impl Output {
         let output = Output { dir: dir.to_path_buf(), layout, written, next, made, lock };
         // Asked now, not after a long run.
         let probe = output.part(0);
-        let asked = output.sweep().and_then(|()| File::create_new(&probe)).and_then(|_| fs::remove_file(&probe));
+        let asked =
+            output.sweep().and_then(|()| File::create_new(&probe)).and_then(|_| fs::remove_file(&probe));
         asked.map_err(refused)?;
         Ok(output)
     }
@@ -250,7 +251,9 @@ fn is_part(entry: &fs::DirEntry) -> bool {
 fn lockable(dir: &Path) -> io::Result<File> {
     match cfg!(unix) {
         true => File::open(dir),
-        false => OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(".sightline-lock")),
+        false => {
+            OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(".sightline-lock"))
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io, mem,
     path::{Path, PathBuf, absolute},
 };
 
@@ -102,7 +102,8 @@ impl Session {
         }
         // A path that is no text would be refused when all work is done, or be changed in silence.
         if let Some(odd) = files.keys().chain([&model]).find(|path| path.to_str().is_none()) {
-            let why = "its path is not UTF-8, which session.json cannot hold: give it or its folder another name";
+            let why =
+                "its path is not UTF-8, which session.json cannot hold: give it or its folder another name";
             return Err(SessionError::new(odd, why.to_string()));
         }
         let named = WeightDtype::ALL.iter().find(|(_, known)| *known == dtype);
@@ -124,7 +125,9 @@ impl Session {
         let fail = |why: String| SessionError::new(file, why);
         let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let unread = |e: io::Error| match e.kind() == io::ErrorKind::NotFound && was_stopped(folder) {
-            true => fail("is not there: the run that wrote this folder was stopped before it was done".into()),
+            true => {
+                fail("is not there: the run that wrote this folder was stopped before it was done".into())
+            }
             false => fail(format!("cannot be read ({e})")),
         };
         let size = input::size(file).map_err(unread)?;
@@ -214,7 +217,7 @@ fn places(experiment: &mut Experiment) -> Vec<&mut PathBuf> {
 
 /// The files and folders that an experiment reads.
 pub(super) fn read_by(experiment: &Experiment) -> Vec<PathBuf> {
-    places(&mut experiment.clone()).into_iter().map(|place| place.clone()).collect()
+    places(&mut experiment.clone()).into_iter().map(mem::take).collect()
 }
 
 /// Of a file, its SHA-256; of a folder, that of its images' names and sums.
@@ -325,8 +328,7 @@ mod tests {
             std::fs::write(at(name), name).unwrap();
         }
         let mut experiment = Experiment::ask(ImageSource::File(at("a.png")), "what?", 4);
-        experiment.images[0].object =
-            Some(ObjectMask { file: at("mask.png"), value: None, share: 0.0 });
+        experiment.images[0].object = Some(ObjectMask { file: at("mask.png"), value: None, share: 0.0 });
         let fills = [format!("visual[0:0] = image:{}", at("donor.png").display())];
         let fills = fills.into_iter().chain([format!("visual[0:1] = mean:{}", at("many").display())]);
         experiment.intervention.ablations = fills.map(|fill| fill.parse().unwrap()).collect();
