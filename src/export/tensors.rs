@@ -5,13 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    export::error::ExportError,
-    files::output::{Output, Part},
-};
-
-/// Values of a tensor, row-major, in pieces.
-pub type Pieces<'a> = Box<dyn Iterator<Item = Cow<'a, [f32]>> + 'a>;
+use crate::{export::error::ExportError, files::output::Output, trace::run::Trace};
 
 /// A tensor of float32.
 pub struct Tensor<'a> {
@@ -20,17 +14,51 @@ pub struct Tensor<'a> {
     /// Its shape.
     pub shape: Vec<usize>,
     /// Its values.
-    pub values: Pieces<'a>,
+    pub values: Values<'a>,
+}
+
+/// A tensor's values, row-major, where they lie: traces are large, and a copy would double them.
+pub enum Values<'a> {
+    /// In one piece.
+    Whole(Cow<'a, [f32]>),
+    /// Of a trace's rows: `[layers, heads, answer, positions]`, zeros past each row's keys.
+    Pattern(&'a Trace),
+}
+
+impl Values<'_> {
+    /// Hands the values over piece by piece, the zeros left out and counted.
+    pub fn each<E>(&self, mut piece: impl FnMut(&[f32], usize) -> Result<(), E>) -> Result<(), E> {
+        let trace = match self {
+            Values::Whole(values) => return piece(values, 0),
+            Values::Pattern(trace) => trace,
+        };
+        let positions = trace.n_positions();
+        for layer in 0..trace.kept.layers.len() {
+            for head in 0..trace.kept.heads.len() {
+                for row in &trace.pattern {
+                    piece(&row.head(layer, head), positions - row.n_keys())?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Tensor<'a> {
     /// A tensor whose values are at hand.
     pub fn whole(name: &str, shape: Vec<usize>, values: impl Into<Cow<'a, [f32]>>) -> Self {
-        Tensor { name: name.to_string(), shape, values: Box::new(std::iter::once(values.into())) }
+        Tensor { name: name.to_string(), shape, values: Values::Whole(values.into()) }
+    }
+
+    /// The attention of a trace.
+    pub fn pattern(name: &str, trace: &'a Trace) -> Self {
+        let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
+        let shape = vec![layers, heads, trace.pattern.len(), trace.n_positions()];
+        Tensor { name: name.to_string(), shape, values: Values::Pattern(trace) }
     }
 
     fn n_bytes(&self) -> usize {
-        4 * self.shape.iter().product::<usize>()
+        size_of::<f32>() * self.shape.iter().product::<usize>()
     }
 }
 
@@ -49,11 +77,19 @@ pub fn write(
     let header = header(&tensors, metadata);
     file.put(&(header.len() as u64).to_le_bytes())?;
     file.put(&header)?;
+    let mut bytes = Vec::new();
     for tensor in tensors {
-        let (expected, called) = (tensor.n_bytes(), tensor.name.clone());
-        let found = put(tensor, &mut file)?;
+        let mut found = 0;
+        tensor.values.each(|values, zeros| {
+            bytes.clear();
+            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+            bytes.resize(bytes.len() + size_of::<f32>() * zeros, 0);
+            found += bytes.len();
+            file.put(&bytes)
+        })?;
+        let expected = tensor.n_bytes();
         if found != expected {
-            let why = format!("`{called}` has {found} bytes, expected {expected} by its shape");
+            let why = format!("`{}` has {found} bytes, expected {expected} by its shape", tensor.name);
             return Err(ExportError::Encode { file: out.place(name), why });
         }
     }
@@ -77,18 +113,6 @@ fn header(tensors: &[Tensor<'_>], metadata: &[(&str, &str)]) -> Vec<u8> {
     let mut header = Value::from(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     header
-}
-
-/// Writes a tensor's values; how many bytes they were.
-fn put(tensor: Tensor<'_>, file: &mut Part<'_>) -> Result<usize, ExportError> {
-    let (mut bytes, mut n) = (Vec::new(), 0);
-    for piece in tensor.values {
-        bytes.clear();
-        bytes.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
-        file.put(&bytes)?;
-        n += bytes.len();
-    }
-    Ok(n)
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@
 //! Under an intervention both are those of the new answer; `baseline.pattern` is that of the uncut one,
 //! `forced.pattern` that of the uncut answer under the intervention. All float32.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -158,34 +156,23 @@ fn summary(trace: &Trace) -> Value {
 }
 
 fn write_tensors(report: &Report, extra: &Extra, out: &Output) -> Result<(), ExportError> {
-    let trace = &report.answer;
-    let flow_shape = vec![trace.kept.layers.len(), trace.pattern.len(), Span::ALL.len()];
-    let mut tensors =
-        vec![pattern("pattern", trace), Tensor::whole("flow", flow_shape, flow::of_trace(trace))];
-    if let Some(outcome) = &report.outcome {
-        tensors.push(pattern("baseline.pattern", report.baseline()));
-        tensors.push(pattern("forced.pattern", &outcome.forced));
-    }
-    for (name, shape, values) in &extra.tensors {
-        tensors.push(Tensor::whole(name, shape.clone(), &values[..]));
-    }
     let spans = Span::ALL.map(Span::name).join(",");
-    let metadata = [("spans", spans.as_str()), ("sha256", trace.model.sha256.as_str())];
-    tensors::write(tensors, &metadata, TENSORS, out)
+    let metadata = [("spans", spans.as_str()), ("sha256", report.answer.model.sha256.as_str())];
+    tensors::write(tensors(report, extra), &metadata, TENSORS, out)
 }
 
-/// `[layers, heads, answer, positions]`, zeros past each row's keys.
-fn pattern<'a>(name: &str, trace: &'a Trace) -> Tensor<'a> {
-    let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
-    let positions = trace.n_positions();
-    let places = (0..layers).flat_map(move |layer| (0..heads).map(move |head| (layer, head)));
-    let values = places.flat_map(move |(layer, head)| {
-        trace.pattern.iter().map(move |row| {
-            let mut values = row.head(layer, head).into_owned();
-            values.resize(positions, 0.0);
-            Cow::<[f32]>::Owned(values)
-        })
-    });
-    let shape = vec![layers, heads, trace.pattern.len(), positions];
-    Tensor { name: name.to_string(), shape, values: Box::new(values) }
+/// Every tensor that a report is written as.
+fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Tensor<'a>> {
+    let trace = &report.answer;
+    let shape = vec![trace.kept.layers.len(), trace.pattern.len(), Span::ALL.len()];
+    let mut tensors =
+        vec![Tensor::pattern("pattern", trace), Tensor::whole("flow", shape, flow::of_trace(trace))];
+    if let Some(outcome) = &report.outcome {
+        tensors.push(Tensor::pattern("baseline.pattern", report.baseline()));
+        tensors.push(Tensor::pattern("forced.pattern", &outcome.forced));
+    }
+    for (name, shape, values) in &extra.tensors {
+        tensors.push(Tensor::whole(name, shape.clone(), values));
+    }
+    tensors
 }

@@ -187,8 +187,8 @@ impl Session {
     ///
     /// # Errors
     /// Of an image that lies in no file.
-    pub fn text(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self)
+    pub fn text(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self).map_err(|e| e.to_string())
     }
 }
 

@@ -32,6 +32,14 @@ impl StoredRow {
         StoredRow::Half { shape: [row.n_layers, row.n_heads, row.n_keys], data }
     }
 
+    /// Keys of the row.
+    pub fn n_keys(&self) -> usize {
+        match self {
+            StoredRow::Full(row) => row.n_keys,
+            StoredRow::Half { shape: [.., n_keys], .. } => *n_keys,
+        }
+    }
+
     /// `[keys]`: one head of one layer, widened if need be.
     pub fn head(&self, layer: usize, head: usize) -> Cow<'_, [f32]> {
         match self {
