@@ -14,13 +14,13 @@ use sightline::{
 use crate::cli::subject::Opened;
 
 /// One heatmap a token and a found phrase, from the layer whose head mean looks at the image most, all on
-/// one range from 0, of which this is the end.
+/// one range. What there is to say of them, once they are in place.
 pub fn write_pictures(
     trace: &Trace,
     found: &[(String, Vec<Word>)],
     opened: &Opened,
     out: &Output,
-) -> Result<f32, ExportError> {
+) -> Result<String, ExportError> {
     let patches = opened.seen.geometry.patches();
     let visual = visual(&trace.prompt);
     let rows: Vec<(usize, PatternRow)> = trace.rows().collect();
@@ -46,7 +46,7 @@ pub fn write_pictures(
         picture::write_png(&picture, name, out)?;
     }
     out.write(FLOW, flow_svg(trace).as_bytes())?;
-    Ok(max)
+    Ok(format!("heatmaps: token_*.png, colours from 0 to {max:.4}; flow chart: flow.svg"))
 }
 
 /// The mean over some rows and all heads at the visual tokens, in the layer where it looks at the image

@@ -186,7 +186,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let difference = scratch.as_ref().map(|scratch| data::difference(&report.answer, scratch));
     let extra = extra(&args, &opened, &baseline, &report, &cancel)?;
     data::write(&report, difference, &extra, &out)?;
-    let range = match args.pictures {
+    let pictures = match args.pictures {
         true => Some(write_pictures(&report.answer, &extra.found, &opened, &out)?),
         false => None,
     };
@@ -194,8 +194,8 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     session.entries.iter_mut().for_each(|entry| entry.numbers = Some(report.numbers()));
     out.write(SESSION, session.text()?.as_bytes())?;
     out.commit()?;
-    if let Some(max) = range {
-        println!("heatmaps: token_*.png, colours from 0 to {max:.4}; flow chart: flow.svg");
+    if let Some(said) = pictures {
+        println!("{said}");
     }
     print_summary(&report, difference, &opened, &args.out);
     print_extra(&extra);
