@@ -264,7 +264,7 @@ fn unknown(found: &Value, known: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::picture::{ImageSource, ObjectMask};
+    use crate::spec::picture::ObjectMask;
 
     #[test]
     fn sessions_survive_their_file_and_others_are_refused_with_reasons() {
