@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod device;
 pub mod engine;
 pub mod export;
+pub mod files;
 pub mod image;
 pub mod model;
 pub mod progress;

@@ -1,6 +1,6 @@
 //! The command line: which job to do, on which files. Everything else is the library's.
 
-use std::process::ExitCode;
+use std::{env, path::Path, process::ExitCode};
 
 use clap::Parser;
 
@@ -9,6 +9,7 @@ mod print;
 mod cli;
 
 fn main() -> ExitCode {
+    quiet_drivers();
     env_logger::Builder::from_env(
         env_logger::Env::default().default_filter_or("warn,wgpu_hal=off,sightline=info"),
     )
@@ -20,5 +21,17 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Keeps Mesa's layer for choosing a GPU out of the way where it could only complain: whenever Vulkan lists its
+/// adapters it looks for a Wayland display, and where the folder of those is not known, libwayland writes an
+/// error on stderr that means nothing here.
+#[allow(unsafe_code)]
+fn quiet_drivers() {
+    let known = env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| Path::new(&dir).is_absolute());
+    if cfg!(target_os = "linux") && !known {
+        // SAFETY: this is the program's first step: no other thread is there that could read the environment.
+        unsafe { env::set_var("NODEVICE_SELECT", "1") };
     }
 }

@@ -18,7 +18,7 @@ const FLOORS: [&[&str]; 10] = [
     &["checkpoint", "device", "scenes", "bundled"],
     &["trace"],
     &["spec"],
-    &["statistics", "progress"],
+    &["statistics", "progress", "files"],
 ];
 
 /// Every source file of the library by its module path, without the files of tests.

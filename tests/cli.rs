@@ -177,7 +177,11 @@ fn a_reader_that_goes_away_is_no_error() {
     let file = failing.path().join("reference.json");
     let facts = fs::read_to_string(&file).unwrap().replacen("\"last_row\": ", "\"last_row\": 9", 1);
     fs::write(&file, facts).unwrap();
-    let jobs: [(&[&str], i32); 4] = [
+    let lens = ["lens", "--device", "cpu", "--image", text(&image), "--prompt", "is there a book?"];
+    let lens_lines = [&lens[..], &["--json", "-"]].concat();
+    let jobs: [(&[&str], i32); 6] = [
+        (&lens[..], 0),
+        (&lens_lines[..], 0),
         (&["verify", text(&dir)], 0),
         (&["verify", text(failing.path())], 1),
         (&["eval", "--limit", "1", "--device", "cpu"], 0),

@@ -11,6 +11,7 @@ use sightline::{
     bundled,
     engine::{load::Engine, see::Seen},
     export::{
+        folder,
         open::open,
         trace::{Extra, FORMAT, write},
     },
@@ -34,6 +35,13 @@ const QUESTION: &str = "what is the background?";
 
 fn run(engine: &Engine, seen: &Seen, experiment: &Experiment) -> Report {
     engine.run(experiment, &[seen], &Cancel::default(), &mut |_| {}).unwrap().1
+}
+
+/// Writes a trace's files into a folder.
+fn save(report: &Report, dir: &Path) {
+    let out = folder::open(dir).unwrap();
+    write(report, None, &Extra::default(), &out).unwrap();
+    out.commit().unwrap();
 }
 
 /// Asserts that two traces are the same one, but for their times.
@@ -77,7 +85,7 @@ fn what_is_written_is_what_is_read() {
         for cut in [vec![], vec!["answer -> visual @ 1-3 # 0", "last -> question[0] @ all"]] {
             let cuts = cut.iter().map(|k: &&str| k.parse().unwrap()).collect();
             let report = run(&engine, &seen, &experiment.clone().with_knockouts(cuts));
-            write(&report, None, &Extra::default(), dir.path()).unwrap();
+            save(&report, dir.path());
             same(&open(dir.path()).unwrap(), &report.answer, half);
         }
     }
@@ -93,7 +101,7 @@ fn tiles_and_their_places_come_back() {
         let seen = engine.look_at(&file, &Cancel::default()).unwrap();
         assert!(seen.geometry.is_tiled());
         let report = run(&engine, &seen, &ask("what?", 3));
-        write(&report, None, &Extra::default(), dir.path()).unwrap();
+        save(&report, dir.path());
         let trace = open(dir.path()).unwrap();
         same(&trace, &report.answer, false);
         assert_eq!(trace.images, std::slice::from_ref(&seen.geometry));
@@ -165,7 +173,7 @@ fn saved() -> tempfile::TempDir {
     let seen = engine.look_at(bundled::sample_image(), &Cancel::default()).unwrap();
     let report = run(&engine, &seen, &ask(QUESTION, 3));
     let dir = tempfile::tempdir().unwrap();
-    write(&report, None, &Extra::default(), dir.path()).unwrap();
+    save(&report, dir.path());
     dir
 }
 

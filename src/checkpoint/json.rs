@@ -2,11 +2,13 @@
 //! file, key, what was found and what was expected. `null` counts as absent, unless `is_null` is asked.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
+
+use crate::files::input;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +56,7 @@ pub fn shorten(text: &str, limit: usize) -> String {
 /// # Errors
 /// [`JsonError::Read`].
 pub fn read_text(file: &Path) -> Result<Option<String>, JsonError> {
-    match fs::read_to_string(file) {
+    match input::read_text(file) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(JsonError::Read { file: file.to_path_buf(), source }),

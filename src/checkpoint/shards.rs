@@ -5,7 +5,7 @@
 use std::{
     cell::Cell,
     collections::BTreeSet,
-    fs::{self, File},
+    fs::File,
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     checkpoint::weight_error::WeightError,
+    files::input,
     progress::{Cancel, Cancelled, Progress, Stage},
 };
 
@@ -54,7 +55,7 @@ impl<'a> Watch<'a> {
     pub fn new(dir: &Path, cancel: &'a Cancel, tell: &'a dyn Fn(Progress)) -> Result<Self, WeightError> {
         let mut total = 0;
         for file in shard_files(dir)? {
-            let size = fs::metadata(&file).map_err(|source| WeightError::Read { file, source })?.len();
+            let size = input::size(&file).map_err(|source| WeightError::Read { file, source })?;
             total += 2 * size;
         }
         Ok(Watch { cancel, done: Cell::new(0), total, tell })
@@ -142,7 +143,7 @@ pub fn sha256(dir: &Path, watch: &Watch<'_>) -> Result<String, WeightError> {
     let mut hasher = Sha256::new();
     for file in shard_files(dir)? {
         let read = |source| WeightError::Read { file: file.clone(), source };
-        let mut reader = BufReader::with_capacity(1 << 20, File::open(&file).map_err(read)?);
+        let mut reader = BufReader::with_capacity(1 << 20, input::open(&file).map_err(read)?);
         loop {
             let chunk = reader.fill_buf().map_err(read)?;
             if chunk.is_empty() {
@@ -165,7 +166,7 @@ pub fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     }
     let fail = |why: String| WeightError::Index { file: index.clone(), why };
     let text =
-        fs::read_to_string(&index).map_err(|source| WeightError::Read { file: index.clone(), source })?;
+        input::read_text(&index).map_err(|source| WeightError::Read { file: index.clone(), source })?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|e| fail(format!("not valid JSON ({e})")))?;
     let map = json.get("weight_map").and_then(|m| m.as_object());
@@ -193,7 +194,7 @@ pub fn open_shard(file: PathBuf) -> Result<Shard, WeightError> {
     const LONGEST: u64 = 100_000_000;
     let read = |source| WeightError::Read { file: file.clone(), source };
     let corrupt = |why: String| WeightError::Corrupt { file: file.clone(), why };
-    let mut handle = File::open(&file).map_err(read)?;
+    let mut handle = input::open(&file).map_err(read)?;
     let size = handle.metadata().map_err(read)?.len();
     let mut length = [0; 8];
     handle.read_exact(&mut length).map_err(|_| corrupt(format!("it has only {size} bytes")))?;

@@ -1,15 +1,11 @@
 //! `sightline eval`.
 
-use std::{
-    error::Error,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::{
     bundled,
     engine::load::Engine,
-    export::{lines::Lines, writable},
+    export::lines::Lines,
     progress::Cancel,
     scenes,
     spec::{knockout::Knockout, sets::PatchSet},
@@ -152,13 +148,11 @@ impl Args {
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     args.check()?;
     let (folder, options) = (args.folder()?, args.options());
-    if let Some(file) = &args.answers {
-        writable::file(file)?;
-    }
+    let answers = args.answers.as_deref().map(Lines::create).transpose()?;
     let model = args.model.open()?;
     check(&model, args.model.dtype, &folder, &options)?;
     let engine = args.model.load(model)?;
-    let report = ask(&engine, &folder, &options, args.answers.as_deref())?;
+    let report = ask(&engine, &folder, &options, answers)?;
     let localisation = match args.localise {
         true => Some(measure(&engine, &folder, &options)?),
         false => None,
@@ -184,11 +178,10 @@ fn ask(
     engine: &Engine,
     folder: &Folder,
     options: &EvalOptions,
-    answers: Option<&Path>,
+    mut lines: Option<Lines>,
 ) -> Result<Report, Box<dyn Error>> {
     let descriptions = if options.describe.is_empty() { 0 } else { folder.items.len() };
     let asking = bar((folder.n_questions() + descriptions) as u64, "asking");
-    let mut lines = answers.map(Lines::create).transpose()?;
     let (cancel, mut failed) = (Cancel::default(), None);
     let report = evaluate(engine, folder, options, &cancel, &mut |told| match told {
         Told::Reply => asking.inc(1),

@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -10,16 +9,19 @@ use std::{
 use serde_json::json;
 use sightline::{
     engine::{check::Foreseen, error::RunError, folder::ModelFolder, inside::positions, load::Engine},
-    export::writable,
+    export::lines::Lines,
     progress::Cancel,
     spec::{
         parse::{parse_numbers, parse_set},
         sets::{Numbers, PatchSet, Set},
     },
-    studies::lens::{Lens, LensLayer, lens},
+    studies::lens::{Lens, LensLayer, Reading, lens},
 };
 
-use crate::cli::subject::{Plan, SubjectArgs};
+use crate::{
+    cli::subject::{Plan, SubjectArgs},
+    print,
+};
 
 /// Candidates printed for every position where nothing is said.
 const PRINTED: usize = 5;
@@ -49,6 +51,8 @@ struct Asked {
     at: Set,
     layers: Vec<bool>,
     word: Option<u32>,
+    /// The file that lines go to.
+    lines: Option<Lines>,
 }
 
 impl Args {
@@ -65,9 +69,7 @@ impl Args {
                     .into(),
             );
         }
-        if let Some(file) = self.file() {
-            writable::file(file)?;
-        }
+        let lines = self.file().map(Lines::create).transpose()?;
         let mut plan = self.subject.plan(0, named(PatchSet::Object))?;
         // Only sinks are computed from attention.
         plan.experiment.record.pattern.none = !named(PatchSet::Sink) && !self.subject.names(PatchSet::Sink);
@@ -75,7 +77,7 @@ impl Args {
         let word = self.word.as_deref().map(|word| token(&plan.folder, word)).transpose()?;
         let images = [&plan.framed];
         Foreseen::new(&plan.folder, self.subject.model.dtype, &plan.experiment, &images)?.positions(&at)?;
-        Ok(Asked { plan, at, layers, word })
+        Ok(Asked { plan, at, layers, word, lines })
     }
 
     /// The file that lines go to.
@@ -85,7 +87,7 @@ impl Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let Asked { plan, at, layers, word } = args.plan()?;
+    let Asked { plan, at, layers, word, mut lines } = args.plan()?;
     let cancel = Cancel::default();
     let (opened, experiment) = plan.open(&args.subject, &cancel)?;
     let engine = &opened.engine;
@@ -94,28 +96,20 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let positions = positions(engine, &baseline, &at, &images, &cancel)?;
     let what = Lens { positions, layers, top: experiment.top, chosen: word };
     let printed = args.subject.top.unwrap_or(PRINTED);
-    let mut lines: Option<Box<dyn std::io::Write>> = match (&args.json, args.file()) {
-        (None, _) => None,
-        (Some(_), None) => Some(Box::new(std::io::stdout())),
-        (Some(_), Some(path)) => Some(Box::new(
-            std::fs::File::create(path)
-                .map_err(|e| format!("{}: cannot be written ({e})", path.display()))?,
-        )),
-    };
     eprintln!("answer: {}", baseline.trace.answer_text());
     let mut failed = None;
     let mut on_layer = |layer: LensLayer| {
-        let written = match &mut lines {
-            Some(out) => writeln!(out, "{}", line(engine, &layer)).and_then(|()| out.flush()),
-            None => print(engine, &layer, printed),
+        let is_read = match &mut lines {
+            Some(lines) => lines.write(&[line(engine, &layer)]).map_err(|e| failed = Some(e)).is_ok(),
+            None if args.json.is_some() => print::line(format_args!("{}", line(engine, &layer))),
+            None => print::line(format_args!("{}", table(engine, &layer, printed))),
         };
-        if let Err(e) = written {
-            failed.get_or_insert(e);
+        if !is_read {
             cancel.cancel();
         }
     };
     lens(engine, &baseline, &what, &cancel, &mut on_layer)
-        // Stopped because nobody can be told: that is the error.
+        // Stopped because nobody reads on, or because nothing can be written: only that is an error.
         .or_else(|e| if cancel.is_cancelled() { Ok(()) } else { Err(e) })?;
     failed.map_or(Ok(ExitCode::SUCCESS), |e| Err(e.into()))
 }
@@ -150,17 +144,13 @@ fn line(engine: &Engine, layer: &LensLayer) -> serde_json::Value {
     json!({ "layer": layer.layer, "readings": readings.collect::<Vec<_>>() })
 }
 
-fn print(engine: &Engine, layer: &LensLayer, printed: usize) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "layer {}", layer.layer)?;
-    for r in &layer.readings {
-        let top = r
-            .top
-            .iter()
-            .take(printed)
-            .map(|(id, p)| format!("{} {p:.3}", engine.folder.prompts.token_text(*id).trim()));
+/// A layer as text, a line a position.
+fn table(engine: &Engine, layer: &LensLayer, printed: usize) -> String {
+    let line = |r: &Reading| {
+        let top = r.top.iter().take(printed);
+        let top = top.map(|(id, p)| format!("{} {p:.3}", engine.folder.prompts.token_text(*id).trim()));
         let chosen = r.chosen.map(|(rank, p)| format!("   word: rank {rank}, {p:.4}")).unwrap_or_default();
-        writeln!(out, "  {:>5}  {}{chosen}", r.position, top.collect::<Vec<_>>().join(", "))?;
-    }
-    Ok(())
+        format!("\n  {:>5}  {}{chosen}", r.position, top.collect::<Vec<_>>().join(", "))
+    };
+    format!("layer {}{}", layer.layer, layer.readings.iter().map(line).collect::<String>())
 }

@@ -1,31 +1,36 @@
 //! The pictures that `run` leaves.
 
-use std::{error::Error, path::Path};
-
 use sightline::{
-    export::{flow_svg, picture},
+    export::{
+        error::ExportError,
+        flow_svg::flow_svg,
+        folder::{FLOW, phrase_picture, token_picture},
+        picture,
+    },
+    files::output::Output,
     trace::{pattern::PatternRow, run::Trace, tokens::visual, words::Word},
 };
 
 use crate::cli::subject::Opened;
 
 /// One heatmap a token and a found phrase, from the layer whose head mean looks at the image most, all on
-/// one range: from 0 to `range`, or to the largest value if none is given.
+/// one range: from 0 to `range`, or to the largest value if none is given. What there is to say of them, once they
+/// are in place.
 pub fn write_pictures(
     trace: &Trace,
     found: &[(String, Vec<Word>)],
     opened: &Opened,
     range: Option<f32>,
-    out: &Path,
-) -> Result<(), Box<dyn Error>> {
+    out: &Output,
+) -> Result<String, ExportError> {
     let patches = opened.seen.geometry.patches();
     let visual = visual(&trace.prompt);
     let rows: Vec<(usize, PatternRow)> = trace.rows().collect();
     let map = |rows: &[&PatternRow]| brightest(trace, rows, &visual);
-    let mut maps: Vec<(String, usize, Vec<f32>)> = Vec::new();
+    let mut maps: Vec<(String, Vec<f32>)> = Vec::new();
     for (s, row) in &rows {
-        let word: String = trace.answer[*s].text.chars().filter(|c| c.is_alphanumeric()).collect();
-        maps.extend(map(&[row]).map(|(layer, map)| (format!("token_{s:02}_{word}"), layer, map)));
+        let text = &trace.answer[*s].text;
+        maps.extend(map(&[row]).map(|(layer, map)| (token_picture(*s, text, layer), map)));
     }
     for word in found.iter().flat_map(|(_, words)| words) {
         // The row that predicted a token is kept under the token's place in the answer.
@@ -34,30 +39,30 @@ pub fn write_pictures(
         let here: Vec<&PatternRow> =
             rows.iter().filter(|(s, _)| places.contains(s)).map(|(_, row)| row).collect();
         if let (Some(first), Some((layer, map))) = (places.first(), map(&here)) {
-            let name: String = word.text.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-            maps.push((format!("phrase_{first:02}_{name}"), layer, map));
+            maps.push((phrase_picture(*first, &word.text, layer), map));
         }
     }
     let largest = |map: &[f32]| map.iter().copied().fold(0.0, f32::max);
-    let largest: Vec<f32> = maps.iter().map(|(_, _, map)| largest(map)).collect();
+    let largest: Vec<f32> = maps.iter().map(|(_, map)| largest(map)).collect();
     let reached = largest.iter().copied().fold(0.0, f32::max);
     let max = range.unwrap_or(reached);
-    for (name, layer, map) in &maps {
+    for (name, map) in &maps {
         let picture = picture::heatmap(&opened.image, &patches, map, max);
-        picture::save_png(&picture, &out.join(format!("{name}_layer_{layer}.png")))?;
+        picture::write_png(&picture, name, out)?;
     }
-    flow_svg::save_flow_svg(trace, &out.join("flow.svg"))?;
-    println!("heatmaps: token_*.png, colours from 0 to {}; flow chart: flow.svg", picture::level(max));
+    out.write(FLOW, flow_svg(trace).as_bytes())?;
+    let level = picture::level;
+    let mut said = format!("heatmaps: token_*.png, colours from 0 to {}; flow chart: flow.svg", level(max));
     let clipped = largest.iter().filter(|value| **value > max).count();
     if clipped > 0 {
-        println!(
-            "heatmaps with values above {}, drawn in its colour: {clipped} of {}; the largest is {}",
-            picture::level(max),
+        said += &format!(
+            "\nheatmaps with values above {}, drawn in its colour: {clipped} of {}; the largest is {}",
+            level(max),
             maps.len(),
-            picture::level(reached)
+            level(reached)
         );
     }
-    Ok(())
+    Ok(said)
 }
 
 /// The mean over some rows and all heads at the visual tokens, in the layer where it looks at the image

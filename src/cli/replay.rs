@@ -100,7 +100,7 @@ fn print(replayed: &Replayed, report: &Report, as_json: bool) {
     if as_json {
         let line = json!({
             "entry": n,
-            "image": image,
+            "image": image.display().to_string(),
             "uncut": uncut,
             "answer": answer,
             "delta": effects.map(|e| e.0),

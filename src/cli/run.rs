@@ -8,24 +8,25 @@ use std::{
 };
 
 use sightline::{
-    checkpoint::weights::WeightDtype,
     engine::{
         baseline::Baseline,
         check::Foreseen,
         event::RunEvent,
         inside::{check_square, square},
-        load::Engine,
     },
-    export::{trace as data, writable},
+    export::{
+        folder::{self, SESSION},
+        trace as data,
+    },
+    files::output::Output,
     progress::Cancel,
     spec::{
         experiment::Experiment,
-        picture::ImageSource,
         record::{Held, gigabytes},
     },
     studies::{
         compression::{self, Keep, ask_compressed},
-        session::{Entry, FORMAT, Session},
+        session::Session,
     },
     trace::{
         report::Report,
@@ -136,8 +137,8 @@ impl Args {
     }
 
     /// Reads all but the weights, and refuses what they cannot be run for.
-    fn plan(&self) -> Result<Plan, Box<dyn Error>> {
-        writable::folder(&self.out)?;
+    fn plan(&self) -> Result<Planned, Box<dyn Error>> {
+        let out = folder::open(&self.out)?;
         let plan = self.subject.plan(self.control.unwrap_or(0), false)?;
         let (folder, dtype) = (&plan.folder, self.subject.model.dtype);
         for &(layer, head) in &self.square {
@@ -164,8 +165,16 @@ impl Args {
             )
             .into());
         }
-        Ok(plan)
+        let session = Session::begin(&self.subject.model.folder(), dtype, &plan.experiment)?;
+        Ok(Planned { plan, session, out })
     }
+}
+
+/// What is known and held before the weights are read.
+struct Planned {
+    plan: Plan,
+    session: Session,
+    out: Output,
 }
 
 /// Refuses a repeatable option that says the same twice.
@@ -179,7 +188,7 @@ fn once<T: PartialEq + std::fmt::Debug>(option: &str, given: &[T]) -> Result<(),
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     args.check()?;
-    let plan = args.plan()?;
+    let Planned { plan, mut session, out } = args.plan()?;
     let cancel = Cancel::default();
     let (opened, experiment) = plan.open(&args.subject, &cancel)?;
     let engine = &opened.engine;
@@ -190,10 +199,17 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     let difference = scratch.as_ref().map(|scratch| data::difference(&report.answer, scratch));
     let extra = extra(&args, &opened, &baseline, &report, &cancel)?;
-    data::write(&report, difference, &extra, &args.out)?;
-    write_session(&args, engine, &report)?;
-    if args.pictures {
-        write_pictures(&report.answer, &extra.found, &opened, args.range, &args.out)?;
+    data::write(&report, difference, &extra, &out)?;
+    let pictures = match args.pictures {
+        true => Some(write_pictures(&report.answer, &extra.found, &opened, args.range, &out)?),
+        false => None,
+    };
+    session.sha256.clone_from(&engine.info.sha256);
+    session.entries.iter_mut().for_each(|entry| entry.numbers = Some(report.numbers()));
+    out.write(SESSION, session.text()?.as_bytes())?;
+    out.commit()?;
+    if let Some(said) = pictures {
+        println!("{said}");
     }
     let half = args.subject.stores_half();
     let checked = difference.map(|difference| (difference, difference.holds(half)));
@@ -272,26 +288,4 @@ fn find(trace: &Trace, phrase: &str) -> Vec<Word> {
     let mut found = words::find(&words::prompt(trace), phrase);
     found.extend(words::find(&words::answer(trace), phrase));
     found
-}
-
-fn write_session(args: &Args, engine: &Engine, report: &Report) -> Result<(), Box<dyn Error>> {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut experiment = report.experiment.clone();
-    for picture in &mut experiment.images {
-        if let Some(file) = picture.image.file() {
-            picture.image = ImageSource::File(absolute(file));
-        }
-        if let Some(object) = &mut picture.object {
-            object.file = absolute(&object.file);
-        }
-    }
-    let dtype = WeightDtype::ALL.iter().find(|(_, dtype)| *dtype == args.subject.model.dtype);
-    let session = Session {
-        format: FORMAT.to_string(),
-        model: absolute(&args.subject.model.folder()),
-        sha256: engine.info.sha256.clone(),
-        dtype: dtype.map_or("f32", |(name, _)| name).to_string(),
-        entries: vec![Entry { experiment, numbers: Some(report.numbers()) }],
-    };
-    Ok(session.write(&args.out.join("session.json"))?)
 }

@@ -1,18 +1,15 @@
 //! Why a file could not be written, or read back.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
+
+use crate::files::error::WriteError;
 
 /// Why an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// A file could not be written.
-    #[error("{}: cannot be written ({source}); is the folder writable, and is there room?", file.display())]
-    Write {
-        /// Which file.
-        file: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A file could not be read back.
     #[error("{}: {why}", file.display())]
     Read {

@@ -1,18 +1,14 @@
 //! The flow chart as SVG: the answer's mean attention to every span, layer by layer.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::fmt::Write as _;
 
 use crate::{
-    export::error::ExportError,
     spec::span::Span,
     trace::{flow, palette::span_rgb, run::Trace},
 };
 
-/// Saves the answer's mean attention to every span, layer by layer, as one line a span.
-///
-/// # Errors
-/// [`ExportError`], naming the file.
-pub fn save_flow_svg(trace: &Trace, file: &Path) -> Result<(), ExportError> {
+/// The answer's mean attention to every span, layer by layer, as one line a span.
+pub fn flow_svg(trace: &Trace) -> String {
     let (layers, answer, spans) = (trace.kept.layers.len(), trace.pattern.len().max(1), Span::ALL.len());
     let flow = flow::of_trace(trace);
     let share = |layer: usize, span: usize| {
@@ -61,5 +57,5 @@ pub fn save_flow_svg(trace: &Trace, file: &Path) -> Result<(), ExportError> {
         left + width / 2.0,
         top + height + 36.0
     );
-    fs::write(file, svg).map_err(|source| ExportError::Write { file: file.to_path_buf(), source })
+    svg
 }

@@ -1,12 +1,13 @@
 //! Runs as files: JSON, safetensors and JSON lines for other programs, PNG and SVG for people, and traces
-//! read back. `writable` asks beforehand whether there is a place for them.
+//! read back.
 //!
 //! Reads plain data; knows nothing of models or windows.
 
 pub mod error;
 pub mod flow_svg;
+pub mod folder;
 pub mod lines;
 pub mod open;
 pub mod picture;
+pub(crate) mod tensors;
 pub mod trace;
-pub mod writable;

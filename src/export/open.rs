@@ -1,12 +1,17 @@
 //! A saved trace, opened again: everything that it takes to draw it, without the model.
 
-use std::{fs, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::{
-    export::{error::ExportError, trace::FORMAT},
+    export::{
+        error::ExportError,
+        folder::{TENSORS, TRACE},
+        trace::FORMAT,
+    },
+    files::{input, output::was_stopped},
     spec::record::Kept,
     statistics::finite::all_finite,
     trace::{
@@ -48,15 +53,19 @@ struct Seconds {
 /// # Errors
 /// [`ExportError::Read`]: a file that is missing, of another layout, or does not fit the other.
 pub fn open(dir: &Path) -> Result<Trace, ExportError> {
-    let (json, tensors) = (dir.join("trace.json"), dir.join("trace.safetensors"));
+    let (json, tensors) = (dir.join(TRACE), dir.join(TENSORS));
     let bad = |file: &Path, why: String| ExportError::Read { file: file.to_path_buf(), why };
-    let text = fs::read_to_string(&json).map_err(|e| bad(&json, format!("cannot be read ({e})")))?;
+    let unread = |e: io::Error| match e.kind() == io::ErrorKind::NotFound && was_stopped(dir) {
+        true => "is not there: the run that wrote this folder was stopped before it was done".to_string(),
+        false => format!("cannot be read ({e})"),
+    };
+    let text = input::read_text(&json).map_err(|e| bad(&json, unread(e)))?;
     let saved: Saved = serde_json::from_str(&text).map_err(|e| bad(&json, format!("is no trace ({e})")))?;
     if saved.format != FORMAT {
         return Err(bad(&json, format!("has format `{}`, expected `{FORMAT}`", saved.format)));
     }
     fits(&saved).map_err(|why| bad(&json, why))?;
-    let bytes = fs::read(&tensors).map_err(|e| bad(&tensors, format!("cannot be read ({e})")))?;
+    let bytes = input::read(&tensors).map_err(|e| bad(&tensors, unread(e)))?;
     let pattern = rows(&bytes, &saved).map_err(|why| bad(&tensors, why))?;
     let seconds = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
     let Seconds { load, encode, prefill, decode, decode_steps } = saved.timing;

@@ -3,12 +3,13 @@
 //! A heatmap lays one value a patch over the image; all pictures of one trace share the range that
 //! is passed in, so that they can be compared. The colour bar says which it is.
 
-use std::path::Path;
+use std::io::Cursor;
 
 use image::{Rgb, RgbImage};
 
 use crate::{
     export::error::ExportError,
+    files::output::Output,
     trace::{
         geometry::{Patch, Stretch},
         palette::Colormap,
@@ -147,14 +148,16 @@ const GLYPHS: [(char, [u8; 5]); 14] = [
     ('e', [0b000, 0b111, 0b111, 0b100, 0b111]),
 ];
 
-/// Saves a picture.
+/// Writes a picture as PNG.
 ///
 /// # Errors
 /// [`ExportError`], naming the file.
-pub fn save_png(picture: &RgbImage, file: &Path) -> Result<(), ExportError> {
+pub fn write_png(picture: &RgbImage, name: &str, out: &Output) -> Result<(), ExportError> {
+    let mut png = Cursor::new(Vec::new());
     picture
-        .save_with_format(file, image::ImageFormat::Png)
-        .map_err(|e| ExportError::Encode { file: file.to_path_buf(), why: e.to_string() })
+        .write_to(&mut png, image::ImageFormat::Png)
+        .map_err(|e| ExportError::Encode { file: out.place(name), why: e.to_string() })?;
+    Ok(out.write(name, png.get_ref())?)
 }
 
 #[cfg(test)]

@@ -7,21 +7,18 @@
 //! Under an intervention both are those of the new answer; `baseline.pattern` is that of the uncut one,
 //! `forced.pattern` that of the uncut answer under the intervention. All float32.
 
-use std::{
-    borrow::Cow,
-    fs::{self, File},
-    io::{self, BufWriter, Write},
-    path::Path,
-};
-
-use safetensors::Dtype;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
-    export::error::ExportError,
+    export::{
+        error::ExportError,
+        folder::{TENSORS, TRACE},
+        tensors::{self, Tensor},
+    },
+    files::output::Output,
     spec::span::Span,
-    statistics::finite::{all_finite, largest},
+    statistics::finite::largest,
     studies::{compression::Compression, session::TOLERANCE},
     trace::{
         flow,
@@ -92,7 +89,7 @@ pub fn difference(a: &Trace, b: &Trace) -> Difference {
     Difference { same_tokens: a.ids() == b.ids(), logprob: largest(logprobs), attention: largest(attention) }
 }
 
-/// Writes both files into `dir`, which is made if need be. `difference` is that to a run from scratch.
+/// Writes both files into a run's folder. `difference` is that to a run from scratch.
 ///
 /// # Errors
 /// [`ExportError`], naming the file.
@@ -100,18 +97,15 @@ pub fn write(
     report: &Report,
     difference: Option<Difference>,
     extra: &Extra,
-    dir: &Path,
+    out: &Output,
 ) -> Result<(), ExportError> {
-    let made = |source| ExportError::Write { file: dir.to_path_buf(), source };
-    let file = dir.join("trace.json");
     if !report.numbers().is_finite() {
-        return Err(not_finite(&file, "the log probabilities or effects"));
+        return Err(not_finite(out, TRACE, "the log probabilities or effects"));
     }
     let tensors = tensors(report, extra);
-    if let Some((name, ..)) = tensors.iter().find(|(.., values)| !values.all_finite()) {
-        return Err(not_finite(&dir.join("trace.safetensors"), name));
+    if let Some(tensor) = tensors.iter().find(|tensor| !tensor.values.all_finite()) {
+        return Err(not_finite(out, TENSORS, &tensor.name));
     }
-    fs::create_dir_all(dir).map_err(made)?;
     let mut summary = summary(&report.answer);
     if let Some(outcome) = &report.outcome {
         summary["baseline"] = json!({
@@ -125,16 +119,16 @@ pub fn write(
     summary["phrases"] = extra.found.iter().map(phrase).collect();
     summary["compression"] = json!(extra.compression);
     let text = serde_json::to_string_pretty(&summary)
-        .map_err(|e| ExportError::Encode { file: file.clone(), why: e.to_string() })?;
-    fs::write(&file, text).map_err(|source| ExportError::Write { file, source })?;
-    let file = dir.join("trace.safetensors");
-    write_tensors(&tensors, &report.answer.model.sha256, &file)
-        .map_err(|source| ExportError::Write { file, source })
+        .map_err(|e| ExportError::Encode { file: out.place(TRACE), why: e.to_string() })?;
+    out.write(TRACE, text.as_bytes())?;
+    let spans = Span::ALL.map(Span::name).join(",");
+    let metadata = [("spans", spans.as_str()), ("sha256", report.answer.model.sha256.as_str())];
+    tensors::write(tensors, &metadata, TENSORS, out)
 }
 
-fn not_finite(file: &Path, what: &str) -> ExportError {
+fn not_finite(out: &Output, name: &str, what: &str) -> ExportError {
     let why = format!("NaN or an infinity is among {what}");
-    ExportError::Encode { file: file.to_path_buf(), why }
+    ExportError::Encode { file: out.place(name), why }
 }
 
 /// What an intervention did.
@@ -185,91 +179,20 @@ fn summary(trace: &Trace) -> Value {
     })
 }
 
-/// A tensor of the file: name, shape, and values.
-type Named<'a> = (String, Vec<usize>, Values<'a>);
-
-/// A tensor's values, row-major, where they lie: traces are large, and a copy would double them.
-enum Values<'a> {
-    /// In one piece.
-    Whole(Cow<'a, [f32]>),
-    /// Of a trace's rows: `[layers, heads, answer, positions]`, zeros past each row's keys.
-    Pattern(&'a Trace),
-}
-
-impl Values<'_> {
-    /// Hands the values over piece by piece, the zeros left out and counted.
-    fn each<E>(&self, mut piece: impl FnMut(&[f32], usize) -> Result<(), E>) -> Result<(), E> {
-        let trace = match self {
-            Values::Whole(values) => return piece(values, 0),
-            Values::Pattern(trace) => trace,
-        };
-        let positions = trace.n_positions();
-        for layer in 0..trace.kept.layers.len() {
-            for head in 0..trace.kept.heads.len() {
-                for row in &trace.pattern {
-                    piece(&row.head(layer, head), positions - row.n_keys())?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn all_finite(&self) -> bool {
-        self.each(|values, _| if all_finite(values) { Ok(()) } else { Err(()) }).is_ok()
-    }
-}
-
 /// Every tensor that a report is written as.
-fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Named<'a>> {
+fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Tensor<'a>> {
     let trace = &report.answer;
-    let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
-    let pattern = |name: &str, trace: &'a Trace| {
-        let shape = vec![layers, heads, trace.pattern.len(), trace.n_positions()];
-        (name.to_string(), shape, Values::Pattern(trace))
-    };
-    let flow = Values::Whole(flow::of_trace(trace).into());
-    let flow = ("flow".to_string(), vec![layers, trace.pattern.len(), Span::ALL.len()], flow);
-    let mut tensors = vec![pattern("pattern", trace), flow];
+    let shape = vec![trace.kept.layers.len(), trace.pattern.len(), Span::ALL.len()];
+    let mut tensors =
+        vec![Tensor::pattern("pattern", trace), Tensor::whole("flow", shape, flow::of_trace(trace))];
     if let Some(outcome) = &report.outcome {
-        tensors.push(pattern("baseline.pattern", report.baseline()));
-        tensors.push(pattern("forced.pattern", &outcome.forced));
+        tensors.push(Tensor::pattern("baseline.pattern", report.baseline()));
+        tensors.push(Tensor::pattern("forced.pattern", &outcome.forced));
     }
-    let whole = |values: &'a [f32]| Values::Whole(Cow::Borrowed(values));
-    tensors.extend(
-        extra.tensors.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), whole(values))),
-    );
+    for (name, shape, values) in &extra.tensors {
+        tensors.push(Tensor::whole(name, shape.clone(), values));
+    }
     tensors
-}
-
-/// The safetensors format: the length of a header, the header, every tensor's values. Its own library takes
-/// tensors in one piece only.
-fn write_tensors(tensors: &[Named<'_>], sha256: &str, file: &Path) -> io::Result<()> {
-    let spans = Span::ALL.map(Span::name).join(",");
-    let mut header = Map::new();
-    header.insert("__metadata__".to_string(), json!({ "spans": spans, "sha256": sha256 }));
-    let mut end = 0;
-    for (name, shape, _) in tensors {
-        let start = end;
-        end += size_of::<f32>() * shape.iter().product::<usize>();
-        let info = json!({ "dtype": Dtype::F32, "shape": shape, "data_offsets": [start, end] });
-        header.insert(name.clone(), info);
-    }
-    let mut header = serde_json::to_vec(&header)?;
-    // Values begin at a multiple of their size.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let mut out = BufWriter::new(File::create(file)?);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
-    let mut bytes = Vec::new();
-    for (.., values) in tensors {
-        values.each(|values, zeros| {
-            bytes.clear();
-            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-            bytes.resize(bytes.len() + size_of::<f32>() * zeros, 0);
-            out.write_all(&bytes)
-        })?;
-    }
-    out.flush()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use image::{
 
 use crate::{
     checkpoint::json::shorten,
+    files::input,
     image::{
         error::{ImageError, MAX_PIXELS, MAX_SIDE},
         whole,
@@ -37,7 +38,7 @@ pub fn open(path: &Path) -> Result<RgbImage, ImageError> {
 
 /// A file's bytes.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ImageError> {
-    std::fs::read(path).map_err(|source| ImageError::Read { path: path.to_path_buf(), source })
+    input::read(path).map_err(|source| ImageError::Read { path: path.to_path_buf(), source })
 }
 
 /// [`open`] for an image in memory; `name` is what errors call it.

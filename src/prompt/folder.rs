@@ -1,6 +1,6 @@
 //! What a folder's files say of tokenizer and template.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,6 +8,7 @@ use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::{
     checkpoint::json::{JsonError, read, read_text},
+    files::input,
     prompt::error::PromptError,
 };
 
@@ -18,7 +19,7 @@ use crate::{
 pub fn tokenizer(dir: &Path) -> Result<Tokenizer, PromptError> {
     let path = dir.join("tokenizer.json");
     let fail = |reason: String| PromptError::File { path: path.clone(), reason };
-    let bytes = fs::read(&path).map_err(|e| fail(format!("cannot be read ({e})")))?;
+    let bytes = input::read(&path).map_err(|e| fail(format!("cannot be read ({e})")))?;
     refuse_charsmap(&bytes).map_err(fail)?;
     let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes)).map_err(fail)?;
     tokenizer.with_padding(None).with_truncation(None).map_err(|e| fail(e.to_string()))?;

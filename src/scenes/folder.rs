@@ -7,18 +7,33 @@
 //! annotations.json    the same objects in COCO's format (boxes, areas, uncompressed run-length masks)
 //! ```
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::Cursor;
+use std::path::Path;
 
 use image::GrayImage;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::files::error::WriteError;
+use crate::files::output::{Layout, Output, Part};
 use crate::scenes::generate::generate;
 use crate::scenes::objects::{class_name, classes};
 use crate::scenes::scene::{Question, Scene, SceneError, SceneObject, SceneOptions};
+
+static LAYOUT: Layout = Layout {
+    folders: &["images", "masks"],
+    seals: &["scenes.jsonl", "annotations.json"],
+    leaves: is_numbered,
+    durable: false,
+};
+
+/// Whether a name is that of a picture of a scene.
+fn is_numbered(name: &str) -> bool {
+    let file = name.strip_prefix("images/").or_else(|| name.strip_prefix("masks/"));
+    let number = file.and_then(|file| file.strip_suffix(".png"));
+    number.is_some_and(|digits| digits.parse::<u64>().is_ok_and(|n| format!("{n:06}") == digits))
+}
 
 /// One line of scenes.jsonl.
 #[derive(Serialize)]
@@ -37,22 +52,23 @@ struct Written {
     annotations: Vec<Value>,
 }
 
-/// Writes scenes 0 to `count` of the world `seed` into `out`, on all cores, and calls `progress` with the number
+/// Writes scenes 0 to `count` of the world `seed` into `dir`, on all cores, and calls `progress` with the number
 /// done so far. The files are the same whatever the number of cores.
+///
+/// # Errors
+/// [`SceneError`]; then the folder is as it was.
 pub fn write_folder(
-    out: &Path,
+    dir: &Path,
     seed: u64,
     count: u64,
     options: &SceneOptions,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), SceneError> {
     options.check()?;
-    for folder in ["images", "masks"] {
-        let path = out.join(folder);
-        fs::create_dir_all(&path).map_err(|source| SceneError::Write { path, source })?;
-    }
-    let mut lines = Output::create(out.join("scenes.jsonl"))?;
-    let mut coco = Coco::create(out.join("annotations.json"), options.size)?;
+    let output = Output::open(dir, &LAYOUT)?;
+    let out = &output;
+    let mut lines = out.create("scenes.jsonl")?;
+    let mut coco = Coco::create(out.create("annotations.json")?, options.size)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let mut start = 0;
     while start < count {
@@ -75,21 +91,22 @@ pub fn write_folder(
         });
         for written in batch {
             let written = written?;
-            lines.write(&written.line)?;
+            lines.put(written.line.as_bytes())?;
             coco.add(&written)?;
         }
         start = end;
         progress(end);
     }
     lines.finish()?;
-    coco.finish()
+    coco.finish()?;
+    Ok(output.commit()?)
 }
 
-fn write_scene(out: &Path, seed: u64, index: u64, options: &SceneOptions) -> Result<Written, SceneError> {
+fn write_scene(out: &Output, seed: u64, index: u64, options: &SceneOptions) -> Result<Written, SceneError> {
     let scene = generate(seed, index, options);
     let file = format!("{index:06}.png");
-    write_png(&out.join("images").join(&file), &scene.image)?;
-    write_png(&out.join("masks").join(&file), &scene.mask)?;
+    write_png(out, &format!("images/{file}"), &scene.image)?;
+    write_png(out, &format!("masks/{file}"), &scene.mask)?;
     let line = Line {
         file: &file,
         background: scene.background.name(),
@@ -102,18 +119,17 @@ fn write_scene(out: &Path, seed: u64, index: u64, options: &SceneOptions) -> Res
     Ok(Written { file, line, annotations })
 }
 
-fn write_png<P, C>(path: &Path, picture: &image::ImageBuffer<P, C>) -> Result<(), SceneError>
+fn write_png<P, C>(out: &Output, name: &str, picture: &image::ImageBuffer<P, C>) -> Result<(), SceneError>
 where
     P: image::PixelWithColorType<Subpixel = u8>,
     C: std::ops::Deref<Target = [u8]>,
 {
-    let error = |source| SceneError::Write { path: path.to_owned(), source };
-    let mut file = BufWriter::new(File::create(path).map_err(error)?);
-    let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Fast, FilterType::Sub);
+    let mut png = Cursor::new(Vec::new());
+    let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Sub);
     picture
         .write_with_encoder(encoder)
-        .map_err(|source| SceneError::Picture { path: path.to_owned(), source })?;
-    file.flush().map_err(error)
+        .map_err(|source| SceneError::Picture { path: out.place(name), source })?;
+    Ok(out.write(name, png.get_ref())?)
 }
 
 /// The scene's objects in COCO's format, ids left to [`Coco::add`].
@@ -152,48 +168,23 @@ pub(super) fn run_lengths(mask: &GrayImage, label: u8) -> Vec<u32> {
     counts
 }
 
-/// A text file that names itself in its errors.
-struct Output {
-    path: PathBuf,
-    file: BufWriter<File>,
-}
-
-impl Output {
-    fn create(path: PathBuf) -> Result<Self, SceneError> {
-        match File::create(&path) {
-            Ok(file) => Ok(Output { path, file: BufWriter::new(file) }),
-            Err(source) => Err(SceneError::Write { path, source }),
-        }
-    }
-
-    fn write(&mut self, text: &str) -> Result<(), SceneError> {
-        let written = self.file.write_all(text.as_bytes());
-        written.map_err(|source| SceneError::Write { path: self.path.clone(), source })
-    }
-
-    fn finish(mut self) -> Result<(), SceneError> {
-        self.file.flush().map_err(|source| SceneError::Write { path: self.path, source })
-    }
-}
-
 /// annotations.json, written as it grows: only the list of pictures is kept, so that large sets fit in memory.
-struct Coco {
-    output: Output,
+struct Coco<'a> {
+    output: Part<'a>,
     size: u32,
     images: Vec<Value>,
     annotations: u64,
 }
 
-impl Coco {
-    fn create(path: PathBuf, size: u32) -> Result<Self, SceneError> {
+impl<'a> Coco<'a> {
+    fn create(mut output: Part<'a>, size: u32) -> Result<Self, WriteError> {
         let categories: Vec<Value> =
             (0..classes().len()).map(|class| json!({ "id": class + 1, "name": class_name(class) })).collect();
-        let mut output = Output::create(path)?;
-        output.write(&format!("{{\"categories\":{},\n\"annotations\":[", json!(categories)))?;
+        output.put(format!("{{\"categories\":{},\n\"annotations\":[", json!(categories)).as_bytes())?;
         Ok(Coco { output, size, images: Vec::new(), annotations: 0 })
     }
 
-    fn add(&mut self, written: &Written) -> Result<(), SceneError> {
+    fn add(&mut self, written: &Written) -> Result<(), WriteError> {
         let image_id = self.images.len() + 1;
         self.images.push(
             json!({ "id": image_id, "file_name": written.file, "width": self.size, "height": self.size }),
@@ -204,14 +195,14 @@ impl Coco {
             annotation["id"] = json!(self.annotations);
             annotation["image_id"] = json!(image_id);
             let separator = if self.annotations == 1 { "\n" } else { ",\n" };
-            self.output.write(&format!("{separator}{annotation}"))?;
+            self.output.put(format!("{separator}{annotation}").as_bytes())?;
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), SceneError> {
+    fn finish(mut self) -> Result<(), WriteError> {
         let images = json!(self.images);
-        self.output.write(&format!("\n],\n\"images\":{images}}}\n"))?;
+        self.output.put(format!("\n],\n\"images\":{images}}}\n").as_bytes())?;
         self.output.finish()
     }
 }

@@ -1,14 +1,17 @@
 //! One scene, and what kind of scenes to make: plain data.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use image::{GrayImage, RgbImage};
 use serde::Serialize;
 
-use crate::scenes::{
-    backgrounds::Background,
-    objects::{self, Tint},
-    place::Place,
+use crate::{
+    files::error::WriteError,
+    scenes::{
+        backgrounds::Background,
+        objects::{self, Tint},
+        place::Place,
+    },
 };
 
 /// What kind of scenes to make.
@@ -143,13 +146,8 @@ pub enum SceneError {
         max: usize,
     },
     /// A file or folder could not be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A picture could not be encoded or written.
     #[error("cannot write {path}: {source}")]
     Picture {

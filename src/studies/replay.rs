@@ -15,7 +15,7 @@ use crate::{
     spec::experiment::Experiment,
     studies::{
         images::moved_to,
-        session::{Session, TOLERANCE},
+        session::{Changed, Session, TOLERANCE, read_by},
     },
     trace::report::Report,
 };
@@ -28,9 +28,26 @@ pub struct Replayed {
     /// On which image.
     pub image: PathBuf,
     /// What came out.
-    pub outcome: Result<Report, RunError>,
+    pub outcome: Result<Report, ReplayError>,
     /// The largest difference to the entry's numbers, in nats, where it has some for this image.
     pub difference: Option<f32>,
+}
+
+/// Why an experiment could not be run again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It would be run on something else.
+    #[error(transparent)]
+    Changed(#[from] Changed),
+    /// The run failed. Boxed: it is much larger than the rest.
+    #[error(transparent)]
+    Run(Box<RunError>),
+}
+
+impl From<RunError> for ReplayError {
+    fn from(error: RunError) -> Self {
+        ReplayError::Run(error.into())
+    }
 }
 
 /// How it went.
@@ -47,24 +64,35 @@ pub struct Tally {
 /// Refuses a session of which nothing can be run, as far as it is known before weights are read.
 ///
 /// # Errors
-/// [`RunError`], of the first run, where none can be made.
+/// [`ReplayError`], of the first run, where none can be made.
 pub fn check(
     folder: &ModelFolder,
     dtype: WeightDtype,
     session: &Session,
     others: Option<&[PathBuf]>,
-) -> Result<(), RunError> {
-    let mut first = None;
+) -> Result<(), ReplayError> {
+    let (changed, mut first) = (session.changed(), None);
     for stored in &session.entries {
         let own = own_image(&stored.experiment);
         for image in others.unwrap_or(&own) {
-            match check_run(folder, dtype, &moved_to(&stored.experiment, image)) {
+            let experiment = moved_to(&stored.experiment, image);
+            let sound = check_files(&experiment, &changed);
+            match sound.and_then(|()| Ok(check_run(folder, dtype, &experiment)?)) {
                 Ok(()) => return Ok(()),
                 Err(e) => _ = first.get_or_insert(e),
             }
         }
     }
     first.map_or(Ok(()), Err)
+}
+
+/// Refuses an experiment that would be run on something else than the session was made with.
+fn check_files(experiment: &Experiment, changed: &[Changed]) -> Result<(), ReplayError> {
+    let read = read_by(experiment);
+    match changed.iter().find(|changed| read.contains(&changed.file)) {
+        Some(changed) => Err(changed.clone().into()),
+        None => Ok(()),
+    }
 }
 
 fn check_run(folder: &ModelFolder, dtype: WeightDtype, experiment: &Experiment) -> Result<(), RunError> {
@@ -88,11 +116,13 @@ pub fn replay(
     cancel: &Cancel,
     on: &mut dyn FnMut(Replayed),
 ) -> Tally {
-    let mut tally = Tally::default();
+    let (changed, mut tally) = (session.changed(), Tally::default());
     for (entry, stored) in session.entries.iter().enumerate() {
         let own = own_image(&stored.experiment);
         for image in others.unwrap_or(&own) {
-            let outcome = run(engine, &moved_to(&stored.experiment, image), cancel);
+            let experiment = moved_to(&stored.experiment, image);
+            let sound = check_files(&experiment, &changed);
+            let outcome = sound.and_then(|()| Ok(run(engine, &experiment, cancel)?));
             let expected = stored.numbers.as_ref().filter(|_| own.contains(image));
             let difference = match (&outcome, expected) {
                 (Ok(report), Some(expected)) => Some(expected.difference(&report.numbers())),

@@ -1,17 +1,27 @@
 //! Session files: experiments as values that can be written down and run again, with the numbers that they
 //! gave. docs/formats.md has the layout.
 //!
+//! Files are named by absolute paths, and known by what is in them: a session can be run from anywhere, and on nothing
+//! else than what it was made with. A path that is written relative is meant from the session's own folder.
+//!
 //! Knows experiments and files; not what a command line or a window shows.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    collections::BTreeMap,
+    io, mem,
+    path::{Path, PathBuf, absolute},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{spec::experiment::Experiment, trace::report::Numbers};
+use crate::{
+    checkpoint::weights::WeightDtype,
+    files::{input, output::was_stopped, sum},
+    image::files::image_files,
+    spec::{ablation::Fill, experiment::Experiment, picture::ImageSource},
+    trace::report::Numbers,
+};
 
 /// The name that session files of this layout carry.
 pub const FORMAT: &str = "sightline-session-2";
@@ -33,6 +43,9 @@ pub struct Session {
     pub sha256: String,
     /// Number format of weights and KV cache, as on the command line.
     pub dtype: String,
+    /// SHA-256 of every file that its experiments read; of a folder, that of its images. None in files of before.
+    #[serde(default)]
+    pub files: BTreeMap<PathBuf, String>,
     /// What was run, in order.
     pub entries: Vec<Entry>,
 }
@@ -58,19 +71,91 @@ pub struct SessionError {
     pub why: String,
 }
 
+/// A file that is another now.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "{}: is not what the session was made with (its sha256 was {expected}, now it is {found}): put the old file back, or run anew",
+    file.display()
+)]
+pub struct Changed {
+    /// Which.
+    pub file: PathBuf,
+    /// Its sum in the session.
+    pub expected: String,
+    /// Its sum now.
+    pub found: String,
+}
+
 impl Session {
+    /// The session of an experiment that is still to be run: without numbers, and without the weights' sum.
+    ///
+    /// # Errors
+    /// [`SessionError`], of a file that cannot be written down, or cannot be read.
+    pub fn begin(model: &Path, dtype: WeightDtype, experiment: &Experiment) -> Result<Self, SessionError> {
+        let whole = |path: &Path| absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let mut experiment = experiment.clone();
+        places(&mut experiment).into_iter().for_each(|place| *place = whole(place));
+        let (model, mut files) = (whole(model), BTreeMap::new());
+        for file in read_by(&experiment) {
+            let sum = sum_of(&file).map_err(|e| SessionError::new(&file, format!("cannot be read ({e})")))?;
+            files.insert(file, sum);
+        }
+        // A path that is no text would be refused when all work is done, or be changed in silence.
+        if let Some(odd) = files.keys().chain([&model]).find(|path| path.to_str().is_none()) {
+            let why =
+                "its path is not UTF-8, which session.json cannot hold: give it or its folder another name";
+            return Err(SessionError::new(odd, why.to_string()));
+        }
+        let named = WeightDtype::ALL.iter().find(|(_, known)| *known == dtype);
+        Ok(Session {
+            format: FORMAT.to_string(),
+            model,
+            sha256: String::new(),
+            dtype: named.map_or("f32", |(name, _)| name).to_string(),
+            files,
+            entries: vec![Entry { experiment, numbers: None }],
+        })
+    }
+
     /// Reads a session file.
     ///
     /// # Errors
     /// [`SessionError`]: unreadable, too large, not a session, or without an entry.
     pub fn read(file: &Path) -> Result<Self, SessionError> {
-        let fail = |why: String| SessionError { file: file.to_path_buf(), why };
-        let size = fs::metadata(file).map_err(|e| fail(format!("cannot be read ({e})")))?.len();
+        let fail = |why: String| SessionError::new(file, why);
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let unread = |e: io::Error| match e.kind() == io::ErrorKind::NotFound && was_stopped(folder) {
+            true => {
+                fail("is not there: the run that wrote this folder was stopped before it was done".into())
+            }
+            false => fail(format!("cannot be read ({e})")),
+        };
+        let size = input::size(file).map_err(unread)?;
         if size > MAX_BYTES {
             return Err(fail(format!("is {size} bytes long; a session has at most {MAX_BYTES}")));
         }
-        let text = fs::read_to_string(file).map_err(|e| fail(format!("cannot be read ({e})")))?;
-        Self::parse(&text).map_err(fail)
+        let text = input::read_text(file).map_err(unread)?;
+        let mut session = Self::parse(&text).map_err(fail)?;
+        session.stand_in(&absolute(folder).unwrap_or_else(|_| folder.to_path_buf()));
+        Ok(session)
+    }
+
+    /// Takes relative paths from a folder on.
+    fn stand_in(&mut self, folder: &Path) {
+        self.model = folder.join(&self.model);
+        self.files = self.files.iter().map(|(file, sum)| (folder.join(file), sum.clone())).collect();
+        for entry in &mut self.entries {
+            places(&mut entry.experiment).into_iter().for_each(|place| *place = folder.join(&*place));
+        }
+    }
+
+    /// Those of its files that are others now. What cannot be read is left to those who need it.
+    pub fn changed(&self) -> Vec<Changed> {
+        let changed = |(file, expected): (&PathBuf, &String)| {
+            let found = sum_of(file).ok().filter(|found| found != expected)?;
+            Some(Changed { file: file.clone(), expected: expected.clone(), found })
+        };
+        self.files.iter().filter_map(changed).collect()
     }
 
     /// Reads a session from its text.
@@ -98,18 +183,58 @@ impl Session {
         }
     }
 
-    /// Writes a session file; one with what is no number among its numbers is not written.
+    /// The text of its file; one with what is no number among its numbers has none.
     ///
     /// # Errors
-    /// [`SessionError`].
-    pub fn write(&self, file: &Path) -> Result<(), SessionError> {
-        let fail = |why: String| SessionError { file: file.to_path_buf(), why };
+    /// Of such numbers, or of an image that lies in no file.
+    pub fn text(&self) -> Result<String, String> {
         if self.entries.iter().flat_map(|entry| &entry.numbers).any(|numbers| !numbers.is_finite()) {
-            return Err(fail("is not written: NaN or an infinity is among its numbers".to_string()));
+            return Err("the session is not written: NaN or an infinity is among its numbers".to_string());
         }
-        let text = serde_json::to_string_pretty(self).map_err(|e| fail(e.to_string()))?;
-        fs::write(file, text).map_err(|e| fail(format!("cannot be written ({e})")))
+        serde_json::to_string_pretty(self).map_err(|e| e.to_string())
     }
+}
+
+impl SessionError {
+    fn new(file: &Path, why: String) -> Self {
+        SessionError { file: file.to_path_buf(), why }
+    }
+}
+
+/// Every path in an experiment.
+fn places(experiment: &mut Experiment) -> Vec<&mut PathBuf> {
+    let mut places = Vec::new();
+    for picture in &mut experiment.images {
+        if let ImageSource::File(file) = &mut picture.image {
+            places.push(file);
+        }
+        places.extend(picture.object.as_mut().map(|object| &mut object.file));
+    }
+    for ablation in &mut experiment.intervention.ablations {
+        if let Fill::MeanOf(place) | Fill::Image(place) = &mut ablation.fill {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// The files and folders that an experiment reads.
+pub(super) fn read_by(experiment: &Experiment) -> Vec<PathBuf> {
+    places(&mut experiment.clone()).into_iter().map(mem::take).collect()
+}
+
+/// Of a file, its SHA-256; of a folder, that of its images' names and sums.
+fn sum_of(place: &Path) -> io::Result<String> {
+    if !place.is_dir() {
+        return sum::of_file(place);
+    }
+    let mut all = Vec::new();
+    for file in image_files(place)? {
+        all.extend_from_slice(file.file_name().unwrap_or_default().as_encoded_bytes());
+        all.push(0);
+        all.extend_from_slice(sum::of_file(&file)?.as_bytes());
+    }
+    Ok(sum::of_bytes(&all))
 }
 
 /// Makes a file of the first layout one of the second: it had one image and one question an entry.
@@ -142,7 +267,7 @@ fn unknown(found: &Value, known: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::picture::{ImageSource, ObjectMask};
+    use crate::spec::picture::ObjectMask;
 
     #[test]
     fn sessions_survive_their_file_and_others_are_refused_with_reasons() {
@@ -156,6 +281,7 @@ mod tests {
             model: "m".into(),
             sha256: "00".to_string(),
             dtype: "f32".to_string(),
+            files: BTreeMap::from([("/a/b.png".into(), "00".to_string())]),
             entries: vec![Entry {
                 experiment,
                 numbers: Some(Numbers {
@@ -194,5 +320,53 @@ mod tests {
         assert_eq!(session.entries[0].experiment, expected);
         let misspelt = text.replace("\"top\"", "\"tap\"");
         assert!(Session::parse(&misspelt).is_err());
+    }
+
+    #[test]
+    fn a_session_names_its_files_wherever_it_lies_and_knows_them_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("many")).unwrap();
+        for name in ["a.png", "mask.png", "donor.png", "many/b.png"] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        let mut experiment = Experiment::ask(ImageSource::File(at("a.png")), "what?", 4);
+        experiment.images[0].object = Some(ObjectMask { file: at("mask.png"), value: None, share: 0.0 });
+        let fills = [format!("visual[0:0] = image:{}", at("donor.png").display())];
+        let fills = fills.into_iter().chain([format!("visual[0:1] = mean:{}", at("many").display())]);
+        experiment.intervention.ablations = fills.map(|fill| fill.parse().unwrap()).collect();
+        let mut session = Session::begin(dir.path(), WeightDtype::F32, &experiment).unwrap();
+        assert_eq!(session.files.len(), 4);
+        assert_eq!(session.entries[0].experiment, experiment);
+        assert!(session.changed().is_empty());
+
+        // Written relative, and read from its folder: the same.
+        let text = session.text().unwrap().replace(&format!("{}/", dir.path().display()), "");
+        std::fs::write(at("session.json"), text).unwrap();
+        let read = Session::read(&at("session.json")).unwrap();
+        assert_eq!((&read.entries, &read.files), (&session.entries, &session.files));
+
+        for name in ["donor.png", "many/b.png", "many/new.png"] {
+            std::fs::write(at(name), "another").unwrap();
+            let changed = session.changed();
+            let [Changed { file, .. }] = &changed[..] else { panic!("{name}: {changed:?}") };
+            assert!(at(name).starts_with(file), "{name}: {}", file.display());
+            session.files.insert(file.clone(), changed[0].found.clone());
+        }
+        std::fs::remove_file(at("mask.png")).unwrap();
+        assert!(session.changed().is_empty(), "what is missing is told by who needs it");
+        assert!(Session::begin(dir.path(), WeightDtype::F32, &experiment).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_path_that_no_session_can_hold_is_told_before_the_run() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff.png"));
+        std::fs::write(&odd, "x").unwrap();
+        let experiment = Experiment::ask(ImageSource::File(odd), "what?", 4);
+        let error = Session::begin(dir.path(), WeightDtype::F32, &experiment).unwrap_err().to_string();
+        assert!(error.contains("not UTF-8"), "{error}");
     }
 }

@@ -18,6 +18,7 @@ fn session_files() {
         model: bundled::model(),
         sha256: engine.info.sha256.clone(),
         dtype: "f32".to_string(),
+        files: Default::default(),
         entries: [uncut, cut]
             .map(|experiment| {
                 let numbers = Some(run(&experiment).unwrap().numbers());
@@ -70,7 +71,9 @@ fn saved_trace() -> tempfile::TempDir {
     experiment.record.pattern = "answer[0-1] @ 1-2 # 0,3".parse().unwrap();
     let (_, report) = engine.run(&experiment, &[&seen], &Cancel::default(), &mut |_| {}).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    export::trace::write(&report, None, &Default::default(), dir.path()).unwrap();
+    let out = export::folder::open(dir.path()).unwrap();
+    export::trace::write(&report, None, &Default::default(), &out).unwrap();
+    out.commit().unwrap();
     dir
 }
 

@@ -10,13 +10,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{statistics::dice::Dice, studies::eval::error::EvalError};
+use crate::{files::input, statistics::dice::Dice, studies::eval::error::EvalError};
 
 /// Seed of the polls.
 const SEED: u64 = 2024;
@@ -268,7 +267,7 @@ fn find(dir: &Path, name: &str) -> Result<PathBuf, EvalError> {
 }
 
 fn read(file: &Path) -> Result<String, EvalError> {
-    fs::read_to_string(file).map_err(|source| EvalError::Read { file: file.to_path_buf(), source })
+    input::read_text(file).map_err(|source| EvalError::Read { file: file.to_path_buf(), source })
 }
 
 fn parse<T: DeserializeOwned>(file: &Path) -> Result<T, EvalError> {

@@ -1,8 +1,12 @@
 //! The outcome of an evaluation, as a value and as a table.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     statistics::interval::Figure,
@@ -19,7 +23,7 @@ pub enum Images {
     Own,
     /// A mid grey one of the same size. A model that needs its image falls to the constant answer.
     Blank,
-    /// The next question's image, the last one's the first: the same control with real pixels.
+    /// The next item's, the last one's the first: the same control with real pixels.
     Shuffled,
 }
 
@@ -33,6 +37,7 @@ pub struct Report {
     /// Number formats.
     pub dtype: String,
     /// The folder.
+    #[serde(serialize_with = "as_shown")]
     pub scenes: PathBuf,
     /// How many images were asked about.
     pub n_images: usize,
@@ -58,6 +63,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PassedOver {
     /// Which.
+    #[serde(serialize_with = "as_shown")]
     pub image: PathBuf,
     /// Why, with its name.
     pub why: String,
@@ -73,6 +79,7 @@ impl fmt::Display for PassedOver {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answered {
     /// The image that the question belongs to.
+    #[serde(serialize_with = "as_shown")]
     pub image: PathBuf,
     /// Its type; `describe` for descriptions.
     #[serde(rename = "type")]
@@ -97,7 +104,7 @@ impl fmt::Display for Report {
         let images = match self.images {
             Images::Own => "",
             Images::Blank => ", each replaced by mid grey",
-            Images::Shuffled => ", each asked about with the next one's questions",
+            Images::Shuffled => ", each asked about with the previous one's questions",
         };
         writeln!(f, "scenes: {}, {} images{images}", self.scenes.display(), self.n_images)?;
         for passed_over in &self.passed_over {
@@ -142,6 +149,11 @@ impl fmt::Display for Report {
         let speed = self.answers.len() as f64 / self.seconds.max(1e-9);
         write!(f, "\ntime: {:.1} s for {} answers, {speed:.1} a second", self.seconds, self.answers.len())
     }
+}
+
+/// A path that need not be UTF-8: a report is to be written all the same.
+fn as_shown<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&path.display())
 }
 
 /// A figure and its interval, as they are printed.

@@ -3,12 +3,12 @@
 //! Names are `CASE/TENSOR`. Shapes are taken as they come: whoever compares a tensor knows its layout. Knows
 //! nothing of models.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::studies::verify::report::VerifyError;
+use crate::{files::input, studies::verify::report::VerifyError};
 
 /// reference.json.
 #[derive(Deserialize)]
@@ -82,7 +82,7 @@ impl Reference {
     pub(super) fn open(dir: &Path) -> Result<Self, VerifyError> {
         let read = |name: &str| {
             let file = dir.join(name);
-            fs::read(&file).map_err(|e| VerifyError::File { file: file.clone(), why: e.to_string() })
+            input::read(&file).map_err(|e| VerifyError::File { file: file.clone(), why: e.to_string() })
         };
         let bad = |name: &str, why: String| VerifyError::File { file: dir.join(name), why };
         let facts = serde_json::from_slice(&read("reference.json")?)
