@@ -80,6 +80,7 @@ fn scenes(count: usize, corrupt: &[usize]) -> tempfile::TempDir {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_run_tells_every_mistake_before_the_weights() {
     let (model, dir) = (without_weights(), tempfile::tempdir().unwrap());
     let out = dir.path().join("new/out");

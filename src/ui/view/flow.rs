@@ -21,7 +21,7 @@ use crate::{
         widgets::{
             range_strip::RangeStrip,
             section::{section, still},
-            swatch::swatch,
+            swatch::{self, swatch},
             word,
         },
     },
@@ -102,12 +102,7 @@ fn legend(ui: &mut Ui, store: &Store, flow: &[Shares]) {
                 continue;
             }
             let share = flow.get(layer).map_or(0.0, |shares| shares[span.index()]);
-            // Swatch and words in one piece: a line never breaks between them.
-            ui.horizontal(|ui| {
-                swatch(ui, span);
-                ui.label(RichText::new(format!("{} {share:.3}", span.name())).small());
-                ui.add_space(3.0);
-            });
+            swatch::entry(ui, span, format!("{} {share:.3}", span.name()));
         }
     });
 }
