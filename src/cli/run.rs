@@ -205,6 +205,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         false => None,
     };
     session.sha256.clone_from(&engine.info.sha256);
+    session.sources.clone_from(&engine.info.sources);
     session.entries.iter_mut().for_each(|entry| entry.numbers = Some(report.numbers()));
     out.write(SESSION, session.text()?.as_bytes())?;
     out.commit()?;

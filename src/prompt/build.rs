@@ -22,12 +22,12 @@ use tokenizers::{
 };
 
 use crate::{
-    checkpoint::{end_tokens::end_tokens, json::read},
+    checkpoint::json::read,
     prompt::{
         chat_template::{ChatTemplate, Rendered},
         error::PromptError,
         expanded::{Expanded, Origin},
-        folder::{self, guarded, special_token, template_source, unknown_token},
+        folder::{self, Template, guarded, special_token, template_source, unknown_token},
     },
     spec::{
         span::Span,
@@ -75,10 +75,11 @@ impl Prompt {
 pub struct PromptBuilder {
     tokenizer: Tokenizer,
     template: ChatTemplate,
+    /// The file that the template comes from.
+    template_file: &'static str,
     /// The image token: its text and id.
     image: (String, u32),
     bos: Option<(String, u32)>,
-    eos_ids: Vec<u32>,
     unknown_id: Option<u32>,
     /// An ordinary token and its text, see [`PromptBuilder::token_text`].
     anchor: Option<(u32, String)>,
@@ -93,25 +94,25 @@ impl PromptBuilder {
     /// [`PromptError`], naming the file.
     pub fn from_dir(dir: &Path, image_token: u32, usual: Option<&str>) -> Result<PromptBuilder, PromptError> {
         let tokenizer = folder::tokenizer(dir)?;
-        let file = |name: &str| Ok::<_, PromptError>(read(&dir.join(name))?.unwrap_or_default());
-        let (settings, processor) = (file("tokenizer_config.json")?, file("processor_config.json")?);
+        let settings = read(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
         let special = |key: &str| special_token(&settings[key]);
         let with_id = |token: String| tokenizer.token_to_id(&token).map(|id| (token, id));
         let bos = special("bos_token").and_then(with_id);
         let eos_token = special("eos_token");
-        let source = template_source(dir, &processor, &settings)?;
-        let source = source.as_deref().or(usual);
+        let usual =
+            usual.map(|text| Template { text: text.to_owned(), file: "none (the family's usual one)" });
+        let source = template_source(dir)?.or(usual);
         let source = source.ok_or_else(|| PromptError::NoTemplate { dir: dir.to_path_buf() })?;
         let bos_text = bos.as_ref().map_or("", |(text, _)| text);
-        let template = ChatTemplate::new(source, bos_text, eos_token.as_deref().unwrap_or(""))?;
+        let template = ChatTemplate::new(&source.text, bos_text, eos_token.as_deref().unwrap_or(""))?;
         let image_text =
             tokenizer.id_to_token(image_token).ok_or(PromptError::NoImageToken { id: image_token })?;
-        let eos_ids = end_tokens(dir, eos_token.and_then(with_id).map(|(_, id)| id))?;
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
         let anchor = guarded(|| tokenizer.encode("a", false)).ok().and_then(|e| e.get_ids().last().copied());
         let image = (image_text, image_token);
+        let template_file = source.file;
         let mut prompts =
-            PromptBuilder { tokenizer, template, image, bos, eos_ids, unknown_id, anchor: None };
+            PromptBuilder { tokenizer, template, template_file, image, bos, unknown_id, anchor: None };
         prompts.anchor = anchor.map(|id| (id, prompts.decode_with_special(&[id])));
         Ok(prompts)
     }
@@ -311,9 +312,9 @@ impl PromptBuilder {
         Ok(tokens)
     }
 
-    /// Ids that end an answer.
-    pub fn eos_ids(&self) -> &[u32] {
-        &self.eos_ids
+    /// The file of the folder that the chat template comes from, in words.
+    pub fn template_file(&self) -> &'static str {
+        self.template_file
     }
 
     /// The largest id that the tokenizer makes: of its vocabulary, its added tokens, and what its

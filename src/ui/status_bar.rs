@@ -69,7 +69,7 @@ fn model_facts(ui: &mut Ui, model: &ModelView) {
     };
     let hover = format!(
         "{} parameters\nfamily {}\n{} layers of {} heads ({} for keys and values), width {}\n\
-         vocabulary {}, context {}\nSHA-256 {}{unused}",
+         vocabulary {}, context {}\nread from {}\nSHA-256 {}{unused}",
         info.parameters,
         info.family,
         info.n_layers,
@@ -78,6 +78,7 @@ fn model_facts(ui: &mut Ui, model: &ModelView) {
         info.width,
         info.vocabulary,
         info.context,
+        info.sources,
         info.sha256,
     );
     let name = format!("{} · {size} parameters · {} x {} heads", info.name, info.n_layers, info.n_heads);

@@ -20,7 +20,7 @@ use sightline::{
         geometry::{Geometry, Grid, Place, View},
         pattern::PatternRow,
         report::{Effect, End},
-        run::{KnockoutReport, ModelInfo, Stop, Timing},
+        run::{KnockoutReport, ModelInfo, Sources, Stop, Timing},
         tokens::{AnswerToken, Candidate, Cell, PromptToken, VisualRef},
     },
     worker::protocol::{Event, ImageView, ModelView, Row, RunId, ToldRow},
@@ -46,6 +46,12 @@ pub fn model() -> ModelView {
         vocabulary: 130,
         context: 1024,
         parameters: 2_412_345,
+        sources: Sources {
+            template: "chat_template.jinja".into(),
+            weights: "model.safetensors".into(),
+            end_tokens: "generation_config.json".into(),
+            image_processor: "preprocessor_config.json".into(),
+        },
     };
     ModelView {
         info,

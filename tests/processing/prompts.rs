@@ -254,8 +254,8 @@ fn bad_conversations_and_folders_are_refused() {
     let template = |text: &str| ("chat_template.jinja", text.to_owned());
     assert!(folder(&[tokenizer(), template("{% if %}")], IMAGE_ID).contains("template failed"));
     assert!(
-        folder(&[tokenizer(), template("x"), ("config.json", "{".to_owned())], IMAGE_ID)
-            .contains("config.json")
+        folder(&[tokenizer(), template("x"), ("processor_config.json", "{".to_owned())], IMAGE_ID)
+            .contains("processor_config.json")
     );
     assert!(folder(&[tokenizer(), template("x")], 99_999).contains("no token 99999"));
     let wrong = json!({ "image_seq_len": 64 });
@@ -338,4 +338,78 @@ fn templates_of_other_models() {
         <image>{{ m.content }}{{ m.content[1].text | tojson if false }}.";
     let prompt = rendered(python, &[Turn::ask(1, "Hm?")]);
     assert_eq!(prompt.text, "User True b x-y ab k1 4<image>Hm?.");
+}
+
+/// Every conflict of templates, and what transformers 5.24 makes of it (`ProcessorMixin.get_processor_dict`).
+#[test]
+fn of_several_templates_that_wins_which_wins_in_transformers() {
+    const FILES: [(&str, &str); 6] = [
+        ("processor_config.json", "PROCESSOR"),
+        ("chat_template.json", "LEGACY"),
+        ("chat_template.jinja", "JINJA"),
+        ("additional_chat_templates/default.jinja", "FURTHER"),
+        ("additional_chat_templates/other.jinja", "OTHER"),
+        ("tokenizer_config.json", "TOKENIZER"),
+    ];
+    let template = |name: &str| format!("{name} <image>{{{{ messages[0].content[1].text }}}} A:");
+    let model = |present: &[&str], change: &[(&str, Value)]| {
+        let dir = folder_with(&[("tokenizer.json", smolvlm_file("tokenizer.json"))]);
+        std::fs::create_dir(dir.path().join("additional_chat_templates")).unwrap();
+        for (file, name) in FILES.iter().filter(|(_, name)| present.contains(name)) {
+            let changed = change.iter().find(|(changed, _)| changed == name).map(|(_, value)| value.clone());
+            let text = match file.ends_with(".json") {
+                true => {
+                    json!({ "chat_template": changed.unwrap_or_else(|| template(name).into()) }).to_string()
+                }
+                false => changed.map_or_else(|| template(name), |value| value.as_str().unwrap().to_owned()),
+            };
+            std::fs::write(dir.path().join(file), text).unwrap();
+        }
+        PromptBuilder::from_dir(
+            dir.path(),
+            IMAGE_ID,
+            Some("USUAL <image>{{ messages[0].content[1].text }} A:"),
+        )
+    };
+    let wins = |present: &[&str], change: &[(&str, Value)], winner: &str| {
+        let builder = model(present, change).unwrap();
+        let prompt = builder.build(&[Turn::ask(1, "What?")], &[families::view(1, 1, false)]).unwrap();
+        assert_eq!(prompt.text, format!("{winner} <image>What? A:"), "{present:?} {change:?}");
+        let named = FILES.iter().find(|(_, name)| *name == winner).map_or("none", |(file, _)| *file);
+        assert!(builder.template_file().starts_with(named), "{present:?}: {}", builder.template_file());
+    };
+    wins(&["PROCESSOR", "LEGACY", "JINJA", "TOKENIZER"], &[], "PROCESSOR");
+    wins(&["PROCESSOR", "JINJA", "FURTHER", "OTHER"], &[], "PROCESSOR");
+    wins(&["LEGACY", "JINJA", "TOKENIZER"], &[], "LEGACY");
+    wins(&["JINJA", "FURTHER", "OTHER", "TOKENIZER"], &[], "JINJA");
+    wins(&["FURTHER", "OTHER", "TOKENIZER"], &[], "FURTHER");
+    wins(&["TOKENIZER"], &[], "TOKENIZER");
+    wins(&[], &[], "USUAL");
+    // A file that has none leaves the next its turn, but chat_template.json is never passed over for the other's sake.
+    wins(&["PROCESSOR", "JINJA"], &[("PROCESSOR", Value::Null)], "JINJA");
+    wins(&["LEGACY", "JINJA", "TOKENIZER"], &[("LEGACY", Value::Null)], "TOKENIZER");
+    wins(&["LEGACY", "JINJA", "TOKENIZER"], &[("LEGACY", "".into())], "TOKENIZER");
+    wins(&["JINJA", "TOKENIZER"], &[("JINJA", "".into())], "TOKENIZER");
+    // Of several, the default.
+    for (name, below) in [("PROCESSOR", "LEGACY"), ("LEGACY", "JINJA"), ("TOKENIZER", "")] {
+        let several = json!({ "other": "x", "default": template(name) });
+        wins(&[name, below], &[(name, several)], name);
+    }
+    let listed = json!([{ "name": "other", "template": "x" }, { "name": "default", "template": template("TOKENIZER") }]);
+    wins(&["TOKENIZER"], &[("TOKENIZER", listed)], "TOKENIZER");
+
+    let refused = |present: &[&str], change: &[(&str, Value)], parts: &[&str]| {
+        let error = model(present, change).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{present:?}: {error}");
+    };
+    refused(&["LEGACY", "OTHER"], &[], &["additional_chat_templates", "chat_template.json"]);
+    refused(&["PROCESSOR", "LEGACY", "FURTHER"], &[], &["additional_chat_templates", "chat_template.json"]);
+    refused(&["OTHER", "TOKENIZER"], &[], &["additional_chat_templates", "`default.jinja` is absent"]);
+    let other = json!({ "other": "x" });
+    refused(
+        &["PROCESSOR", "JINJA"],
+        &[("PROCESSOR", other)],
+        &["processor_config.json: `chat_template`", "default"],
+    );
+    refused(&["LEGACY"], &[("LEGACY", 3.into())], &["chat_template.json: `chat_template` is 3"]);
 }

@@ -61,7 +61,6 @@ fn word_level_with(special: &[&str]) -> PromptBuilder {
         ("tokenizer.json", tokenizer.to_string()),
         ("tokenizer_config.json", json!({ "bos_token": "<s>", "eos_token": "</s>" }).to_string()),
         ("chat_template.jinja", template.to_owned()),
-        ("generation_config.json", json!({ "eos_token_id": [2, 3] }).to_string()),
     ]);
     PromptBuilder::from_dir(dir.path(), 4, families::llava().template()).unwrap()
 }
@@ -69,7 +68,6 @@ fn word_level_with(special: &[&str]) -> PromptBuilder {
 #[test]
 fn word_level_prompts() {
     let builder = word_level();
-    assert_eq!(builder.eos_ids(), [2, 3]);
     let prompt =
         builder.build(&[Turn::ask(1, "Where is the Zebra? ")], &[families::view(2, 2, false)]).unwrap();
     // <s> user : <image> x 4, where is the <unk> ?, assistant :
@@ -144,7 +142,6 @@ fn llama_style() -> PromptBuilder {
     let dir = folder_with(&[
         ("tokenizer.json", tokenizer.to_string()),
         ("tokenizer_config.json", json!({ "bos_token": "<s>", "eos_token": "</s>" }).to_string()),
-        ("config.json", json!({ "text_config": { "eos_token_id": 2 } }).to_string()),
     ]);
     PromptBuilder::from_dir(dir.path(), 3, families::llava().template()).unwrap()
 }
@@ -152,7 +149,6 @@ fn llama_style() -> PromptBuilder {
 #[test]
 fn llama_style_prompts() {
     let builder = llama_style();
-    assert_eq!(builder.eos_ids(), [2]);
     let prompt = builder.build(&[Turn::ask(1, "what is?")], &[families::view(1, 2, false)]).unwrap();
     let found: Vec<(&str, Span)> = prompt.tokens.iter().map(|t| (t.text.as_str(), t.span)).collect();
     use Span::{Bos, Last, Question, System, Visual};
