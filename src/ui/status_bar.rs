@@ -46,12 +46,12 @@ fn what_goes_on(ui: &mut Ui, store: &Store, frame: &mut Frame) {
         Some(progress) => {
             match progress.share() {
                 Some(share) => _ = ui.add(ProgressBar::new(share).desired_width(110.0).desired_height(10.0)),
-                None => busy(ui, frame.pace),
+                None => busy(ui, frame.dear),
             }
             ui.label(progress.to_string());
         }
         None if store.busy() => {
-            busy(ui, frame.pace);
+            busy(ui, frame.dear);
             ui.label(if store.runs.answering() { "answering" } else { "waiting for the model" });
         }
         None if store.cancelled() => _ = ui.label("cancelled"),
