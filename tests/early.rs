@@ -25,6 +25,7 @@ use sightline::{
         },
         session::{Entry, FORMAT, Session},
     },
+    trace::run::Sources,
 };
 
 mod common;
@@ -220,7 +221,15 @@ fn a_session_and_a_reference_are_checked_before_the_weights() {
         let entries = vec![Entry { experiment, numbers: None }];
         let (format, sha256, dtype) = (FORMAT.to_string(), "00".to_string(), "f32".to_string());
         let files = BTreeMap::new();
-        let session = Session { format, model: model.path().into(), sha256, dtype, files, entries };
+        let session = Session {
+            format,
+            model: model.path().into(),
+            sha256,
+            dtype,
+            files,
+            sources: Sources::default(),
+            entries,
+        };
         fs::write(&file, session.text().unwrap()).unwrap();
         sightline(["replay", text(&file), "--device", "cpu"])
     };

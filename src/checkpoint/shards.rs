@@ -18,7 +18,7 @@ use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::weight_error::WeightError,
+    checkpoint::{json::read, weight_error::WeightError},
     files::input,
     progress::{Cancel, Cancelled, Progress, Stage},
 };
@@ -158,11 +158,42 @@ pub fn sha256(dir: &Path, watch: &Watch<'_>) -> Result<String, WeightError> {
     Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
+/// The file by which a folder's weights are read, as transformers (5.24) chooses it: the one that config.json names,
+/// if it names one, else the one file of all weights, else the index of several.
+///
+/// # Errors
+/// [`WeightError::Index`] for a name that is none.
+pub fn weights_file(dir: &Path) -> Result<PathBuf, WeightError> {
+    const KEY: &str = "transformers_weights";
+    let file = dir.join("config.json");
+    // A config that cannot be read is told where it is needed.
+    let config = read(&file).ok().flatten().unwrap_or_default();
+    if let Some(name) = config[KEY].as_str() {
+        return match is_beside(name) {
+            true => Ok(dir.join(name)),
+            false => {
+                let why = format!("`{KEY}` is `{name}`, expected the name of a file beside it");
+                Err(WeightError::Index { file, why })
+            }
+        };
+    }
+    let (whole, index) = (dir.join("model.safetensors"), dir.join("model.safetensors.index.json"));
+    Ok(if !whole.is_file() && index.exists() { index } else { whole })
+}
+
+/// A path would let a model read elsewhere.
+fn is_beside(name: &str) -> bool {
+    !name.contains(['/', '\\']) && name != ".."
+}
+
 /// The weight files of a folder, sorted: those that the index names, or the one file.
+///
+/// # Errors
+/// [`WeightError::Read`] or [`WeightError::Index`].
 pub fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
-    let index = dir.join("model.safetensors.index.json");
-    if !index.exists() {
-        return Ok(vec![dir.join("model.safetensors")]);
+    let index = weights_file(dir)?;
+    if index.extension().is_none_or(|extension| extension != "json") {
+        return Ok(vec![index]);
     }
     let fail = |why: String| WeightError::Index { file: index.clone(), why };
     let text =
@@ -174,8 +205,7 @@ pub fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     let mut names = BTreeSet::new();
     for (key, name) in map {
         match name.as_str() {
-            // A shard is a file beside the index: a path would let a model read elsewhere.
-            Some(name) if !name.contains(['/', '\\']) && name != ".." => names.insert(name),
+            Some(name) if is_beside(name) => names.insert(name),
             _ => return Err(fail(format!("`{key}` is in {name}, expected the name of a file beside it"))),
         };
     }

@@ -12,6 +12,7 @@ use crate::{
     checkpoint::{
         config::TextConfig,
         json::{Section, read},
+        shards::weights_file,
     },
     engine::error::EngineError,
     image::plan::ImageProcessor,
@@ -20,6 +21,7 @@ use crate::{
         vlm::LoadError,
     },
     prompt::build::PromptBuilder,
+    trace::run::Sources,
 };
 
 /// A model folder without its weights.
@@ -33,8 +35,8 @@ pub struct ModelFolder {
     pub processor: ImageProcessor,
     /// Prompts for it.
     pub prompts: PromptBuilder,
-    /// Tokens that end an answer.
-    end_ids: Vec<u32>,
+    /// Which of its files said what.
+    pub sources: Sources,
 }
 
 impl ModelFolder {
@@ -56,11 +58,13 @@ impl ModelFolder {
             let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {vocabulary}");
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
-        let end_ids = match prompts.eos_ids() {
-            [] => config.eos_token_ids.clone(),
-            ids => ids.to_vec(),
+        let weights = weights_file(dir).map_err(LoadError::from)?;
+        let sources = Sources {
+            chat_template: prompts.template_source().to_string(),
+            weights: weights.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            end_tokens: prompts.end_source().to_string(),
         };
-        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, end_ids })
+        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, sources })
     }
 
     /// The decoder's sizes.
@@ -70,6 +74,6 @@ impl ModelFolder {
 
     /// Whether a token ends an answer.
     pub fn is_end(&self, id: u32) -> bool {
-        self.end_ids.contains(&id)
+        self.prompts.eos_ids().contains(&id)
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::{
-    checkpoint::json::{JsonError, read, read_text},
+    checkpoint::json::{JsonError, Section, read, read_text},
     files::input,
     prompt::error::PromptError,
 };
@@ -60,28 +60,44 @@ fn refuse_charsmap(tokenizer: &[u8]) -> Result<(), String> {
     }
 }
 
-/// The template, from the first place that has one, in the order in which transformers looks.
-pub fn template_source(
-    dir: &Path,
-    processor: &Value,
-    tokenizer: &Value,
-) -> Result<Option<String>, JsonError> {
-    if let Some(source) = read_text(&dir.join("chat_template.jinja"))? {
-        return Ok(Some(source));
+/// Where a chat template may stand, in the order in which transformers (5.24) takes it: the processor's files, then
+/// the tokenizer's.
+const TEMPLATES: [&str; 5] = [
+    "processor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "chat_templates/default.jinja",
+    "tokenizer_config.json",
+];
+
+/// The template, from the first place that has one, and that place.
+pub fn template_source(dir: &Path) -> Result<Option<(String, &'static str)>, JsonError> {
+    for name in TEMPLATES {
+        let file = dir.join(name);
+        let found = if name.ends_with(".jinja") { read_text(&file)? } else { template_in(&file)? };
+        if let Some(template) = found {
+            return Ok(Some((template, name)));
+        }
     }
-    let json = read(&dir.join("chat_template.json"))?.unwrap_or_default();
-    let found = [&json, processor, tokenizer].into_iter().find_map(|file| match &file["chat_template"] {
-        Value::String(source) => Some(source.clone()),
-        // Several, by name.
-        Value::Array(named) => named
-            .iter()
-            .find(|entry| entry["name"] == "default")
-            .and_then(|entry| entry["template"].as_str())
-            .map(str::to_owned),
-        Value::Object(named) => named.get("default").and_then(Value::as_str).map(str::to_owned),
-        _ => None,
-    });
-    Ok(found)
+    Ok(None)
+}
+
+/// The template that a settings file holds under its key: one, or the default of several.
+fn template_in(file: &Path) -> Result<Option<String>, JsonError> {
+    const KEY: &str = "chat_template";
+    let Some(json) = read(file)? else { return Ok(None) };
+    let root = Section::root(&json, file)?;
+    let template = match root.get(KEY) {
+        None => return Ok(None),
+        Some(Value::String(template)) => Some(template.as_str()),
+        Some(Value::Array(named)) => {
+            named.iter().find(|entry| entry["name"] == "default").and_then(|entry| entry["template"].as_str())
+        }
+        Some(Value::Object(named)) => named.get("default").and_then(Value::as_str),
+        Some(_) => None,
+    };
+    let wrong = || root.wrong(KEY, "a template, or several, of which one is named `default`");
+    template.map(|template| Some(template.to_owned())).ok_or_else(wrong)
 }
 
 /// A special token of tokenizer_config.json: its text, or an object with its text.

@@ -20,7 +20,7 @@ use crate::{
     files::{input, output::was_stopped, sum},
     image::files::image_files,
     spec::{ablation::Fill, experiment::Experiment, picture::ImageSource},
-    trace::report::Numbers,
+    trace::{report::Numbers, run::Sources},
 };
 
 /// The name that session files of this layout carry.
@@ -46,6 +46,9 @@ pub struct Session {
     /// SHA-256 of every file that its experiments read; of a folder, that of its images. None in files of before.
     #[serde(default)]
     pub files: BTreeMap<PathBuf, String>,
+    /// Which of the model folder's files said what. None in files of before.
+    #[serde(default)]
+    pub sources: Sources,
     /// What was run, in order.
     pub entries: Vec<Entry>,
 }
@@ -87,7 +90,8 @@ pub struct Changed {
 }
 
 impl Session {
-    /// The session of an experiment that is still to be run: without numbers, and without the weights' sum.
+    /// The session of an experiment that is still to be run: without numbers, and without what is known of a loaded
+    /// model.
     ///
     /// # Errors
     /// [`SessionError`], of a file that cannot be written down, or cannot be read.
@@ -113,6 +117,7 @@ impl Session {
             sha256: String::new(),
             dtype: named.map_or("f32", |(name, _)| name).to_string(),
             files,
+            sources: Sources::default(),
             entries: vec![Entry { experiment, numbers: None }],
         })
     }
@@ -282,6 +287,7 @@ mod tests {
             sha256: "00".to_string(),
             dtype: "f32".to_string(),
             files: BTreeMap::from([("/a/b.png".into(), "00".to_string())]),
+            sources: Sources { weights: "model.safetensors".to_string(), ..Sources::default() },
             entries: vec![Entry {
                 experiment,
                 numbers: Some(Numbers {

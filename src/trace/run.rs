@@ -4,7 +4,7 @@
 //! Knows nothing of burn, of windows or of files: `engine` makes it, `studies` read it, `export` writes it,
 //! `ui` draws it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::{
     trace::{
         geometry::Geometry,
         pattern::{PatternRow, StoredRow},
-        tokens::{AnswerToken, PromptToken},
+        tokens::{AnswerToken, PromptToken, said},
     },
 };
 
@@ -47,8 +47,7 @@ pub struct Trace {
 impl Trace {
     /// The answer as text, without the end token.
     pub fn answer_text(&self) -> String {
-        let words: String = self.answer.iter().filter(|t| !t.end).map(|t| t.text.as_str()).collect();
-        words.trim().to_string()
+        said(&self.answer)
     }
 
     /// Attention of the kept answer rows: place in the answer, and row.
@@ -101,6 +100,28 @@ pub struct ModelInfo {
     pub context: usize,
     /// Total number of weights.
     pub parameters: usize,
+    /// Which of the folder's files said what.
+    #[serde(default)]
+    pub sources: Sources,
+}
+
+/// Where a model folder's facts come from that several of its files may state, each in its own way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sources {
+    /// The chat template.
+    pub chat_template: String,
+    /// The weights.
+    pub weights: String,
+    /// The tokens that end an answer.
+    pub end_tokens: String,
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sources { chat_template, weights, end_tokens } = self;
+        write!(f, "chat template: {chat_template}; weights: {weights}; end tokens: {end_tokens}")
+    }
 }
 
 /// What one knockout did: its proof.

@@ -19,6 +19,7 @@ fn session_files() {
         sha256: engine.info.sha256.clone(),
         dtype: "f32".to_string(),
         files: Default::default(),
+        sources: Default::default(),
         entries: [uncut, cut]
             .map(|experiment| {
                 let numbers = Some(run(&experiment).unwrap().numbers());

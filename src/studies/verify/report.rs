@@ -62,6 +62,8 @@ pub struct Report {
     pub device: String,
     /// Number formats.
     pub dtype: String,
+    /// The file that the weights were read by.
+    pub weights: String,
     /// Weights that the folder holds and the model does not use.
     pub unused_weights: Vec<String>,
     /// Tensors of the reference that this program has no counterpart for.
@@ -75,6 +77,7 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}; {}", self.model, self.device, self.dtype)?;
+        writeln!(f, "weights: {}", self.weights)?;
         for key in &self.unused_weights {
             writeln!(f, "unused weight: {key}")?;
         }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::{
-    checkpoint::weights::WeightDtype,
+    checkpoint::{shards::weights_file, weights::WeightDtype},
     device::open::Compute,
-    model::vlm::Vlm,
+    model::vlm::{LoadError, Vlm},
     progress::Cancel,
     studies::verify::{
         base,
@@ -23,6 +23,7 @@ use crate::{
 pub fn verify(dir: &Path, compute: &Compute) -> Result<Report, VerifyError> {
     // The reference first: a mistake there should not wait for the weights.
     let reference = Reference::open(dir)?;
+    let weights = weights_file(dir).map_err(LoadError::from)?;
     let vlm = Vlm::load(dir, &compute.device, WeightDtype::F32)?;
     let cancel = Cancel::default();
     let (mut checks, mut known) = (Vec::new(), Vec::new());
@@ -38,6 +39,7 @@ pub fn verify(dir: &Path, compute: &Compute) -> Result<Report, VerifyError> {
         model: dir.display().to_string(),
         device: compute.description.clone(),
         dtype: vlm.dtype_text(),
+        weights: weights.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         unused_weights: vlm.unused.clone(),
         not_checked,
         checks,
