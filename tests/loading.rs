@@ -97,6 +97,30 @@ fn shards_are_joined() {
 }
 
 #[test]
+fn weights_are_read_from_the_file_that_transformers_takes() {
+    let dir = copy_of("tiny-idefics3");
+    let (whole, index) = ("model.safetensors", "model.safetensors.index.json");
+    let at = |name: &str| dir.path().join(name);
+    let read_by = || verify(dir.path(), &device::cpu()).map(|report| (report.weights, report.pass));
+    // Shards of other numbers beside the whole file.
+    let mut other = read(dir.path());
+    other.values_mut().for_each(|(_, _, bytes)| bytes.fill(0));
+    write(&at("shard.safetensors"), &other);
+    let map: serde_json::Map<String, Value> =
+        other.keys().map(|key| (key.clone(), json!("shard.safetensors"))).collect();
+    fs::write(at(index), json!({"weight_map": map}).to_string()).unwrap();
+    assert_eq!(read_by().unwrap(), (whole.to_string(), true));
+    fs::rename(at(whole), at("mine.safetensors")).unwrap();
+    assert_eq!(read_by().unwrap(), (index.to_string(), false));
+    // A file that config.json names comes before both.
+    edit_config(dir.path(), |config| config["transformers_weights"] = json!("mine.safetensors"));
+    assert_eq!(read_by().unwrap(), ("mine.safetensors".to_string(), true));
+    edit_config(dir.path(), |config| config["transformers_weights"] = json!("../mine.safetensors"));
+    let error = read_by().unwrap_err().to_string();
+    assert!(error.contains("config.json: `transformers_weights`") && error.contains("beside it"), "{error}");
+}
+
+#[test]
 fn keys_of_later_transformers_are_found() {
     let dir = copy_of("tiny-llava");
     edit(dir.path(), |t| {

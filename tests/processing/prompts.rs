@@ -5,7 +5,7 @@ use super::*;
 const IMAGE_ID: u32 = 49190;
 
 /// SmolVLM's prompts with `side` x `side` tokens per tile.
-fn smolvlm(side: usize) -> PromptBuilder {
+pub fn smolvlm(side: usize) -> PromptBuilder {
     let dir = folder_with(&[
         ("tokenizer.json", smolvlm_file("tokenizer.json")),
         ("tokenizer_config.json", smolvlm_file("tokenizer_config.json")),
@@ -304,19 +304,9 @@ fn templates_of_other_models() {
         assert_sound(&prompt);
         prompt
     };
-    // llava-hf's template: methods of strings, selectattr, the generation tag.
-    let llava = "{% for message in messages %}{% if message['role'] != 'system' %}\
-        {{ message['role'].upper() + ': '}}{% endif %}{# Render all images first #}\
-        {% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}\
-        {% endfor %}{# Render all text next #}{% if message['role'] != 'assistant' %}\
-        {% for content in message['content'] | selectattr('type', 'equalto', 'text') %}\
-        {{ content['text'] + ' '}}{% endfor %}{% else %}\
-        {% for content in message['content'] | selectattr('type', 'equalto', 'text') %}\
-        {% generation %}{{ content['text'] + ' '}}{% endgeneration %}{% endfor %}{% endif %}{% endfor %}\
-        {% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}";
     let answer = Turn { role: Role::Assistant, content: vec![Content::Text("A cat.".to_owned())] };
     let turns = [Turn::ask(1, "What is it?"), answer, Turn::ask(0, "Sure?")];
-    let prompt = rendered(llava, &turns);
+    let prompt = rendered(models::LLAVA_TEMPLATE, &turns);
     assert_eq!(prompt.text, "USER: <image>\nWhat is it? ASSISTANT: A cat. USER: Sure? ASSISTANT:");
     assert_eq!(text_of(&prompt, Span::Question), "What is it? Sure?");
     assert!(!prompt.spans().contains(&Span::Bos));
@@ -338,4 +328,101 @@ fn templates_of_other_models() {
         <image>{{ m.content }}{{ m.content[1].text | tojson if false }}.";
     let prompt = rendered(python, &[Turn::ask(1, "Hm?")]);
     assert_eq!(prompt.text, "User True b x-y ab k1 4<image>Hm?.");
+}
+
+/// A template that says where it is from.
+fn template_of(place: &str) -> String {
+    "PLACE {% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>\
+     {% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %} A:"
+        .replace("PLACE", place)
+}
+
+#[test]
+fn the_template_is_the_one_that_transformers_takes() {
+    let named = |place: &str| json!([{"name": "tool_use", "template": "x"}, {"name": "default", "template": template_of(place)}]);
+    let places = [
+        ("processor_config.json", json!({ "chat_template": template_of("PROCESSOR") }).to_string()),
+        ("chat_template.json", json!({ "chat_template": template_of("LEGACY") }).to_string()),
+        ("chat_template.jinja", template_of("JINJA")),
+        ("chat_templates/default.jinja", template_of("FOLDER")),
+        ("tokenizer_config.json", json!({ "chat_template": named("TOKENIZER") }).to_string()),
+    ];
+    let dir = folder_with(&[("tokenizer.json", smolvlm_file("tokenizer.json"))]);
+    std::fs::create_dir(dir.path().join("chat_templates")).unwrap();
+    for (name, text) in &places {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let open = |usual: Option<&str>| PromptBuilder::from_dir(dir.path(), IMAGE_ID, usual);
+    let words = ["PROCESSOR", "LEGACY", "JINJA", "FOLDER", "TOKENIZER"];
+    for ((name, _), word) in places.iter().zip(words) {
+        let builder = open(Some(&template_of("USUAL"))).unwrap();
+        let prompt = builder.build(&[Turn::ask(1, "What?")], &[families::view(1, 1, false)]).unwrap();
+        assert_eq!(prompt.text, format!("{word} <image>What? A:"));
+        assert_eq!(builder.template_source(), *name);
+        // What says nothing is passed over.
+        let file = dir.path().join(name);
+        match name.ends_with(".json") {
+            true => std::fs::write(file, json!({ "chat_template": null }).to_string()).unwrap(),
+            false => std::fs::remove_file(file).unwrap(),
+        }
+    }
+    let builder = open(Some(&template_of("USUAL"))).unwrap();
+    assert!(builder.template_source().contains("usual"), "{}", builder.template_source());
+    assert!(open(None).unwrap_err().to_string().contains("no chat template"));
+    for wrong in [json!({ "tool_use": "x" }), json!([{ "name": "rag", "template": "x" }]), json!(3)] {
+        let text = json!({ "chat_template": wrong }).to_string();
+        std::fs::write(dir.path().join("processor_config.json"), text).unwrap();
+        let error = open(None).unwrap_err().to_string();
+        assert!(
+            error.contains("processor_config.json: `chat_template`") && error.contains("`default`"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn end_tokens_are_those_that_transformers_takes() {
+    let settings = json!({ "eos_token": "<end_of_utterance>", "chat_template": template_of("X") });
+    let open = |generation: &Value, config: &Value| {
+        let dir = folder_with(&[
+            ("tokenizer.json", smolvlm_file("tokenizer.json")),
+            ("tokenizer_config.json", settings.to_string()),
+        ]);
+        for (name, value) in [("generation_config.json", generation), ("config.json", config)] {
+            if !value.is_null() {
+                std::fs::write(dir.path().join(name), value.to_string()).unwrap();
+            }
+        }
+        PromptBuilder::from_dir(dir.path(), IMAGE_ID, None)
+    };
+    let none = Value::Null;
+    let config =
+        |root: Value, text: Value| json!({ "eos_token_id": root, "text_config": { "eos_token_id": text } });
+    // What GenerationConfig.from_pretrained of transformers 5.24 gives, but for the last two, of which it knows none.
+    for (generation, config, ids, source) in [
+        (json!({ "eos_token_id": 5 }), config(json!(7), json!(9)), vec![5], "generation_config.json"),
+        (json!({ "eos_token_id": [5, 6] }), none.clone(), vec![5, 6], "generation_config.json"),
+        (
+            json!({ "bos_token_id": 1 }),
+            config(json!(7), json!(9)),
+            vec![],
+            "generation_config.json, which names none",
+        ),
+        (
+            json!({ "eos_token_id": null }),
+            config(json!(7), json!(9)),
+            vec![],
+            "generation_config.json, which names none",
+        ),
+        (none.clone(), config(json!(7), json!(9)), vec![7], "config.json"),
+        (none.clone(), config(json!([7, 8]), json!(9)), vec![7, 8], "config.json"),
+        (none.clone(), config(none.clone(), json!(9)), vec![9], "text_config of config.json"),
+        (none.clone(), json!({}), vec![49_279], "tokenizer_config.json"),
+        (none.clone(), none.clone(), vec![49_279], "tokenizer_config.json"),
+    ] {
+        let builder = open(&generation, &config).unwrap();
+        assert_eq!((builder.eos_ids(), builder.end_source()), (&ids[..], source), "{generation} {config}");
+    }
+    let error = open(&json!({ "eos_token_id": "</s>" }), &none).unwrap_err().to_string();
+    assert!(error.contains("generation_config.json: `eos_token_id`"), "{error}");
 }
