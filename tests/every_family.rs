@@ -62,7 +62,8 @@ fn failures(model: &Path) -> Vec<String> {
 fn every_analysis_runs_on_every_family() {
     let models = [smolvlm_like(), llava_like()];
     let failed: Vec<String> = thread::scope(|scope| {
-        let running = models.iter().map(|model| scope.spawn(move || failures(model.path()))).collect::<Vec<_>>();
+        let running =
+            models.iter().map(|model| scope.spawn(move || failures(model.path()))).collect::<Vec<_>>();
         running.into_iter().flat_map(|one| one.join().unwrap()).collect()
     });
     assert!(failed.is_empty(), "{}", failed.join("\n"));

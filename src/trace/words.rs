@@ -59,7 +59,7 @@ pub fn words(pieces: &[Piece<'_>]) -> Vec<Word> {
             None if !is_part => {}
             None => words.push(Word { text: text.to_string(), positions: vec![piece.position] }),
         }
-        open = piece.partial || !text.is_empty() && !piece.text.ends_with(char::is_whitespace);
+        open = piece.partial || (!text.is_empty() && !piece.text.ends_with(char::is_whitespace));
     }
     if let (Some(piece), Some(word)) = (pieces.last(), words.last_mut()) {
         close(&mut word.text, piece.partial);
