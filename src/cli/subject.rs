@@ -3,7 +3,7 @@
 //! In three steps, so that a mistake is told before it has cost anything: options among themselves, then all
 //! that small files tell ([`SubjectArgs::plan`]), then the weights and the encoder ([`Plan::open`]).
 
-use std::{error::Error, path::PathBuf};
+use std::{collections::BTreeSet, error::Error, path::PathBuf};
 
 use image::RgbImage;
 use sightline::{
@@ -222,10 +222,16 @@ impl SubjectArgs {
             .into());
         }
         let experiment = self.experiment(&folder, control)?;
-        for word in folder.prompts.unknown_words(&self.prompt) {
-            eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
-        }
+        warn_of_unknown_words(&folder, [&self.prompt].into_iter().chain(&self.answer));
         Ok(Plan { folder, experiment, framed })
+    }
+}
+
+/// Says which words of what was typed the model has no token for.
+pub fn warn_of_unknown_words<'a>(folder: &ModelFolder, typed: impl IntoIterator<Item = &'a String>) {
+    let words = |text: &String| folder.prompts.unknown_words(text);
+    for word in typed.into_iter().flat_map(words).collect::<BTreeSet<String>>() {
+        eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
     }
 }
 

@@ -33,7 +33,10 @@ use crate::{
         hooks::{Hooks, Keep},
     },
     progress::{Cancel, Cancelled, Progress, Stage},
-    prompt::build::Prompt,
+    prompt::{
+        build::Prompt,
+        detokenizer::{Added, Spoken},
+    },
     spec::{
         experiment::Experiment,
         knockout::Knockout,
@@ -312,9 +315,8 @@ pub(super) struct Answer<'a, 'b> {
     engine: &'a Engine,
     experiment: &'a Experiment,
     pub(super) trace: &'a mut Trace,
-    ids: Vec<u32>,
-    /// Text of `ids`.
-    said: String,
+    /// Its text so far.
+    said: Spoken<'a>,
     keeping: Option<Keeping>,
     resid_every: usize,
     watch: Watch,
@@ -363,8 +365,8 @@ impl<'a, 'b> Answer<'a, 'b> {
         on: &'b mut dyn FnMut(RunEvent<'_>),
     ) -> Self {
         let watch = Watch::new(&trace.kept, &engine.info);
-        let (ids, said) = (Vec::new(), String::new());
-        Answer { engine, experiment, trace, ids, said, keeping, resid_every, watch, on }
+        let said = engine.folder.prompts.spoken();
+        Answer { engine, experiment, trace, said, keeping, resid_every, watch, on }
     }
 
     /// The hooks of a pass whose last `n` of `rows` predict the answer from place `s` on.
@@ -481,28 +483,28 @@ impl<'a, 'b> Answer<'a, 'b> {
     /// Takes up one more token, the `[vocabulary]` log probabilities at its place, what is told of its
     /// attention, and the attention itself.
     pub(super) fn take(&mut self, id: u32, logprobs: &[f32], told: Told<'_>, pattern: Option<&PatternRow>) {
-        let prompts = &self.engine.folder.prompts;
+        let folder = &self.engine.folder;
         let candidate = |(id, logprob): (usize, f32)| Candidate {
             id: id as u32,
-            text: prompts.token_text(id as u32),
+            text: self.said.candidate(id as u32),
             logprob,
         };
-        self.ids.push(id);
-        let said = prompts.decode(&self.ids);
-        // Byte-level tokens only become letters together: a token's text is what it adds.
-        let text = match said.strip_prefix(&self.said) {
-            Some(added) if !added.is_empty() => added.to_string(),
-            _ => prompts.token_text(id),
-        };
-        self.said = said;
+        let top = top(logprobs, self.experiment.top).into_iter().map(candidate).collect();
+        let end = folder.is_end(id);
+        let Added { mut text, partial } = self.said.push(id, end);
+        if text.is_empty() && !partial {
+            // What adds nothing here is shown as it would stand elsewhere.
+            text = folder.prompts.token_text(id);
+        }
         let token = AnswerToken {
             position: self.trace.n_positions(),
             id,
             text,
             span: Span::Answer,
             logprob: logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
-            top: top(logprobs, self.experiment.top).into_iter().map(candidate).collect(),
-            end: self.engine.folder.is_end(id),
+            top,
+            end,
+            partial,
         };
         (self.on)(RunEvent::Token { token: &token, row: told });
         self.trace.answer.push(token);

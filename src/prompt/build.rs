@@ -14,7 +14,7 @@
 //!   by letter, where the reference would make it that token.
 //! - Earlier answers, and system messages, are `system`: neither the user's words nor this answer.
 
-use std::{ops::Range, path::Path};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use tokenizers::{
     Encoding, Model, Normalizer, OffsetType, PreTokenizedString, PreTokenizer, Token, Tokenizer,
@@ -25,6 +25,7 @@ use crate::{
     checkpoint::json::read,
     prompt::{
         chat_template::{ChatTemplate, Rendered},
+        detokenizer::{Detokenizer, Spoken},
         error::PromptError,
         expanded::{Expanded, Origin},
         folder::{self, Template, guarded, special_token, template_source, unknown_token},
@@ -73,7 +74,8 @@ impl Prompt {
 /// Turns conversations into prompts for one model, and answers back into text.
 #[derive(Debug)]
 pub struct PromptBuilder {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    detokenizer: Detokenizer,
     template: ChatTemplate,
     /// The file that the template comes from.
     template_file: &'static str,
@@ -81,8 +83,6 @@ pub struct PromptBuilder {
     image: (String, u32),
     bos: Option<(String, u32)>,
     unknown_id: Option<u32>,
-    /// An ordinary token and its text, see [`PromptBuilder::token_text`].
-    anchor: Option<(u32, String)>,
 }
 
 impl PromptBuilder {
@@ -93,7 +93,7 @@ impl PromptBuilder {
     /// # Errors
     /// [`PromptError`], naming the file.
     pub fn from_dir(dir: &Path, image_token: u32, usual: Option<&str>) -> Result<PromptBuilder, PromptError> {
-        let tokenizer = folder::tokenizer(dir)?;
+        let tokenizer = Arc::new(folder::tokenizer(dir)?);
         let settings = read(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
         let special = |key: &str| special_token(&settings[key]);
         let with_id = |token: String| tokenizer.token_to_id(&token).map(|id| (token, id));
@@ -108,13 +108,10 @@ impl PromptBuilder {
         let image_text =
             tokenizer.id_to_token(image_token).ok_or(PromptError::NoImageToken { id: image_token })?;
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
-        let anchor = guarded(|| tokenizer.encode("a", false)).ok().and_then(|e| e.get_ids().last().copied());
         let image = (image_text, image_token);
         let template_file = source.file;
-        let mut prompts =
-            PromptBuilder { tokenizer, template, template_file, image, bos, unknown_id, anchor: None };
-        prompts.anchor = anchor.map(|id| (id, prompts.decode_with_special(&[id])));
-        Ok(prompts)
+        let detokenizer = Detokenizer::new(tokenizer.clone());
+        Ok(PromptBuilder { tokenizer, detokenizer, template, template_file, image, bos, unknown_id })
     }
 
     /// The prompt for a conversation; `images` says what stands for each image, in order of appearance.
@@ -282,18 +279,18 @@ impl PromptBuilder {
                 span = Span::Bos;
             }
             visual_found += usize::from(span == Span::Visual && id == self.image.1);
-            let text = if inserted_here {
-                self.tokenizer.id_to_token(id).unwrap_or_default()
+            let (text, partial) = if inserted_here {
+                (self.tokenizer.id_to_token(id).unwrap_or_default(), false)
             } else {
                 // Up to the next token: a character of several tokens belongs to the last of them, and
                 // so does the letter after a space that the tokenizer invents.
                 let next = (position + 1..ids.len()).find(|&p| !inserted(p)).map_or(end, |p| offsets[p].0);
-                let end = end.min(next.max(start));
-                let text = expanded.text.get(start.max(written)..end).unwrap_or_default().to_owned();
-                written = written.max(end);
-                text
+                let here = end.min(next.max(start));
+                let text = expanded.text.get(start.max(written)..here).unwrap_or_default().to_owned();
+                written = written.max(here);
+                (text, here < end && self.token_text(id).ends_with(char::REPLACEMENT_CHARACTER))
             };
-            tokens.push(PromptToken { position, id, text, span, visual });
+            tokens.push(PromptToken { position, id, text, span, visual, partial });
         }
         let visual = tokens.iter().filter(|t| t.span == Span::Visual).count();
         let expected = expanded.stretches.iter().filter(|(_, o)| matches!(o, Origin::Visual(_))).count();
@@ -327,19 +324,39 @@ impl PromptBuilder {
 
     /// An answer as text, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> String {
-        guarded(|| self.tokenizer.decode(ids, true)).unwrap_or_default()
+        let mut spoken = self.spoken();
+        let said = ids.iter().filter(|&&id| !self.detokenizer.is_special(id));
+        let mut text: String = said.map(|&id| spoken.push(id, false).text).collect();
+        text.push_str(spoken.rest());
+        text
     }
 
     /// Ids as text, special tokens by name.
     pub fn decode_with_special(&self, ids: &[u32]) -> String {
-        guarded(|| self.tokenizer.decode(ids, false)).unwrap_or_default()
+        self.detokenizer.with_special(ids)
+    }
+
+    /// An answer that is about to begin, to be told token by token.
+    pub fn spoken(&self) -> Spoken<'_> {
+        self.detokenizer.begin()
+    }
+
+    /// What one token adds to a text, its leading space included. A token that holds only part of a
+    /// character shows as U+FFFD.
+    pub fn token_text(&self, id: u32) -> String {
+        self.detokenizer.inside(&[id])
+    }
+
+    /// Text that a person typed, and nothing else: a special token's name in it is letters.
+    fn typed(&self, text: &str) -> Result<Encoding, PromptError> {
+        let mut typed = Expanded::default();
+        typed.push(text, Origin::Typed(Span::Question));
+        self.encode(&typed, false)
     }
 
     /// The tokens of a word as it stands inside a sentence; empty where the tokenizer has none for it.
     pub fn word_ids(&self, word: &str) -> Vec<u32> {
-        let encode = |text: &str| -> Vec<u32> {
-            guarded(|| self.tokenizer.encode(text, false)).map(|e| e.get_ids().to_vec()).unwrap_or_default()
-        };
+        let encode = |text: &str| self.text_ids(text).unwrap_or_default();
         let word = word.trim();
         // Byte-level vocabularies have a token for the word with its blank; others add the blank
         // themselves, and would get a second one.
@@ -348,34 +365,19 @@ impl PromptBuilder {
         if ids.iter().any(|&id| Some(id) == self.unknown_id) { Vec::new() } else { ids }
     }
 
-    /// The tokens of a text, without special ones.
+    /// The tokens of a text that a person typed; none of them is a special one.
     ///
     /// # Errors
     /// [`PromptError::Encode`].
     pub fn text_ids(&self, text: &str) -> Result<Vec<u32>, PromptError> {
-        let encoding = guarded(|| self.tokenizer.encode(text, false));
-        Ok(encoding.map_err(|reason| PromptError::Encode { reason })?.get_ids().to_vec())
-    }
-
-    /// What one token adds to a text, its leading space included. A token that holds only part of a
-    /// character shows as U+FFFD.
-    pub fn token_text(&self, id: u32) -> String {
-        // Decoders drop the space before the first word, so the token is decoded after another one.
-        if let Some((anchor, alone)) = &self.anchor
-            && let Some(text) = self.decode_with_special(&[*anchor, id]).strip_prefix(alone)
-        {
-            return text.to_owned();
-        }
-        self.decode_with_special(&[id])
+        Ok(self.typed(text)?.get_ids().to_vec())
     }
 
     /// The words of a text that the model has no token for, once each, in order: the tokenizer makes
     /// them all the same unknown token.
     pub fn unknown_words(&self, text: &str) -> Vec<String> {
         let Some(unknown) = self.unknown_id else { return Vec::new() };
-        let mut typed = Expanded::default();
-        typed.push(text, Origin::Typed(Span::Question));
-        let Ok(encoding) = self.encode(&typed, false) else { return Vec::new() };
+        let Ok(encoding) = self.typed(text) else { return Vec::new() };
         let mut words: Vec<String> = Vec::new();
         for (&id, &(start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
             let word = text.get(start..end).unwrap_or_default().trim();

@@ -55,7 +55,8 @@ impl Pace {
 
     /// The time between two paintings of what goes on, in a window of so many pixels.
     fn between(&self, pixels: f32) -> Duration {
-        if self.software { SOFTWARE.mul_f32((pixels / 1e6).clamp(0.5, 8.0)) } else { HARDWARE }
+        let millis = SOFTWARE.as_millis() as f32 * (pixels / 1e6).clamp(0.5, 8.0);
+        if self.software { Duration::from_millis(millis as u64) } else { HARDWARE }
     }
 
     fn due(&self, streams: bool, between: Duration, now: Instant) -> Duration {

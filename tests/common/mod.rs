@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod families;
+pub mod models;
 pub mod program;
 
 use std::{
@@ -111,23 +112,11 @@ pub fn tiled_model(context: usize) -> TempDir {
     config["text_config"]["max_position_embeddings"] = context.into();
     write("config.json", &config);
 
+    let places: Vec<String> = (0..4).map(|n| format!("<row_{}_col_{}>", n / 2 + 1, n % 2 + 1)).collect();
+    let places = places.iter().map(String::as_str).zip(290..);
+    let special = [("<image>", 299), ("<fake_token_around_image>", 298), ("<global-img>", 297)];
+    write("tokenizer.json", &models::words_with(special.into_iter().chain(places)));
     let bundled = bundled::model();
-    let mut tokenizer = read(&bundled.join("tokenizer.json"));
-    let mut special = |content: String, id: usize| {
-        tokenizer["model"]["vocab"][&content] = id.into();
-        let token = json!({"id": id, "content": content, "single_word": false, "lstrip": false,
-            "rstrip": false, "normalized": false, "special": true});
-        let tokens = tokenizer["added_tokens"].as_array_mut().unwrap();
-        tokens.retain(|t| t["content"] != token["content"]);
-        tokens.push(token);
-    };
-    special("<image>".to_string(), 299);
-    special("<fake_token_around_image>".to_string(), 298);
-    special("<global-img>".to_string(), 297);
-    for place in 0..4 {
-        special(format!("<row_{}_col_{}>", place / 2 + 1, place % 2 + 1), 290 + place);
-    }
-    write("tokenizer.json", &tokenizer);
     for name in ["tokenizer_config.json", "chat_template.jinja"] {
         fs::copy(bundled.join(name), dir.path().join(name)).unwrap();
     }

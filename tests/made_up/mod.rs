@@ -94,7 +94,7 @@ pub fn prompt(question: &str) -> Vec<PromptToken> {
     let mut push = |text: &str, span, visual| {
         let position = prompt.len();
         let id = text.bytes().fold(7, |id: u32, b| (id * 31 + b as u32) % 130);
-        prompt.push(PromptToken { position, id, text: text.to_string(), span, visual });
+        prompt.push(PromptToken { position, id, text: text.to_string(), span, visual, partial: false });
     };
     push("<s>", Span::Bos, None);
     push("user", Span::System, None);
@@ -171,6 +171,7 @@ pub fn step(prompt: &[PromptToken], cuts: &[Cut], s: usize) -> Option<(AnswerTok
             Candidate { id: 11, text: " bus".into(), logprob: -4.5 },
         ],
         end,
+        partial: false,
     };
     Some((token, PatternRow { n_layers: LAYERS, n_heads: HEADS, n_keys, data: Arc::new(data) }))
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // in helpers of tests too, a panic is how to fail
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -25,7 +25,7 @@ mod images;
 mod prompts;
 mod tokenizers;
 
-use common::families;
+use common::{families, models};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")

@@ -5,7 +5,7 @@ use super::*;
 const IMAGE_ID: u32 = 49190;
 
 /// SmolVLM's prompts with `side` x `side` tokens per tile.
-fn smolvlm(side: usize) -> PromptBuilder {
+pub fn smolvlm(side: usize) -> PromptBuilder {
     let dir = folder_with(&[
         ("tokenizer.json", smolvlm_file("tokenizer.json")),
         ("tokenizer_config.json", smolvlm_file("tokenizer_config.json")),
@@ -342,6 +342,7 @@ fn templates_of_other_models() {
 
 /// Every conflict of templates, and what transformers 5.24 makes of it (`ProcessorMixin.get_processor_dict`).
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn of_several_templates_that_wins_which_wins_in_transformers() {
     const FILES: [(&str, &str); 6] = [
         ("processor_config.json", "PROCESSOR"),

@@ -25,6 +25,8 @@ pub struct Look {
 pub fn shown(token: &AnswerToken) -> &str {
     match token.end {
         true => " end",
+        // A part of the character that the next token carries.
+        false if token.partial && token.text.trim().is_empty() => "·",
         false if token.text.trim().is_empty() => " ·",
         false => token.text.as_str(),
     }
