@@ -14,8 +14,7 @@ use serde_json::Value;
 use sightline::bundled;
 use tempfile::TempDir;
 
-mod common;
-use common::{
+use crate::common::{
     copy_of_folder,
     program::{asset, json, text},
 };

@@ -24,8 +24,7 @@ use sightline::{
     trace::{geometry::Geometry, report::Report, run::Trace, tokens::AnswerToken},
 };
 
-mod common;
-use common::{
+use crate::common::{
     ask, fixture, load,
     program::{asset, json, sightline, text},
     tiled_model,

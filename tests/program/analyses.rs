@@ -7,8 +7,7 @@ use std::{fs, path::Path};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-mod common;
-use common::program::{Done, asset, json, sightline, text};
+use crate::common::program::{Done, asset, json, sightline, text};
 
 const PROMPT: &str = "describe the image.";
 

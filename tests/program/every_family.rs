@@ -6,8 +6,7 @@ use std::{fs, path::Path, thread};
 
 use serde_json::Value;
 
-mod common;
-use common::{
+use crate::common::{
     models::{llava_like, smolvlm_like},
     program::{Done, asset, json, sightline, text},
 };

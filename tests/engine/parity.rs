@@ -13,8 +13,7 @@ use sightline::{
     studies::verify::{Report, verify},
 };
 
-mod common;
-use common::{copy_of, fixture, gpu};
+use crate::common::{copy_of, fixture, gpu};
 
 fn check(dir: &Path, compute: &Compute) -> Report {
     verify(dir, compute).unwrap()

@@ -4,8 +4,7 @@
 
 use std::{fs, path::Path};
 
-mod common;
-use common::{
+use crate::common::{
     program::{Done, asset, sightline, text},
     without_weights,
 };

@@ -27,8 +27,7 @@ use sightline::{
     },
 };
 
-mod common;
-use common::{
+use crate::common::{
     copy_of, copy_of_folder, load,
     program::{Done, asset, sightline, text},
     without_weights,

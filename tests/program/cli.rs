@@ -14,8 +14,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
-mod common;
-use common::{
+use crate::common::{
     copy_of, fixture,
     program::{Done, asset, json, sightline, text},
 };

@@ -16,8 +16,7 @@ use sightline::{
 };
 use tempfile::TempDir;
 
-mod common;
-use common::{
+use crate::common::{
     ask, copy_of_folder,
     families::spread,
     load, load_as,
@@ -162,10 +161,10 @@ fn broken_answers_are_no_replies_either() {
 
 #[test]
 fn positions_of_three_axes_and_added_features_are_watched_too() {
-    let dir = common::tiled_model(512);
+    let dir = crate::common::tiled_model(512);
     let engine = spread(load(dir.path()), dir.path());
     let mut seen = engine
-        .look_at(common::fixture("processing/images/gradient_200x120.png"), &Cancel::default())
+        .look_at(crate::common::fixture("processing/images/gradient_200x120.png"), &Cancel::default())
         .unwrap();
     let spec = ask("what?", 3);
     engine.scratch(&spec, &[&seen], &Cancel::default(), &mut |_| {}).unwrap();

@@ -18,8 +18,7 @@ use sightline::{
     trace::words,
 };
 
-mod common;
-use common::{ask, load};
+use crate::common::{ask, load};
 
 fn engine() -> Engine {
     load(&bundled::model())

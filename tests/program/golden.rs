@@ -6,8 +6,6 @@
 //! built from an earlier commit.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::{
     ffi::OsString,
     fs,
@@ -15,7 +13,7 @@ use std::{
     process::Command,
 };
 
-use common::{fixture, tiled_model};
+use crate::common::{fixture, tiled_model};
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 

@@ -25,8 +25,7 @@ use sightline::{
     trace::{geometry::Grid, run::Sources},
 };
 
-mod common;
-use common::{
+use crate::common::{
     copy_of, copy_of_folder, fixture,
     program::{asset, json as read_json, sightline, text},
 };
@@ -291,7 +290,7 @@ fn loading_stops_in_the_middle_when_it_is_told_to() {
     // A broken folder is no cancelled one.
     let dir = copy_of_folder(&bundled::model());
     fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
-    let error = common::load_as(dir.path(), &device::cpu(), WeightDtype::F32).unwrap_err();
+    let error = crate::common::load_as(dir.path(), &device::cpu(), WeightDtype::F32).unwrap_err();
     assert!(!error.is_cancelled(), "{error}");
 }
 

@@ -18,8 +18,7 @@ use sightline::{
     },
 };
 
-mod common;
-use common::{ask, copy_of_folder, load, load_as};
+use crate::common::{ask, copy_of_folder, load, load_as};
 
 const QUESTION: &str = "what is the background?";
 

@@ -14,8 +14,7 @@ use serde_json::Value;
 use sightline::{export::folder, files::output::was_stopped};
 use tempfile::TempDir;
 
-mod common;
-use common::{
+use crate::common::{
     copy_of_folder, fixture,
     program::{Done, asset, json, sightline, text},
     without_weights,

@@ -28,8 +28,7 @@ use sightline::{
     },
 };
 
-mod common;
-use common::{fixture, gpu};
+use crate::common::{fixture, gpu};
 
 // bos, system, 4 visual, 2 question, last
 const SPANS: [Span; 9] = [

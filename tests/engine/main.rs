@@ -1,0 +1,12 @@
+//! Models, runs and traces, called as a library.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod decoding;
+mod finite;
+mod loading;
+mod parity;
+mod runs;
+mod trace;
+mod worker;
