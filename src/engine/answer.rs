@@ -33,7 +33,7 @@ use crate::{
         hooks::{Hooks, Keep},
     },
     progress::{Cancel, Cancelled, Progress, Stage},
-    prompt::build::Prompt,
+    prompt::{build::Prompt, spelling::Spelling},
     spec::{
         experiment::Experiment,
         knockout::Knockout,
@@ -204,6 +204,7 @@ pub(super) fn answer(
         Some(ids) => answer.score(&mut decoding, rows, &ids[..max_new]),
         None => answer.go_on(&mut decoding, rows, max_new, 0),
     };
+    answer.close();
     let Keeping { resid, logits } = answer.keeping.take().unwrap_or_default();
     trace.stop = match stop {
         Ok(Stop::MaxNew | Stop::Forced) if max_new < experiment.length() => Stop::Context,
@@ -312,9 +313,7 @@ pub(super) struct Answer<'a, 'b> {
     engine: &'a Engine,
     experiment: &'a Experiment,
     pub(super) trace: &'a mut Trace,
-    ids: Vec<u32>,
-    /// Text of `ids`.
-    said: String,
+    spelling: Spelling,
     keeping: Option<Keeping>,
     resid_every: usize,
     watch: Watch,
@@ -363,8 +362,8 @@ impl<'a, 'b> Answer<'a, 'b> {
         on: &'b mut dyn FnMut(RunEvent<'_>),
     ) -> Self {
         let watch = Watch::new(&trace.kept, &engine.info);
-        let (ids, said) = (Vec::new(), String::new());
-        Answer { engine, experiment, trace, ids, said, keeping, resid_every, watch, on }
+        let spelling = Spelling::default();
+        Answer { engine, experiment, trace, spelling, keeping, resid_every, watch, on }
     }
 
     /// The hooks of a pass whose last `n` of `rows` predict the answer from place `s` on.
@@ -478,6 +477,13 @@ impl<'a, 'b> Answer<'a, 'b> {
         Ok(())
     }
 
+    /// No more tokens come: bytes of a character that stayed unfinished are the last one's.
+    pub(super) fn close(&mut self) {
+        if let Some(last) = self.trace.answer.last_mut() {
+            last.text.push_str(&self.spelling.finish());
+        }
+    }
+
     /// Takes up one more token, the `[vocabulary]` log probabilities at its place, what is told of its
     /// attention, and the attention itself.
     pub(super) fn take(&mut self, id: u32, logprobs: &[f32], told: Told<'_>, pattern: Option<&PatternRow>) {
@@ -487,14 +493,11 @@ impl<'a, 'b> Answer<'a, 'b> {
             text: prompts.token_text(id as u32),
             logprob,
         };
-        self.ids.push(id);
-        let said = prompts.decode(&self.ids);
-        // Byte-level tokens only become letters together: a token's text is what it adds.
-        let text = match said.strip_prefix(&self.said) {
-            Some(added) if !added.is_empty() => added.to_string(),
-            _ => prompts.token_text(id),
-        };
-        self.said = said;
+        let end = self.engine.folder.is_end(id);
+        if end {
+            self.close();
+        }
+        let text = prompts.next_text(&mut self.spelling, id);
         let token = AnswerToken {
             position: self.trace.n_positions(),
             id,
@@ -502,7 +505,7 @@ impl<'a, 'b> Answer<'a, 'b> {
             span: Span::Answer,
             logprob: logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
             top: top(logprobs, self.experiment.top).into_iter().map(candidate).collect(),
-            end: self.engine.folder.is_end(id),
+            end,
         };
         (self.on)(RunEvent::Token { token: &token, row: told });
         self.trace.answer.push(token);

@@ -28,6 +28,7 @@ use crate::{
         error::PromptError,
         expanded::{Expanded, Origin},
         folder::{self, guarded, special_token, template_source, unknown_token},
+        spelling::{Alphabet, Spelling, readable},
     },
     spec::{
         span::Span,
@@ -80,6 +81,7 @@ pub struct PromptBuilder {
     bos: Option<(String, u32)>,
     eos_ids: Vec<u32>,
     unknown_id: Option<u32>,
+    alphabet: Alphabet,
     /// An ordinary token and its text, see [`PromptBuilder::token_text`].
     anchor: Option<(u32, String)>,
 }
@@ -110,8 +112,9 @@ impl PromptBuilder {
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
         let anchor = guarded(|| tokenizer.encode("a", false)).ok().and_then(|e| e.get_ids().last().copied());
         let image = (image_text, image_token);
+        let alphabet = Alphabet::of(tokenizer.get_decoder());
         let mut prompts =
-            PromptBuilder { tokenizer, template, image, bos, eos_ids, unknown_id, anchor: None };
+            PromptBuilder { tokenizer, template, image, bos, eos_ids, unknown_id, alphabet, anchor: None };
         prompts.anchor = anchor.map(|id| (id, prompts.decode_with_special(&[id])));
         Ok(prompts)
     }
@@ -270,6 +273,8 @@ impl PromptBuilder {
         };
         let mut tokens = Vec::with_capacity(ids.len());
         let (mut visual_found, mut written) = (0, 0);
+        // Where the text begins that a character of several tokens holds back.
+        let mut held = None;
         for (position, (&id, &(start, end))) in ids.iter().zip(offsets).enumerate() {
             let inserted_here = inserted(position);
             let (mut span, visual) = match inserted_here {
@@ -284,13 +289,18 @@ impl PromptBuilder {
             let text = if inserted_here {
                 self.tokenizer.id_to_token(id).unwrap_or_default()
             } else {
-                // Up to the next token: a character of several tokens belongs to the last of them, and
-                // so does the letter after a space that the tokenizer invents.
+                // A character of several tokens belongs to the last of them, and so does the letter after a
+                // space that the tokenizer invents; a space that it drops belongs to the word behind it.
                 let next = (position + 1..ids.len()).find(|&p| !inserted(p)).map_or(end, |p| offsets[p].0);
-                let end = end.min(next.max(start));
-                let text = expanded.text.get(start.max(written)..end).unwrap_or_default().to_owned();
-                written = written.max(end);
-                text
+                let dropped = written < start && expanded.part(written..start).0 == span;
+                let from = held.take().unwrap_or(if dropped { written } else { start.max(written) });
+                if next < end {
+                    held = Some(from);
+                    String::new()
+                } else {
+                    written = written.max(end);
+                    expanded.text.get(from..end).unwrap_or_default().to_owned()
+                }
             };
             tokens.push(PromptToken { position, id, text, span, visual });
         }
@@ -326,12 +336,41 @@ impl PromptBuilder {
 
     /// An answer as text, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> String {
-        guarded(|| self.tokenizer.decode(ids, true)).unwrap_or_default()
+        let mut spelling = Spelling::default();
+        let said = ids.iter().filter(|&&id| !self.is_special(id));
+        let text: String = said.map(|&id| self.next_text(&mut spelling, id)).collect();
+        text + &spelling.finish()
+    }
+
+    fn is_special(&self, id: u32) -> bool {
+        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+        added.get(&id).is_some_and(|token| token.special)
     }
 
     /// Ids as text, special tokens by name.
     pub fn decode_with_special(&self, ids: &[u32]) -> String {
         guarded(|| self.tokenizer.decode(ids, false)).unwrap_or_default()
+    }
+
+    /// What one more token adds to an answer, special ones by name; see [`Spelling`].
+    pub fn next_text(&self, so_far: &mut Spelling, id: u32) -> String {
+        let bytes = self.bytes(id).unwrap_or_else(|| {
+            // Decoders drop the space before the first word.
+            let first = !so_far.begun && !self.is_special(id);
+            let text = if first { self.decode_with_special(&[id]) } else { self.token_text(id) };
+            text.into_bytes()
+        });
+        so_far.add(&bytes)
+    }
+
+    /// The bytes that a token stands for, where the vocabulary says so.
+    fn bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder().get(&id);
+        match (added, &self.alphabet) {
+            // Of bytes is only what was learnt.
+            (Some(token), Alphabet::Letters(_)) => Some(token.content.clone().into_bytes()),
+            _ => self.alphabet.bytes(&self.tokenizer.id_to_token(id)?),
+        }
     }
 
     /// The tokens of a word as it stands inside a sentence; empty where the tokenizer has none for it.
@@ -356,9 +395,12 @@ impl PromptBuilder {
         Ok(encoding.map_err(|reason| PromptError::Encode { reason })?.get_ids().to_vec())
     }
 
-    /// What one token adds to a text, its leading space included. A token that holds only part of a
-    /// character shows as U+FFFD.
+    /// What one token adds to a text, its leading space included. Bytes that are no character without
+    /// their neighbours show by value: `<0xE5>`.
     pub fn token_text(&self, id: u32) -> String {
+        if let Some(bytes) = self.bytes(id) {
+            return readable(&bytes);
+        }
         // Decoders drop the space before the first word, so the token is decoded after another one.
         if let Some((anchor, alone)) = &self.anchor
             && let Some(text) = self.decode_with_special(&[*anchor, id]).strip_prefix(alone)

@@ -50,7 +50,8 @@ pub struct AnswerToken {
     pub position: usize,
     /// Token id.
     pub id: u32,
-    /// The text that this token adds to the answer, leading blank included.
+    /// The text that this token adds to the answer, leading blank included. Where a character takes several
+    /// tokens, it is the last one's, and empty for those before; U+FFFD for bytes that are no character.
     pub text: String,
     /// Always [`Span::Answer`].
     pub span: Span,
@@ -67,7 +68,7 @@ pub struct AnswerToken {
 pub struct Candidate {
     /// Token id.
     pub id: u32,
-    /// Its text.
+    /// Its text; bytes that are no character by themselves show by value: `<0xE5>`.
     pub text: String,
     /// Natural log probability.
     pub logprob: f32,

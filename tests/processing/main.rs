@@ -14,10 +14,12 @@ use sightline::image::open as pixels;
 use sightline::image::plan::{ImageProcessor, Processed};
 use sightline::image::resample::{self, Filter};
 use sightline::prompt::build::{Prompt, PromptBuilder};
+use sightline::prompt::spelling::Spelling;
 use sightline::spec::span::Span;
 use sightline::spec::turn::{Content, Role, Turn};
 use sightline::trace::geometry::{Grid, Piece, Place, View};
-use sightline::trace::tokens::{Cell, VisualRef};
+use sightline::trace::tokens::{Cell, PromptToken, VisualRef};
+use sightline::trace::words;
 
 #[path = "../common/mod.rs"]
 mod common;

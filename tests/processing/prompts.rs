@@ -153,6 +153,10 @@ fn tokenizer_round_trips() {
         let text = trip["text"].as_str().unwrap();
         let expected: Vec<u32> = serde_json::from_value(trip["ids"].clone()).unwrap();
         assert_eq!(builder.decode_with_special(&expected), text);
+        // Token by token it is the same text, and nothing that is shown on the way is taken back.
+        let mut spelling = Spelling::default();
+        let spelled: String = expected.iter().map(|&id| builder.next_text(&mut spelling, id)).collect();
+        assert_eq!((spelled.as_str(), spelling.finish().as_str()), (text, ""));
         // Inside a prompt the same text is encoded the same, where no merge crosses its borders and no
         // special token is typed.
         let special = expected.iter().any(|id| !(17..49152).contains(id));
@@ -165,6 +169,41 @@ fn tokenizer_round_trips() {
             assert_sound(&prompt);
         }
     }
+}
+
+/// Characters split over tokens, as a prompt and as an answer: nothing of them is lost, and all their tokens are found.
+#[test]
+fn characters_split_over_tokens_stay_whole() {
+    let builder = smolvlm(8);
+    let text = "🐶狗 dog 字符 👩\u{200D}💻 cafe\u{301}";
+    let prompt = builder.build(&[Turn::ask(1, text)], &[families::tiles(0, 0, 8)]).unwrap();
+    assert_sound(&prompt);
+    let asked: Vec<&PromptToken> = prompt.tokens.iter().filter(|t| t.span == Span::Question).collect();
+    let mut spelling = Spelling::default();
+    let texts: Vec<String> = asked.iter().map(|t| builder.next_text(&mut spelling, t.id)).collect();
+    assert_eq!(texts.concat().trim(), text);
+    assert_eq!(spelling.finish(), "");
+    let asked_texts: Vec<&str> = asked.iter().map(|t| t.text.as_str()).collect();
+    let pieces = |texts: &[&str]| -> Vec<Vec<Vec<usize>>> {
+        let pieces: Vec<words::Piece<'_>> =
+            texts.iter().enumerate().map(|(position, text)| words::Piece { position, text }).collect();
+        let phrases = ["🐶", "狗", "字符", "👩\u{200D}💻", "cafe\u{301}", "字"];
+        let places = |phrase: &&str| words::find(&pieces, phrase).into_iter().map(|w| w.positions).collect();
+        phrases.iter().map(places).collect()
+    };
+    let said: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let found = pieces(&said);
+    assert_eq!(found, pieces(&asked_texts), "the same in a prompt and in an answer");
+    for places in &found {
+        assert_eq!(places.len(), 1, "{found:?} in {said:?}");
+        let alone: String = places[0].iter().map(|&at| said[at]).collect();
+        assert!(!alone.contains('\u{FFFD}') && !alone.is_empty(), "{alone:?}");
+    }
+    assert!(found[0][0].len() > 1, "🐶 takes several tokens");
+    // Pieces of characters among candidates show by value.
+    let shown: Vec<String> = asked.iter().map(|t| builder.token_text(t.id)).collect();
+    assert!(shown.iter().any(|text| text.contains("<0x")), "{shown:?}");
+    assert!(shown.iter().all(|text| !text.contains('\u{FFFD}')), "{shown:?}");
 }
 
 #[test]

@@ -178,11 +178,42 @@ fn llama_style_prompts() {
     assert_eq!(text_of(&typed, Question), "<image> what</s>?");
     assert_eq!(typed.ids()[..9], prompt.ids()[..9]);
     assert!(typed.ids()[9..].iter().all(|id| *id > 3), "{:?}", typed.ids());
-    // Leading spaces survive; a byte that is no character by itself shows as the replacement character.
+    // Leading spaces survive; a byte that is no character by itself shows by value.
     let id = |text: &str| prompt.tokens.iter().find(|t| t.text == text).unwrap().id;
     assert_eq!(builder.token_text(id(" is")), " is");
-    assert_eq!(builder.token_text(5 + 0xE4), "\u{FFFD}");
+    assert_eq!(builder.token_text(5 + 0xE4), "<0xE4>");
+    assert_eq!(builder.token_text(5 + u32::from(b'~')), "~");
+    // A character comes with its last byte; what is none is one replacement sign, its neighbours untouched.
+    let texts = |ids: &[u32]| -> (Vec<String>, String) {
+        let mut spelling = Spelling::default();
+        let texts = ids.iter().map(|&id| builder.next_text(&mut spelling, id)).collect();
+        (texts, spelling.finish())
+    };
+    let bytes: Vec<u32> = "字".bytes().map(|byte| 5 + u32::from(byte)).collect();
+    let ids = [id(" is"), bytes[0], bytes[1], bytes[2], id(" is"), bytes[0], id("?"), bytes[0], bytes[1]];
+    let (found, left) = texts(&ids);
+    assert_eq!(found.join("|"), "is|||字| is||\u{FFFD}?||");
+    assert_eq!(left, "\u{FFFD}");
+    assert_eq!(builder.decode(&ids), "is字 is\u{FFFD}?\u{FFFD}");
     assert_eq!(builder.decode(&[id(" is"), id("?"), 2]), "is?");
     assert_eq!(builder.decode_with_special(&[id("?"), 2]), "?</s>");
     assert!(builder.unknown_words("what is 大?").is_empty()); // bytes stand for everything
+}
+
+/// What people type is found in the prompt, whatever tokens it takes, also where the tokenizer drops blanks.
+#[test]
+fn words_of_a_prompt_are_found_with_all_their_tokens() {
+    let found = |builder: &PromptBuilder, image: Vec<Piece>, text: &str, phrase: &str| -> Vec<usize> {
+        let prompt = builder.build(&[Turn::ask(1, text)], &[image]).unwrap();
+        let typed = prompt.tokens.iter().filter(|t| t.visual.is_none());
+        let pieces: Vec<words::Piece<'_>> =
+            typed.map(|t| words::Piece { position: t.position, text: &t.text }).collect();
+        let mut found = words::find(&pieces, phrase);
+        assert_eq!(found.len(), 1, "{phrase:?} in {text:?}: {pieces:?}");
+        found.remove(0).positions
+    };
+    let grid = || families::view(2, 2, false);
+    assert_eq!(found(&word_level(), grid(), "what is the red ball?", "red ball"), [10, 11]);
+    let bytes = found(&llama_style(), grid(), "what is 字?", "字");
+    assert_eq!(bytes.len(), 3, "{bytes:?}");
 }

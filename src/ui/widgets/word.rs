@@ -21,10 +21,11 @@ pub struct Look {
     pub share: Option<f32>,
 }
 
-/// A token as people read it, with the blank before it.
+/// A token as people read it, with the blank before it; dots for one that only begins a character.
 pub fn shown(token: &AnswerToken) -> &str {
     match token.end {
         true => " end",
+        false if token.text.is_empty() => "…",
         false if token.text.trim().is_empty() => " ·",
         false => token.text.as_str(),
     }
