@@ -39,7 +39,7 @@ use crate::cli::{
     bar::Bars,
     numbers,
     pictures::write_pictures,
-    subject::{Opened, Plan, SubjectArgs},
+    subject::{Opened, Plan, SubjectArgs, warn_of_unknown},
     summary::{print_extra, print_summary},
 };
 
@@ -152,6 +152,7 @@ impl Args {
         foreseen.allow(dtype, self.held(&plan.experiment))?;
         if !self.compress.is_empty() {
             compression::check(&foreseen, &self.ask)?;
+            warn_of_unknown(folder, self.ask.iter());
         }
         let rows = (foreseen.prompt.len() + foreseen.max_new - 1) as u64;
         let squares = self.square.len() as u64 * 4 * rows * rows;

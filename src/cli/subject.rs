@@ -3,7 +3,7 @@
 //! In three steps, so that a mistake is told before it has cost anything: options among themselves, then all
 //! that small files tell ([`SubjectArgs::plan`]), then the weights and the encoder ([`Plan::open`]).
 
-use std::{error::Error, path::PathBuf};
+use std::{collections::BTreeSet, error::Error, path::PathBuf};
 
 use image::RgbImage;
 use sightline::{
@@ -222,10 +222,16 @@ impl SubjectArgs {
             .into());
         }
         let experiment = self.experiment(&folder, control)?;
-        for word in folder.prompts.unknown_words(&self.prompt) {
-            eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
-        }
+        warn_of_unknown(&folder, std::iter::once(&self.prompt).chain(&self.answer));
         Ok(Plan { folder, experiment, framed })
+    }
+}
+
+/// Names the words of what was typed that the model has no token for.
+pub fn warn_of_unknown<'a>(folder: &ModelFolder, typed: impl Iterator<Item = &'a String>) {
+    let words: BTreeSet<String> = typed.flat_map(|text| folder.prompts.unknown_words(text)).collect();
+    for word in words {
+        eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
     }
 }
 

@@ -367,32 +367,36 @@ impl PromptBuilder {
     fn bytes(&self, id: u32) -> Option<Vec<u8>> {
         let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder().get(&id);
         match (added, &self.alphabet) {
-            // Of bytes is only what was learnt.
+            // Added tokens are written as they are, not in letters that stand for bytes.
             (Some(token), Alphabet::Letters(_)) => Some(token.content.clone().into_bytes()),
             _ => self.alphabet.bytes(&self.tokenizer.id_to_token(id)?),
         }
     }
 
+    /// Encodes what a person typed: text, whatever special tokens it names.
+    fn encode_typed(&self, text: &str) -> Result<Encoding, PromptError> {
+        let mut typed = Expanded::default();
+        typed.push(text, Origin::Typed(Span::Question));
+        self.encode(&typed, false)
+    }
+
     /// The tokens of a word as it stands inside a sentence; empty where the tokenizer has none for it.
     pub fn word_ids(&self, word: &str) -> Vec<u32> {
-        let encode = |text: &str| -> Vec<u32> {
-            guarded(|| self.tokenizer.encode(text, false)).map(|e| e.get_ids().to_vec()).unwrap_or_default()
-        };
         let word = word.trim();
         // Byte-level vocabularies have a token for the word with its blank; others add the blank
         // themselves, and would get a second one.
-        let (blank, bare) = (encode(&format!(" {word}")), encode(word));
+        let texts = [format!(" {word}"), word.to_string()];
+        let [blank, bare] = texts.map(|text| self.text_ids(&text).unwrap_or_default());
         let ids = if bare.len() < blank.len() { bare } else { blank };
         if ids.iter().any(|&id| Some(id) == self.unknown_id) { Vec::new() } else { ids }
     }
 
-    /// The tokens of a text, without special ones.
+    /// The tokens of a text that a person typed; none of them is special.
     ///
     /// # Errors
     /// [`PromptError::Encode`].
     pub fn text_ids(&self, text: &str) -> Result<Vec<u32>, PromptError> {
-        let encoding = guarded(|| self.tokenizer.encode(text, false));
-        Ok(encoding.map_err(|reason| PromptError::Encode { reason })?.get_ids().to_vec())
+        Ok(self.encode_typed(text)?.get_ids().to_vec())
     }
 
     /// What one token adds to a text, its leading space included. Bytes that are no character without
@@ -414,9 +418,7 @@ impl PromptBuilder {
     /// them all the same unknown token.
     pub fn unknown_words(&self, text: &str) -> Vec<String> {
         let Some(unknown) = self.unknown_id else { return Vec::new() };
-        let mut typed = Expanded::default();
-        typed.push(text, Origin::Typed(Span::Question));
-        let Ok(encoding) = self.encode(&typed, false) else { return Vec::new() };
+        let Ok(encoding) = self.encode_typed(text) else { return Vec::new() };
         let mut words: Vec<String> = Vec::new();
         for (&id, &(start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
             let word = text.get(start..end).unwrap_or_default().trim();

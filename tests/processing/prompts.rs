@@ -160,6 +160,9 @@ fn tokenizer_round_trips() {
         // Inside a prompt the same text is encoded the same, where no merge crosses its borders and no
         // special token is typed.
         let special = expected.iter().any(|id| !(17..49152).contains(id));
+        if !special {
+            assert_eq!(builder.text_ids(text).unwrap(), expected, "{text:?}");
+        }
         if !text.trim().is_empty() && !text.starts_with(' ') && !special {
             let turn = Turn::ask(1, text);
             let prompt = builder.build(&[turn], &[families::tiles(0, 0, 8)]).unwrap();
@@ -228,6 +231,11 @@ fn typed_special_tokens_stay_text() {
         assert_eq!(rest(&prompt), rest(&plain), "{typed}");
         for token in prompt.tokens.iter().filter(|t| t.span == Span::Question) {
             assert!((17..49152).contains(&token.id), "{typed}: {token:?}");
+        }
+        // So it is wherever else text is typed: as an answer, as a word to look for.
+        for ids in [builder.text_ids(typed).unwrap(), builder.word_ids(typed)] {
+            assert!(!ids.is_empty() && ids.iter().all(|id| (17..49152).contains(id)), "{typed}: {ids:?}");
+            assert_eq!(builder.decode(&ids).trim(), typed);
         }
     }
     // A mark-like text alone is nothing special.

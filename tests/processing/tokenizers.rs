@@ -82,6 +82,8 @@ fn word_level_prompts() {
         builder.unknown_words("Where is the Zebra, zebra or <image>?"),
         ["Zebra", ",", "zebra", "or", "<", ">"]
     );
+    assert_eq!(builder.text_ids("a <image>").unwrap(), [8, 0, 17, 0]);
+    assert!(builder.word_ids("<image>").is_empty(), "no token stands for it");
     // A typed <image> is unknown punctuation around a known word, not an image.
     let prompt = builder.build(&[Turn::ask(1, "the <image>?")], &[families::view(2, 2, false)]).unwrap();
     assert_eq!(prompt.ids()[7..], [13, 0, 17, 0, 7, 9, 6]);
