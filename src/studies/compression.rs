@@ -24,7 +24,7 @@ use crate::{
     prompt::build::Prompt,
     spec::{
         span::Span,
-        turn::{Role, Turn},
+        turn::{Content, Role, Turn},
     },
     statistics::rank::ranked,
     trace::{diff::common, geometry::Geometry, tokens::visual},
@@ -193,7 +193,8 @@ fn follow_up(
     question: &str,
     images: &[&Geometry],
 ) -> Result<Vec<u32>, RunError> {
-    let answered = Turn { role: Role::Assistant, content: Vec::new() };
+    // Its answer is not repeated. A turn without any part would be none: templates look at the first.
+    let answered = Turn { role: Role::Assistant, content: vec![Content::Text(String::new())] };
     let mut turns = turns.to_vec();
     turns.extend([answered, Turn::ask(0, question)]);
     let both = folder.prompt(&turns, images)?.ids();
