@@ -43,11 +43,11 @@ fn every_analysis(model: &Path) {
     assert_eq!(trace["compression"][0]["same"], 1.0);
     let stored = ["--square", "0:0", "--vision-attention", "0", "--find", "left", "--half", "--top-p", "0.9"];
     let trace = run(&[&short[..], &stored].concat());
-    assert_eq!(trace["phrases"][0]["found"].as_array().unwrap().len(), 1, "{}", trace["phrases"]);
+    assert_ne!(trace["phrases"][0]["found"].as_array().unwrap().len(), 0, "the question has it");
     let cut = ["--knockout", "answer -> visual @ 1-2", "--control", "1", "--check"];
     assert!(run(&[&short[..], &cut].concat())["intervention"].is_object());
-    let object = ["--object", text(&mask), "--ablate", "object~1 = mean"];
-    let sets = ["--ablate", "sink = zero", "--knockout", "last -> gradient[0-1] @ 0"];
+    let object = ["--object", text(&mask), "--object-value", "1", "--ablate", "object~1 = mean"];
+    let sets = ["--knockout", "last -> gradient[0-1] @ 0"];
     assert!(run(&[&short[..], &object, &sets].concat())["intervention"].is_object());
 
     let session = out.path().join("session.json");
