@@ -13,7 +13,7 @@ use sightline::{
         weights::WeightDtype,
     },
     device::open as device,
-    engine::load::Engine,
+    engine::{folder::ModelFolder, load::Engine},
     model::{
         encoder::Pixels,
         families::registry,
@@ -22,11 +22,14 @@ use sightline::{
     },
     progress::{Cancel, Progress, Stage},
     studies::verify::verify,
-    trace::geometry::Grid,
+    trace::{geometry::Grid, run::Sources},
 };
 
 mod common;
-use common::{copy_of, copy_of_folder, fixture};
+use common::{
+    copy_of, copy_of_folder, fixture,
+    program::{asset, json as read_json, sightline, text},
+};
 
 type Stored = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
@@ -302,4 +305,131 @@ fn the_parts_of_loading_stop_too() {
     let vlm = Vlm::load_as(family, &dir, &device::cpu().device, WeightDtype::F32, &watch);
     assert!(vlm.err().is_some_and(|e| e.to_string() == "cancelled"));
     assert_eq!(sha256(&dir, &watch).unwrap_err().to_string(), "cancelled");
+}
+
+/// What transformers 5.24 takes of a local folder (`_get_resolved_checkpoint_files`).
+#[test]
+fn one_weight_file_wins_over_an_index_and_one_named_in_the_config_over_both() {
+    const SHARD: &str = "model-00001-of-00001.safetensors";
+    const INDEX: &str = "model.safetensors.index.json";
+    let dir = copy_of("tiny-idefics3");
+    let at = |name: &str| dir.path().join(name);
+    let weights =
+        || verify(dir.path(), &device::cpu()).map(|report| report.weights).map_err(|e| e.to_string());
+    fs::write(at(INDEX), json!({ "weight_map": { "a": SHARD } }).to_string()).unwrap();
+    // The shard is not there, and not looked for.
+    passes(dir.path());
+    assert_eq!(weights().unwrap(), "model.safetensors");
+    let report = verify(dir.path(), &device::cpu()).unwrap().to_string();
+    assert!(report.contains("weights: model.safetensors\n"), "{report}");
+
+    fs::rename(at("model.safetensors"), at(SHARD)).unwrap();
+    passes(dir.path());
+    assert_eq!(weights().unwrap(), INDEX);
+
+    fs::write(at("model.safetensors"), "another model").unwrap();
+    edit_config(dir.path(), |c| c["transformers_weights"] = SHARD.into());
+    passes(dir.path());
+    assert_eq!(weights().unwrap(), SHARD);
+    edit_config(dir.path(), |c| c["transformers_weights"] = INDEX.into());
+    passes(dir.path());
+    for named in [json!("../a.safetensors"), json!("model.bin"), json!(3)] {
+        edit_config(dir.path(), |c| c["transformers_weights"] = named.clone());
+        let error = refusal(dir.path());
+        assert!(
+            error.contains("config.json") && error.contains("`transformers_weights`"),
+            "{named}: {error}"
+        );
+    }
+}
+
+/// What `GenerationConfig.from_pretrained` of transformers 5.24 says, and without its file that of config.json.
+#[test]
+fn answers_end_with_the_tokens_that_end_them_in_transformers() {
+    let none = || json!({});
+    let both = || json!({ "eos_token_id": 5, "text_config": { "eos_token_id": 6 } });
+    let text = || json!({ "text_config": { "eos_token_id": [6, 9] } });
+    let generation = "generation_config.json";
+    for (config, said, ends, source) in [
+        (both(), Some(json!({ "eos_token_id": 7 })), vec![7], generation),
+        (both(), Some(json!({ "eos_token_id": [7, 8] })), vec![7, 8], generation),
+        // The file has the only word, even if it says nothing.
+        (both(), Some(none()), vec![], "generation_config.json (names none)"),
+        (both(), Some(json!({ "eos_token_id": null })), vec![], "generation_config.json (names none)"),
+        (both(), Some(json!({ "_from_model_config": true })), vec![], "generation_config.json (names none)"),
+        (both(), None, vec![5], "config.json"),
+        (json!({ "eos_token_id": [5, 9] }), None, vec![5, 9], "config.json"),
+        (text(), None, vec![6, 9], "config.json (text_config)"),
+        (
+            json!({ "eos_token_id": null, "text_config": { "eos_token_id": 6 } }),
+            None,
+            vec![6],
+            "config.json (text_config)",
+        ),
+        // Neither a class's default nor the tokenizer's end token, which is 2 in both.
+        (none(), None, vec![], "config.json (names none)"),
+    ] {
+        let dir = copy_of_folder(&bundled::model());
+        edit_config(dir.path(), |c| {
+            let inner = c["text_config"].as_object_mut().unwrap();
+            inner.remove("eos_token_id");
+            inner.extend(config["text_config"].as_object().cloned().unwrap_or_default());
+            c.as_object_mut().unwrap().remove("eos_token_id");
+            if let Some(root) = config.get("eos_token_id") {
+                c["eos_token_id"] = root.clone();
+            }
+        });
+        let file = dir.path().join(generation);
+        match &said {
+            Some(said) => fs::write(file, said.to_string()).unwrap(),
+            None => fs::remove_file(file).unwrap(),
+        }
+        let folder = ModelFolder::open(dir.path()).unwrap();
+        let found: Vec<u32> = (0..20).filter(|&id| folder.is_end(id)).collect();
+        assert_eq!((found, folder.sources.end_tokens.as_str()), (ends, source), "{config} {said:?}");
+    }
+    for wrong in [json!("x"), json!(-1), json!([2, null])] {
+        let dir = copy_of_folder(&bundled::model());
+        fs::write(dir.path().join(generation), json!({ "eos_token_id": wrong }).to_string()).unwrap();
+        let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("generation_config.json: `eos_token_id`"), "{error}");
+    }
+}
+
+#[test]
+fn a_run_says_and_writes_down_which_files_won() {
+    let dir = copy_of_folder(&bundled::model());
+    let at = |name: &str| dir.path().join(name);
+    let template = fs::read_to_string(at("chat_template.jinja")).unwrap();
+    fs::write(at("chat_template.json"), json!({ "chat_template": template }).to_string()).unwrap();
+    let settings: Value = serde_json::from_slice(&fs::read(at("preprocessor_config.json")).unwrap()).unwrap();
+    fs::write(at("processor_config.json"), json!({ "image_processor": settings }).to_string()).unwrap();
+    fs::write(at("model.safetensors.index.json"), "{}").unwrap();
+    let expected = Sources {
+        template: "chat_template.json".to_string(),
+        weights: "model.safetensors".to_string(),
+        end_tokens: "generation_config.json".to_string(),
+        image_processor: "processor_config.json".to_string(),
+    };
+    let out = dir.path().join("out");
+    let (image, model) = (asset("scenes/images/000000.png"), dir.path());
+    let run = ["run", "--device", "cpu", "--model", text(model), "--image", text(&image)];
+    let rest = ["--prompt", "is there a duck?", "--max-new", "2", "--out", text(&out)];
+    let done = sightline(run.iter().chain(&rest)).succeeds();
+    let said = format!("read from {expected}");
+    assert!(done.err.contains(&said) && done.out.contains(&said), "{}\n{}", done.err, done.out);
+    let written = serde_json::to_value(&expected).unwrap();
+    assert_eq!(read_json(&out.join("trace.json"))["model"]["sources"], written);
+    assert_eq!(read_json(&out.join("session.json"))["sources"], written);
+    assert_eq!(sightline::export::open::open(&out).unwrap().model.sources, expected);
+
+    // Files of before, which do not say, are read.
+    let (mut trace, mut session) = (read_json(&out.join("trace.json")), read_json(&out.join("session.json")));
+    for part in [&mut trace["model"], &mut session] {
+        assert!(part.as_object_mut().unwrap().remove("sources").is_some());
+    }
+    fs::write(out.join("trace.json"), trace.to_string()).unwrap();
+    fs::write(out.join("session.json"), session.to_string()).unwrap();
+    assert_eq!(sightline::export::open::open(&out).unwrap().model.sources, Sources::default());
+    sightline(["replay", text(&out.join("session.json")), "--device", "cpu"]).succeeds();
 }

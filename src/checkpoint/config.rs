@@ -5,8 +5,6 @@
 //! `model/families`. What the program cannot compute is refused here, by key, before any weight is read.
 //! Knows nothing of tensors.
 
-use serde_json::Value;
-
 use crate::checkpoint::json::{JsonError, Section};
 
 /// A whole vision-language model.
@@ -18,8 +16,6 @@ pub struct VlmConfig {
     pub text: TextConfig,
     /// Id that stands for a visual token in a prompt.
     pub image_token_id: u32,
-    /// Ids that end an answer, from config.json; generation_config.json may say otherwise.
-    pub eos_token_ids: Vec<u32>,
     /// The number format the weights were saved in, when the file says so.
     pub dtype: Option<String>,
     /// `model_type`, as written.
@@ -152,13 +148,10 @@ impl VlmConfig {
             });
         }
         let dtype = ["dtype", "torch_dtype"].into_iter().find(|k| !root.absent(k));
-        let inner = root.section("text_config")?;
-        let eos = if root.absent("eos_token_id") { &inner } else { root };
         Ok(VlmConfig {
             vision,
             text,
             image_token_id: image_token_id as u32,
-            eos_token_ids: ids(eos, "eos_token_id", 2)?,
             dtype: dtype.map(|k| root.string(k, "")).transpose()?,
             model_type: root.string("model_type", "")?,
         })
@@ -288,18 +281,4 @@ fn rope_theta(text: &Section<'_>) -> Result<f64, JsonError> {
         return Err(text.wrong("partial_rotary_factor", "1"));
     }
     Ok(plain)
-}
-
-/// A token id or a list of them.
-///
-/// # Errors
-/// [`JsonError`].
-fn ids(section: &Section<'_>, key: &str, default: u32) -> Result<Vec<u32>, JsonError> {
-    let one = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
-    let ids = match section.get(key) {
-        None => Some(vec![default]),
-        Some(Value::Array(list)) => list.iter().map(one).collect(),
-        Some(v) => one(v).map(|n| vec![n]),
-    };
-    ids.ok_or_else(|| section.wrong(key, "a token id or a list of them"))
 }

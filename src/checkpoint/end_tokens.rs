@@ -1,30 +1,53 @@
 //! Which tokens end an answer.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::checkpoint::json::{JsonError, read};
+use crate::checkpoint::json::{JsonError, Section, read};
 
-/// The ids that end generation: those of generation_config.json, as transformers takes them; without
-/// that file, config.json's and the tokenizer's. Empty where no file names one.
+const GENERATION: &str = "generation_config.json";
+const CONFIG: &str = "config.json";
+const KEY: &str = "eos_token_id";
+
+/// The tokens that end an answer, and who says so.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EndTokens {
+    /// Their ids; none where no file names one, and answers run to their limit.
+    pub ids: Vec<u32>,
+    /// The file that says so, and which part of it.
+    pub source: String,
+}
+
+/// What transformers stops at: generation_config.json has the only word where it is there, even when it names none;
+/// without it config.json has, and of that a token of the whole before one of its `text_config`. No class's
+/// default, and no token of the tokenizer, counts.
 ///
 /// # Errors
-/// [`JsonError`].
-pub fn end_tokens(dir: &Path, tokenizer: Option<u32>) -> Result<Vec<u32>, JsonError> {
-    let ids = |value: &Value| -> Vec<u32> {
-        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        list.iter().filter_map(|v| u32::try_from(v.as_u64()?).ok()).collect()
-    };
-    let file = |name: &str| Ok::<_, JsonError>(read(&dir.join(name))?.unwrap_or_default());
-    let generation = ids(&file("generation_config.json")?["eos_token_id"]);
-    if !generation.is_empty() {
-        return Ok(generation);
+/// [`JsonError`], naming file and key.
+pub fn end_tokens(dir: &Path) -> Result<EndTokens, JsonError> {
+    let generation = dir.join(GENERATION);
+    if let Some(json) = read(&generation)? {
+        return said(&Section::root(&json, &generation)?, GENERATION);
     }
-    let config = file("config.json")?;
-    let all = ids(&config["eos_token_id"])
-        .into_iter()
-        .chain(ids(&config["text_config"]["eos_token_id"]))
-        .chain(tokenizer);
-    Ok(all.collect::<BTreeSet<u32>>().into_iter().collect())
+    let config = dir.join(CONFIG);
+    let json = read(&config)?.unwrap_or_else(|| Value::Object(Default::default()));
+    let root = Section::root(&json, &config)?;
+    let text = root.section("text_config")?;
+    match root.absent(KEY) && !text.absent(KEY) {
+        true => said(&text, "config.json (text_config)"),
+        false => said(&root, CONFIG),
+    }
+}
+
+/// A token id or a list of them.
+fn said(section: &Section<'_>, source: &str) -> Result<EndTokens, JsonError> {
+    let one = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
+    let ids: Option<Vec<u32>> = match section.get(KEY) {
+        None => return Ok(EndTokens { ids: Vec::new(), source: format!("{source} (names none)") }),
+        Some(Value::Array(list)) => list.iter().map(one).collect(),
+        Some(v) => one(v).map(|n| vec![n]),
+    };
+    let ids = ids.ok_or_else(|| section.wrong(KEY, "a token id or a list of them"))?;
+    Ok(EndTokens { ids, source: source.to_string() })
 }

@@ -4,7 +4,7 @@
 //! Knows files and number formats; not what the numbers are for.
 
 pub mod config;
-pub(crate) mod end_tokens;
+pub mod end_tokens;
 pub mod json;
 pub mod shards;
 pub mod weight_error;

@@ -18,11 +18,15 @@ use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::weight_error::WeightError,
+    checkpoint::{json, weight_error::WeightError},
     files::input,
     progress::{Cancel, Cancelled, Progress, Stage},
 };
 
+/// All weights in one file.
+const WEIGHTS: &str = "model.safetensors";
+/// Where the weights of several files are listed.
+const INDEX: &str = "model.safetensors.index.json";
 /// Numbers read at a time.
 const PIECE: usize = 1 << 18;
 
@@ -158,11 +162,42 @@ pub fn sha256(dir: &Path, watch: &Watch<'_>) -> Result<String, WeightError> {
     Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// The weight files of a folder, sorted: those that the index names, or the one file.
+/// The name of the file that a folder's weights are read from, or of the index of several, in the order in which
+/// transformers looks: the one that config.json names, the one file, the index.
+///
+/// # Errors
+/// [`WeightError::Index`], if config.json names what is no such file.
+pub fn weights_file(dir: &Path) -> Result<String, WeightError> {
+    const KEY: &str = "transformers_weights";
+    let file = dir.join("config.json");
+    // A broken config is told by those who need it whole.
+    let config = json::read(&file).ok().flatten().unwrap_or_default();
+    match config.get(KEY).filter(|name| !name.is_null()) {
+        None if !dir.join(WEIGHTS).is_file() && dir.join(INDEX).exists() => Ok(INDEX.to_string()),
+        None => Ok(WEIGHTS.to_string()),
+        Some(named) => match named.as_str().filter(|name| is_beside(name)) {
+            Some(name) if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") => {
+                Ok(name.to_string())
+            }
+            _ => {
+                let why =
+                    format!("`{KEY}` is {named}, expected the name of a safetensors file or index beside it");
+                Err(WeightError::Index { file, why })
+            }
+        },
+    }
+}
+
+/// Whether a name is one of a file in the same folder: a path would let a model read elsewhere.
+fn is_beside(name: &str) -> bool {
+    !name.contains(['/', '\\']) && name != ".."
+}
+
+/// The weight files of a folder, sorted: the one file, or those that the index names.
 pub fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
-    let index = dir.join("model.safetensors.index.json");
-    if !index.exists() {
-        return Ok(vec![dir.join("model.safetensors")]);
+    let index = dir.join(weights_file(dir)?);
+    if index.extension().is_some_and(|extension| extension == "safetensors") {
+        return Ok(vec![index]);
     }
     let fail = |why: String| WeightError::Index { file: index.clone(), why };
     let text =
@@ -174,8 +209,7 @@ pub fn shard_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     let mut names = BTreeSet::new();
     for (key, name) in map {
         match name.as_str() {
-            // A shard is a file beside the index: a path would let a model read elsewhere.
-            Some(name) if !name.contains(['/', '\\']) && name != ".." => names.insert(name),
+            Some(name) if is_beside(name) => names.insert(name),
             _ => return Err(fail(format!("`{key}` is in {name}, expected the name of a file beside it"))),
         };
     }

@@ -64,6 +64,7 @@ impl ModelArgs {
     pub fn load(&self, folder: ModelFolder) -> Result<Engine, Box<dyn Error>> {
         let compute = open::open(self.device)?;
         eprintln!("loading {} on {}", folder.dir.display(), compute.description);
+        eprintln!("read from {}", folder.sources);
         let mut bars = Bars::default();
         let mut tell = |progress| bars.tell(progress);
         let engine = Engine::load_weights(folder, &compute, self.dtype, &Cancel::default(), &mut tell);

@@ -39,7 +39,7 @@ use crate::cli::{
     bar::Bars,
     numbers,
     pictures::write_pictures,
-    subject::{Opened, Plan, SubjectArgs, warn_of_unknown},
+    subject::{Opened, Plan, SubjectArgs, warn_of_unknown_words},
     summary::{print_extra, print_summary},
 };
 
@@ -152,7 +152,7 @@ impl Args {
         foreseen.allow(dtype, self.held(&plan.experiment))?;
         if !self.compress.is_empty() {
             compression::check(&foreseen, &self.ask)?;
-            warn_of_unknown(folder, self.ask.iter());
+            warn_of_unknown_words(folder, &self.ask);
         }
         let rows = (foreseen.prompt.len() + foreseen.max_new - 1) as u64;
         let squares = self.square.len() as u64 * 4 * rows * rows;
@@ -206,6 +206,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         false => None,
     };
     session.sha256.clone_from(&engine.info.sha256);
+    session.sources.clone_from(&engine.info.sources);
     session.entries.iter_mut().for_each(|entry| entry.numbers = Some(report.numbers()));
     out.write(SESSION, session.text()?.as_bytes())?;
     out.commit()?;

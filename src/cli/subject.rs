@@ -222,15 +222,15 @@ impl SubjectArgs {
             .into());
         }
         let experiment = self.experiment(&folder, control)?;
-        warn_of_unknown(&folder, std::iter::once(&self.prompt).chain(&self.answer));
+        warn_of_unknown_words(&folder, [&self.prompt].into_iter().chain(&self.answer));
         Ok(Plan { folder, experiment, framed })
     }
 }
 
-/// Names the words of what was typed that the model has no token for.
-pub fn warn_of_unknown<'a>(folder: &ModelFolder, typed: impl Iterator<Item = &'a String>) {
-    let words: BTreeSet<String> = typed.flat_map(|text| folder.prompts.unknown_words(text)).collect();
-    for word in words {
+/// Says which words of what was typed the model has no token for.
+pub fn warn_of_unknown_words<'a>(folder: &ModelFolder, typed: impl IntoIterator<Item = &'a String>) {
+    let words = |text: &String| folder.prompts.unknown_words(text);
+    for word in typed.into_iter().flat_map(words).collect::<BTreeSet<String>>() {
         eprintln!("warning: `{word}` is not in the model's vocabulary; it reads it as an unknown word");
     }
 }

@@ -21,6 +21,7 @@ pub fn print_summary(
     let trace = &report.answer;
     let t = &trace.timing;
     println!("model: {} ({} parameters, {})", trace.model.name, trace.model.parameters, trace.dtype);
+    println!("read from {}", trace.model.sources);
     println!("device: {}", trace.device);
     println!("image: {}", opened.seen.description);
     println!("prompt: {} tokens", trace.prompt.len());

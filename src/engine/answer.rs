@@ -33,7 +33,10 @@ use crate::{
         hooks::{Hooks, Keep},
     },
     progress::{Cancel, Cancelled, Progress, Stage},
-    prompt::{build::Prompt, spelling::Spelling},
+    prompt::{
+        build::Prompt,
+        detokenizer::{Added, Spoken},
+    },
     spec::{
         experiment::Experiment,
         knockout::Knockout,
@@ -204,7 +207,6 @@ pub(super) fn answer(
         Some(ids) => answer.score(&mut decoding, rows, &ids[..max_new]),
         None => answer.go_on(&mut decoding, rows, max_new, 0),
     };
-    answer.close();
     let Keeping { resid, logits } = answer.keeping.take().unwrap_or_default();
     trace.stop = match stop {
         Ok(Stop::MaxNew | Stop::Forced) if max_new < experiment.length() => Stop::Context,
@@ -313,7 +315,8 @@ pub(super) struct Answer<'a, 'b> {
     engine: &'a Engine,
     experiment: &'a Experiment,
     pub(super) trace: &'a mut Trace,
-    spelling: Spelling,
+    /// Its text so far.
+    said: Spoken<'a>,
     keeping: Option<Keeping>,
     resid_every: usize,
     watch: Watch,
@@ -362,8 +365,8 @@ impl<'a, 'b> Answer<'a, 'b> {
         on: &'b mut dyn FnMut(RunEvent<'_>),
     ) -> Self {
         let watch = Watch::new(&trace.kept, &engine.info);
-        let spelling = Spelling::default();
-        Answer { engine, experiment, trace, spelling, keeping, resid_every, watch, on }
+        let said = engine.folder.prompts.spoken();
+        Answer { engine, experiment, trace, said, keeping, resid_every, watch, on }
     }
 
     /// The hooks of a pass whose last `n` of `rows` predict the answer from place `s` on.
@@ -477,35 +480,31 @@ impl<'a, 'b> Answer<'a, 'b> {
         Ok(())
     }
 
-    /// No more tokens come: bytes of a character that stayed unfinished are the last one's.
-    pub(super) fn close(&mut self) {
-        if let Some(last) = self.trace.answer.last_mut() {
-            last.text.push_str(&self.spelling.finish());
-        }
-    }
-
     /// Takes up one more token, the `[vocabulary]` log probabilities at its place, what is told of its
     /// attention, and the attention itself.
     pub(super) fn take(&mut self, id: u32, logprobs: &[f32], told: Told<'_>, pattern: Option<&PatternRow>) {
-        let prompts = &self.engine.folder.prompts;
+        let folder = &self.engine.folder;
         let candidate = |(id, logprob): (usize, f32)| Candidate {
             id: id as u32,
-            text: prompts.token_text(id as u32),
+            text: self.said.candidate(id as u32),
             logprob,
         };
-        let end = self.engine.folder.is_end(id);
-        if end {
-            self.close();
+        let top = top(logprobs, self.experiment.top).into_iter().map(candidate).collect();
+        let end = folder.is_end(id);
+        let Added { mut text, partial } = self.said.push(id, end);
+        if text.is_empty() && !partial {
+            // What adds nothing here is shown as it would stand elsewhere.
+            text = folder.prompts.token_text(id);
         }
-        let text = prompts.next_text(&mut self.spelling, id);
         let token = AnswerToken {
             position: self.trace.n_positions(),
             id,
             text,
             span: Span::Answer,
             logprob: logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
-            top: top(logprobs, self.experiment.top).into_iter().map(candidate).collect(),
+            top,
             end,
+            partial,
         };
         (self.on)(RunEvent::Token { token: &token, row: told });
         self.trace.answer.push(token);

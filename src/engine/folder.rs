@@ -11,7 +11,9 @@ use std::{
 use crate::{
     checkpoint::{
         config::TextConfig,
+        end_tokens::{EndTokens, end_tokens},
         json::{Section, read},
+        shards::weights_file,
     },
     engine::error::EngineError,
     image::plan::ImageProcessor,
@@ -20,6 +22,7 @@ use crate::{
         vlm::LoadError,
     },
     prompt::build::PromptBuilder,
+    trace::run::Sources,
 };
 
 /// A model folder without its weights.
@@ -33,6 +36,8 @@ pub struct ModelFolder {
     pub processor: ImageProcessor,
     /// Prompts for it.
     pub prompts: PromptBuilder,
+    /// Which of its files won, where several could say the same thing.
+    pub sources: Sources,
     /// Tokens that end an answer.
     end_ids: Vec<u32>,
 }
@@ -56,11 +61,14 @@ impl ModelFolder {
             let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {vocabulary}");
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
-        let end_ids = match prompts.eos_ids() {
-            [] => config.eos_token_ids.clone(),
-            ids => ids.to_vec(),
+        let EndTokens { ids: end_ids, source: end_tokens } = end_tokens(dir)?;
+        let sources = Sources {
+            template: prompts.template_file().to_string(),
+            weights: weights_file(dir).map_err(LoadError::from)?,
+            end_tokens,
+            image_processor: processor.file.to_string(),
         };
-        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, end_ids })
+        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, sources, end_ids })
     }
 
     /// The decoder's sizes.

@@ -89,6 +89,7 @@ impl Engine {
             vocabulary: config.text.vocabulary,
             context: config.text.context,
             parameters: vlm.parameters(),
+            sources: folder.sources.clone(),
         };
         cancel.check()?;
         watch.complete();

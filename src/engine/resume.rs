@@ -307,7 +307,6 @@ impl<'a> Resumed<'a> {
                 on(RunEvent::Scored { token, effect, row: row.as_ref() });
             }
         }
-        answer.close();
         if self.start.is_none() {
             trace = baseline.trace.clone();
         } else {
@@ -359,7 +358,6 @@ impl<'a> Resumed<'a> {
             stop = if ends { Stop::End } else { self.part(&mut answer, new, s)? };
             break;
         }
-        answer.close();
         self.decoding.check()?;
         trace.stop = stop;
         self.report(&mut trace);

@@ -5,7 +5,7 @@
 
 use std::io::Cursor;
 
-use image::{Rgb, RgbImage};
+use image::{Pixel as _, Rgb, RgbImage};
 
 use crate::{
     export::error::ExportError,
@@ -24,6 +24,8 @@ const GAP: u32 = 2;
 const BAR: u32 = 10;
 /// Side of a dot of its numbers.
 const DOT: u32 = 2;
+/// From one slanted line to the next, over what the model never saw.
+const HATCH: u32 = 8;
 /// Narrowest picture: both numbers have room.
 const NARROWEST: u32 = 96;
 /// A small image is enlarged until a patch has so many pixels a side ..
@@ -64,18 +66,29 @@ pub fn heatmap(image: &RgbImage, patches: &[Patch], values: &[f32], max: f32) ->
             }
         }
         for (x, (area, sum)) in (0..).zip(row) {
-            let Rgb(mut pixel) = *image.get_pixel(x / scale, y / scale);
-            if area > 0.0 {
-                let (map, opacity) = (colour((sum / area) as f32), OPACITY * area.min(1.0) as f32);
-                let mix = |c: usize| f32::from(map[c]) * opacity + f32::from(pixel[c]) * (1.0 - opacity);
-                pixel = [0, 1, 2].map(|c| mix(c) as u8);
-            }
+            // Without its colours: every colour that is seen is the map's.
+            let [grey] = image.get_pixel(x / scale, y / scale).to_luma().0;
+            let pixel = match area > 0.0 {
+                true => mixed(colour((sum / area) as f32), grey, OPACITY * area.min(1.0) as f32),
+                false => unseen(grey, x, y),
+            };
             out.put_pixel(x, y, Rgb(pixel));
         }
     }
     let clipped = shown.iter().any(|(_, value)| *value > max);
     draw_bar(&mut out, height + GAP, max, clipped, &colour);
     out
+}
+
+/// A colour of the map over a grey of the image.
+fn mixed(map: [u8; 3], grey: u8, opacity: f32) -> [u8; 3] {
+    map.map(|level| (f32::from(level) * opacity + f32::from(grey) * (1.0 - opacity)) as u8)
+}
+
+/// What no patch shows, the model never saw: dark, with slanted lines.
+fn unseen(grey: u8, x: u32, y: u32) -> [u8; 3] {
+    let line = (x + y) % HATCH < HATCH / 4;
+    [if line { grey / 2 + 96 } else { grey / 3 }; 3]
 }
 
 /// The height of what lies below the image.
@@ -97,8 +110,10 @@ fn draw_bar(out: &mut RgbImage, top: u32, max: f32, clipped: bool, colour: &dyn 
     let width = out.width();
     for x in 0..width {
         let map = colour(max * x as f32 / (width - 1) as f32);
-        for y in top..top + BAR {
-            out.put_pixel(x, y, Rgb(map));
+        for y in 0..BAR {
+            // Over black at its top to white at its bottom: every colour of the picture is on it.
+            let under = (255 * y / (BAR - 1)) as u8;
+            out.put_pixel(x, top + y, Rgb(mixed(map, under, OPACITY)));
         }
     }
     let upper = format!("{}{}", level(max), if clipped { "+" } else { "" });
@@ -162,6 +177,8 @@ pub fn write_png(picture: &RgbImage, name: &str, out: &Output) -> Result<(), Exp
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Patches of a grid over a rectangle.
@@ -173,8 +190,26 @@ mod tests {
     }
 
     fn painted(value: f32, max: f32, under: u8) -> [u8; 3] {
-        let map = Colormap::default().rgb8(value / max);
-        map.map(|level| (f32::from(level) * OPACITY + f32::from(under) * (1.0 - OPACITY)) as u8)
+        mixed(Colormap::default().rgb8(value / max), under, OPACITY)
+    }
+
+    #[test]
+    fn what_the_model_never_saw_is_hatched_and_the_rest_has_the_colours_of_the_bar() {
+        // Of 120 x 40 pixels it saw the middle third; the image is red.
+        let image = RgbImage::from_pixel(120, 40, Rgb([250, 20, 20]));
+        let [grey] = Rgb([250, 20, 20]).to_luma().0;
+        let patch = Patch { rect: [40.0, 0.0, 80.0, 40.0], whole: false };
+        let picture = heatmap(&image, &[patch], &[0.5], 1.0);
+        let column = |x: u32| (0..40).map(|y| picture.get_pixel(x, y).0).collect::<BTreeSet<_>>();
+        assert_eq!(column(60), [painted(0.5, 1.0, grey)].into());
+        for x in [0, 39, 80, 119] {
+            assert_eq!(column(x).len(), 2, "lines at {x}");
+            assert!(column(x).iter().all(|[r, g, b]| r == g && g == b), "no colour of the map");
+        }
+        // The bar has that colour, at its number, between black and white.
+        let bar: Vec<[u8; 3]> = (0..BAR).map(|y| picture.get_pixel(60, 40 + GAP + y).0).collect();
+        let near = |a: &[u8; 3], b: [u8; 3]| a.iter().zip(b).all(|(a, b)| a.abs_diff(b) < 20);
+        assert!(bar.iter().any(|colour| near(colour, painted(0.5, 1.0, grey))), "{bar:?}");
     }
 
     #[test]

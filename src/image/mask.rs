@@ -128,7 +128,7 @@ impl Dot {
     /// From the channels of a pixel: grey or colour, and opacity if there is a second or fourth.
     fn new<S: Copy + Into<u16>>(channels: &[S]) -> Dot {
         let (colour, alpha) = match channels {
-            [colour @ .., alpha] if channels.len() % 2 == 0 => (colour, Some(*alpha)),
+            [colour @ .., alpha] if channels.len().is_multiple_of(2) => (colour, Some(*alpha)),
             colour => (colour, None),
         };
         let levels = || colour.iter().map(|&level| -> u16 { level.into() });

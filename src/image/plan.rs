@@ -93,6 +93,8 @@ impl Processed {
 pub struct ImageProcessor {
     plan: Box<dyn Plan>,
     levels: Levels,
+    /// The file that its settings come from.
+    pub file: &'static str,
 }
 
 impl ImageProcessor {
@@ -104,16 +106,18 @@ impl ImageProcessor {
         dir: &Path,
         plan: impl FnOnce(&Settings<'_>) -> Result<PixelPlan, JsonError>,
     ) -> Result<ImageProcessor, ImageError> {
+        const NESTED: &str = "processor_config.json";
+        const PLAIN: &str = "preprocessor_config.json";
         // transformers 5 writes everything into processor_config.json, and reads that first.
-        let nested = dir.join("processor_config.json");
+        let nested = dir.join(NESTED);
         let all = json::read(&nested)?;
         let settings = all.as_ref().and_then(|all| all.get("image_processor"));
         if let Some(settings) = settings.filter(|settings| !settings.is_null()) {
-            return Ok(ImageProcessor::new(&Settings(Section::root(settings, &nested)?), plan)?);
+            return Ok(ImageProcessor::new(&Settings(Section::root(settings, &nested)?), plan, NESTED)?);
         }
-        let file = dir.join("preprocessor_config.json");
+        let file = dir.join(PLAIN);
         match json::read(&file)? {
-            Some(values) => Ok(ImageProcessor::new(&Settings(Section::root(&values, &file)?), plan)?),
+            Some(values) => Ok(ImageProcessor::new(&Settings(Section::root(&values, &file)?), plan, PLAIN)?),
             None => Err(ImageError::NoSettings { dir: dir.to_path_buf() }),
         }
     }
@@ -121,6 +125,7 @@ impl ImageProcessor {
     fn new(
         settings: &Settings<'_>,
         plan: impl FnOnce(&Settings<'_>) -> Result<PixelPlan, JsonError>,
+        file: &'static str,
     ) -> Result<ImageProcessor, JsonError> {
         let PixelPlan { plan, filter, mean, std } = plan(settings)?;
         let code = settings.unsigned("resample")?.unwrap_or(filter);
@@ -148,7 +153,7 @@ impl ImageProcessor {
             )),
             false => None,
         };
-        Ok(ImageProcessor { plan, levels: Levels { filter, resize, rescale, normalise } })
+        Ok(ImageProcessor { plan, levels: Levels { filter, resize, rescale, normalise }, file })
     }
 
     /// Resizes, cuts and normalises an image as the reference processor does.

@@ -14,7 +14,7 @@
 //!   by letter, where the reference would make it that token.
 //! - Earlier answers, and system messages, are `system`: neither the user's words nor this answer.
 
-use std::{ops::Range, path::Path};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use tokenizers::{
     Encoding, Model, Normalizer, OffsetType, PreTokenizedString, PreTokenizer, Token, Tokenizer,
@@ -22,13 +22,13 @@ use tokenizers::{
 };
 
 use crate::{
-    checkpoint::{end_tokens::end_tokens, json::read},
+    checkpoint::json::read,
     prompt::{
         chat_template::{ChatTemplate, Rendered},
+        detokenizer::{Detokenizer, Spoken},
         error::PromptError,
         expanded::{Expanded, Origin},
-        folder::{self, guarded, special_token, template_source, unknown_token},
-        spelling::{Alphabet, Spelling, readable},
+        folder::{self, Template, guarded, special_token, template_source, unknown_token},
     },
     spec::{
         span::Span,
@@ -74,16 +74,15 @@ impl Prompt {
 /// Turns conversations into prompts for one model, and answers back into text.
 #[derive(Debug)]
 pub struct PromptBuilder {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    detokenizer: Detokenizer,
     template: ChatTemplate,
+    /// The file that the template comes from.
+    template_file: &'static str,
     /// The image token: its text and id.
     image: (String, u32),
     bos: Option<(String, u32)>,
-    eos_ids: Vec<u32>,
     unknown_id: Option<u32>,
-    alphabet: Alphabet,
-    /// An ordinary token and its text, see [`PromptBuilder::token_text`].
-    anchor: Option<(u32, String)>,
 }
 
 impl PromptBuilder {
@@ -94,29 +93,25 @@ impl PromptBuilder {
     /// # Errors
     /// [`PromptError`], naming the file.
     pub fn from_dir(dir: &Path, image_token: u32, usual: Option<&str>) -> Result<PromptBuilder, PromptError> {
-        let tokenizer = folder::tokenizer(dir)?;
-        let file = |name: &str| Ok::<_, PromptError>(read(&dir.join(name))?.unwrap_or_default());
-        let (settings, processor) = (file("tokenizer_config.json")?, file("processor_config.json")?);
+        let tokenizer = Arc::new(folder::tokenizer(dir)?);
+        let settings = read(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
         let special = |key: &str| special_token(&settings[key]);
         let with_id = |token: String| tokenizer.token_to_id(&token).map(|id| (token, id));
         let bos = special("bos_token").and_then(with_id);
         let eos_token = special("eos_token");
-        let source = template_source(dir, &processor, &settings)?;
-        let source = source.as_deref().or(usual);
+        let usual =
+            usual.map(|text| Template { text: text.to_owned(), file: "none (the family's usual one)" });
+        let source = template_source(dir)?.or(usual);
         let source = source.ok_or_else(|| PromptError::NoTemplate { dir: dir.to_path_buf() })?;
         let bos_text = bos.as_ref().map_or("", |(text, _)| text);
-        let template = ChatTemplate::new(source, bos_text, eos_token.as_deref().unwrap_or(""))?;
+        let template = ChatTemplate::new(&source.text, bos_text, eos_token.as_deref().unwrap_or(""))?;
         let image_text =
             tokenizer.id_to_token(image_token).ok_or(PromptError::NoImageToken { id: image_token })?;
-        let eos_ids = end_tokens(dir, eos_token.and_then(with_id).map(|(_, id)| id))?;
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
-        let anchor = guarded(|| tokenizer.encode("a", false)).ok().and_then(|e| e.get_ids().last().copied());
         let image = (image_text, image_token);
-        let alphabet = Alphabet::of(tokenizer.get_decoder());
-        let mut prompts =
-            PromptBuilder { tokenizer, template, image, bos, eos_ids, unknown_id, alphabet, anchor: None };
-        prompts.anchor = anchor.map(|id| (id, prompts.decode_with_special(&[id])));
-        Ok(prompts)
+        let template_file = source.file;
+        let detokenizer = Detokenizer::new(tokenizer.clone());
+        Ok(PromptBuilder { tokenizer, detokenizer, template, template_file, image, bos, unknown_id })
     }
 
     /// The prompt for a conversation; `images` says what stands for each image, in order of appearance.
@@ -273,8 +268,6 @@ impl PromptBuilder {
         };
         let mut tokens = Vec::with_capacity(ids.len());
         let (mut visual_found, mut written) = (0, 0);
-        // Where the text begins that a character of several tokens holds back.
-        let mut held = None;
         for (position, (&id, &(start, end))) in ids.iter().zip(offsets).enumerate() {
             let inserted_here = inserted(position);
             let (mut span, visual) = match inserted_here {
@@ -286,23 +279,18 @@ impl PromptBuilder {
                 span = Span::Bos;
             }
             visual_found += usize::from(span == Span::Visual && id == self.image.1);
-            let text = if inserted_here {
-                self.tokenizer.id_to_token(id).unwrap_or_default()
+            let (text, partial) = if inserted_here {
+                (self.tokenizer.id_to_token(id).unwrap_or_default(), false)
             } else {
-                // A character of several tokens belongs to the last of them, and so does the letter after a
-                // space that the tokenizer invents; a space that it drops belongs to the word behind it.
+                // Up to the next token: a character of several tokens belongs to the last of them, and
+                // so does the letter after a space that the tokenizer invents.
                 let next = (position + 1..ids.len()).find(|&p| !inserted(p)).map_or(end, |p| offsets[p].0);
-                let dropped = written < start && expanded.part(written..start).0 == span;
-                let from = held.take().unwrap_or(if dropped { written } else { start.max(written) });
-                if next < end {
-                    held = Some(from);
-                    String::new()
-                } else {
-                    written = written.max(end);
-                    expanded.text.get(from..end).unwrap_or_default().to_owned()
-                }
+                let here = end.min(next.max(start));
+                let text = expanded.text.get(start.max(written)..here).unwrap_or_default().to_owned();
+                written = written.max(here);
+                (text, here < end && self.token_text(id).ends_with(char::REPLACEMENT_CHARACTER))
             };
-            tokens.push(PromptToken { position, id, text, span, visual });
+            tokens.push(PromptToken { position, id, text, span, visual, partial });
         }
         let visual = tokens.iter().filter(|t| t.span == Span::Visual).count();
         let expected = expanded.stretches.iter().filter(|(_, o)| matches!(o, Origin::Visual(_))).count();
@@ -321,9 +309,9 @@ impl PromptBuilder {
         Ok(tokens)
     }
 
-    /// Ids that end an answer.
-    pub fn eos_ids(&self) -> &[u32] {
-        &self.eos_ids
+    /// The file of the folder that the chat template comes from, in words.
+    pub fn template_file(&self) -> &'static str {
+        self.template_file
     }
 
     /// The largest id that the tokenizer makes: of its vocabulary, its added tokens, and what its
@@ -336,45 +324,31 @@ impl PromptBuilder {
 
     /// An answer as text, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let mut spelling = Spelling::default();
-        let said = ids.iter().filter(|&&id| !self.is_special(id));
-        let text: String = said.map(|&id| self.next_text(&mut spelling, id)).collect();
-        text + &spelling.finish()
-    }
-
-    fn is_special(&self, id: u32) -> bool {
-        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
-        added.get(&id).is_some_and(|token| token.special)
+        let mut spoken = self.spoken();
+        let said = ids.iter().filter(|&&id| !self.detokenizer.is_special(id));
+        let mut text: String = said.map(|&id| spoken.push(id, false).text).collect();
+        text.push_str(spoken.rest());
+        text
     }
 
     /// Ids as text, special tokens by name.
     pub fn decode_with_special(&self, ids: &[u32]) -> String {
-        guarded(|| self.tokenizer.decode(ids, false)).unwrap_or_default()
+        self.detokenizer.with_special(ids)
     }
 
-    /// What one more token adds to an answer, special ones by name; see [`Spelling`].
-    pub fn next_text(&self, so_far: &mut Spelling, id: u32) -> String {
-        let bytes = self.bytes(id).unwrap_or_else(|| {
-            // Decoders drop the space before the first word.
-            let first = !so_far.begun && !self.is_special(id);
-            let text = if first { self.decode_with_special(&[id]) } else { self.token_text(id) };
-            text.into_bytes()
-        });
-        so_far.add(&bytes)
+    /// An answer that is about to begin, to be told token by token.
+    pub fn spoken(&self) -> Spoken<'_> {
+        self.detokenizer.begin()
     }
 
-    /// The bytes that a token stands for, where the vocabulary says so.
-    fn bytes(&self, id: u32) -> Option<Vec<u8>> {
-        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder().get(&id);
-        match (added, &self.alphabet) {
-            // Added tokens are written as they are, not in letters that stand for bytes.
-            (Some(token), Alphabet::Letters(_)) => Some(token.content.clone().into_bytes()),
-            _ => self.alphabet.bytes(&self.tokenizer.id_to_token(id)?),
-        }
+    /// What one token adds to a text, its leading space included. A token that holds only part of a
+    /// character shows as U+FFFD.
+    pub fn token_text(&self, id: u32) -> String {
+        self.detokenizer.inside(&[id])
     }
 
-    /// Encodes what a person typed: text, whatever special tokens it names.
-    fn encode_typed(&self, text: &str) -> Result<Encoding, PromptError> {
+    /// Text that a person typed, and nothing else: a special token's name in it is letters.
+    fn typed(&self, text: &str) -> Result<Encoding, PromptError> {
         let mut typed = Expanded::default();
         typed.push(text, Origin::Typed(Span::Question));
         self.encode(&typed, false)
@@ -382,43 +356,28 @@ impl PromptBuilder {
 
     /// The tokens of a word as it stands inside a sentence; empty where the tokenizer has none for it.
     pub fn word_ids(&self, word: &str) -> Vec<u32> {
+        let encode = |text: &str| self.text_ids(text).unwrap_or_default();
         let word = word.trim();
         // Byte-level vocabularies have a token for the word with its blank; others add the blank
         // themselves, and would get a second one.
-        let texts = [format!(" {word}"), word.to_string()];
-        let [blank, bare] = texts.map(|text| self.text_ids(&text).unwrap_or_default());
+        let (blank, bare) = (encode(&format!(" {word}")), encode(word));
         let ids = if bare.len() < blank.len() { bare } else { blank };
         if ids.iter().any(|&id| Some(id) == self.unknown_id) { Vec::new() } else { ids }
     }
 
-    /// The tokens of a text that a person typed; none of them is special.
+    /// The tokens of a text that a person typed; none of them is a special one.
     ///
     /// # Errors
     /// [`PromptError::Encode`].
     pub fn text_ids(&self, text: &str) -> Result<Vec<u32>, PromptError> {
-        Ok(self.encode_typed(text)?.get_ids().to_vec())
-    }
-
-    /// What one token adds to a text, its leading space included. Bytes that are no character without
-    /// their neighbours show by value: `<0xE5>`.
-    pub fn token_text(&self, id: u32) -> String {
-        if let Some(bytes) = self.bytes(id) {
-            return readable(&bytes);
-        }
-        // Decoders drop the space before the first word, so the token is decoded after another one.
-        if let Some((anchor, alone)) = &self.anchor
-            && let Some(text) = self.decode_with_special(&[*anchor, id]).strip_prefix(alone)
-        {
-            return text.to_owned();
-        }
-        self.decode_with_special(&[id])
+        Ok(self.typed(text)?.get_ids().to_vec())
     }
 
     /// The words of a text that the model has no token for, once each, in order: the tokenizer makes
     /// them all the same unknown token.
     pub fn unknown_words(&self, text: &str) -> Vec<String> {
         let Some(unknown) = self.unknown_id else { return Vec::new() };
-        let Ok(encoding) = self.encode_typed(text) else { return Vec::new() };
+        let Ok(encoding) = self.typed(text) else { return Vec::new() };
         let mut words: Vec<String> = Vec::new();
         for (&id, &(start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
             let word = text.get(start..end).unwrap_or_default().trim();

@@ -1,13 +1,13 @@
 //! What a folder's files say of tokenizer and template.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::{
-    checkpoint::json::{JsonError, read, read_text},
+    checkpoint::json::{JsonError, Section, read, read_text},
     files::input,
     prompt::error::PromptError,
 };
@@ -60,28 +60,77 @@ fn refuse_charsmap(tokenizer: &[u8]) -> Result<(), String> {
     }
 }
 
-/// The template, from the first place that has one, in the order in which transformers looks.
-pub fn template_source(
-    dir: &Path,
-    processor: &Value,
-    tokenizer: &Value,
-) -> Result<Option<String>, JsonError> {
-    if let Some(source) = read_text(&dir.join("chat_template.jinja"))? {
-        return Ok(Some(source));
+/// A template, and where it comes from.
+pub struct Template {
+    /// As written.
+    pub text: String,
+    /// The file that has it.
+    pub file: &'static str,
+}
+
+/// The template, from the first place that has one, in the order in which transformers' processors look: a
+/// processor_config.json that has one, chat_template.json, chat_template.jinja, the folder of further ones. Where all of
+/// these have none, the tokenizer's own.
+///
+/// # Errors
+/// [`JsonError`]; also where transformers finds that the files contradict each other, or that of several templates
+/// none is the default.
+pub fn template_source(dir: &Path) -> Result<Option<Template>, JsonError> {
+    const PROCESSOR: &str = "processor_config.json";
+    const LEGACY: &str = "chat_template.json";
+    const JINJA: &str = "chat_template.jinja";
+    const FURTHER: &str = "additional_chat_templates";
+    const DEFAULT: &str = "additional_chat_templates/default.jinja";
+    const TOKENIZER: &str = "tokenizer_config.json";
+    let further = holds_templates(&dir.join(FURTHER));
+    let legacy = dir.join(LEGACY).exists();
+    let refused = |expected: &str, found: &str| {
+        let (file, key) = (dir.join(FURTHER), "default.jinja".to_owned());
+        Err(JsonError::Value { file, key, expected: expected.to_owned(), found: found.to_owned() })
+    };
+    if further && legacy {
+        return refused("no chat_template.json beside it", "one of several templates");
     }
-    let json = read(&dir.join("chat_template.json"))?.unwrap_or_default();
-    let found = [&json, processor, tokenizer].into_iter().find_map(|file| match &file["chat_template"] {
-        Value::String(source) => Some(source.clone()),
-        // Several, by name.
-        Value::Array(named) => named
-            .iter()
-            .find(|entry| entry["name"] == "default")
-            .and_then(|entry| entry["template"].as_str())
-            .map(str::to_owned),
-        Value::Object(named) => named.get("default").and_then(Value::as_str).map(str::to_owned),
-        _ => None,
-    });
-    Ok(found)
+    let (text, file) = match in_json(dir, PROCESSOR)? {
+        Some(text) => return Ok(Some(Template { text, file: PROCESSOR })),
+        None if legacy => (in_json(dir, LEGACY)?, LEGACY),
+        None => match read_text(&dir.join(JINJA))? {
+            Some(text) => (Some(text), JINJA),
+            None => (read_text(&dir.join(DEFAULT))?, DEFAULT),
+        },
+    };
+    match text {
+        Some(text) if !text.is_empty() => Ok(Some(Template { text, file })),
+        None if further => refused("a template, or a chat_template.jinja", "absent"),
+        // An empty one counts as none.
+        _ => Ok(in_json(dir, TOKENIZER)?.map(|text| Template { text, file: TOKENIZER })),
+    }
+}
+
+/// Whether a folder has templates, by whatever names.
+fn holds_templates(dir: &Path) -> bool {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|file| file.extension().is_some_and(|e| e == "jinja"))
+}
+
+/// The template of a settings file, or its default one of several.
+fn in_json(dir: &Path, name: &str) -> Result<Option<String>, JsonError> {
+    const KEY: &str = "chat_template";
+    let file = dir.join(name);
+    let Some(json) = read(&file)? else { return Ok(None) };
+    let settings = Section::root(&json, &file)?;
+    let found = match settings.get(KEY) {
+        None => return Ok(None),
+        Some(Value::Array(named)) => {
+            named.iter().find(|entry| entry["name"] == "default").and_then(|entry| entry.get("template"))
+        }
+        Some(Value::Object(named)) => named.get("default"),
+        one => one,
+    };
+    match found.and_then(Value::as_str) {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => Err(settings.wrong(KEY, "a template, or several of which one is named `default`")),
+    }
 }
 
 /// A special token of tokenizer_config.json: its text, or an object with its text.

@@ -193,7 +193,8 @@ fn follow_up(
     question: &str,
     images: &[&Geometry],
 ) -> Result<Vec<u32>, RunError> {
-    // Its answer is not repeated. A turn without any part would be none: templates look at the first.
+    // The answer itself stands in the context, or was dropped from it. Templates read a turn's first part: there is one,
+    // of no words.
     let answered = Turn { role: Role::Assistant, content: vec![Content::Text(String::new())] };
     let mut turns = turns.to_vec();
     turns.extend([answered, Turn::ask(0, question)]);

@@ -58,14 +58,21 @@ mod tests {
     #[test]
     fn the_peak_is_held_against_the_mask_layer_by_layer() {
         // BOS, then a 3 x 3 grid; two layers of one head.
-        let mut prompt =
-            vec![PromptToken { position: 0, id: 1, text: String::new(), span: Span::Bos, visual: None }];
+        let mut prompt = vec![PromptToken {
+            position: 0,
+            id: 1,
+            text: String::new(),
+            span: Span::Bos,
+            visual: None,
+            partial: false,
+        }];
         prompt.extend((0..9).map(|i| PromptToken {
             position: i + 1,
             id: 4,
             text: String::new(),
             span: Span::Visual,
             visual: Some(VisualRef { image: 0, view: 0, cell: Some(Cell { row: i / 3, col: i % 3 }) }),
+            partial: false,
         }));
         let mut covered = [0.0; 9];
         covered[0] = 0.9;

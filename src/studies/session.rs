@@ -20,7 +20,7 @@ use crate::{
     files::{input, output::was_stopped, sum},
     image::files::image_files,
     spec::{ablation::Fill, experiment::Experiment, picture::ImageSource},
-    trace::report::Numbers,
+    trace::{report::Numbers, run::Sources},
 };
 
 /// The name that session files of this layout carry.
@@ -41,6 +41,9 @@ pub struct Session {
     pub model: PathBuf,
     /// Of its weights, as traces state it.
     pub sha256: String,
+    /// Which files of the model's folder it was read from. Unknown in files of before.
+    #[serde(default)]
+    pub sources: Sources,
     /// Number format of weights and KV cache, as on the command line.
     pub dtype: String,
     /// SHA-256 of every file that its experiments read; of a folder, that of its images. None in files of before.
@@ -111,6 +114,7 @@ impl Session {
             format: FORMAT.to_string(),
             model,
             sha256: String::new(),
+            sources: Sources::default(),
             dtype: named.map_or("f32", |(name, _)| name).to_string(),
             files,
             entries: vec![Entry { experiment, numbers: None }],
@@ -280,6 +284,7 @@ mod tests {
             format: FORMAT.to_string(),
             model: "m".into(),
             sha256: "00".to_string(),
+            sources: Sources { weights: "w.safetensors".to_string(), ..Sources::default() },
             dtype: "f32".to_string(),
             files: BTreeMap::from([("/a/b.png".into(), "00".to_string())]),
             entries: vec![Entry {

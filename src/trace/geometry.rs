@@ -232,7 +232,7 @@ mod tests {
         let token = |(position, piece): (usize, Piece)| {
             let Piece::Token { view, cell } = piece else { panic!("a marker") };
             let visual = Some(VisualRef { image: 0, view, cell });
-            PromptToken { position, id: 9, text: String::new(), span: Span::Visual, visual }
+            PromptToken { position, id: 9, text: String::new(), span: Span::Visual, visual, partial: false }
         };
         views.enumerate().map(token).collect()
     }

@@ -4,7 +4,7 @@
 //! Knows nothing of burn, of windows or of files: `engine` makes it, `studies` read it, `export` writes it,
 //! `ui` draws it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,33 @@ pub struct ModelInfo {
     pub context: usize,
     /// Total number of weights.
     pub parameters: usize,
+    /// Which files it was read from; unknown of traces written before this was noted.
+    #[serde(default)]
+    pub sources: Sources,
+}
+
+/// The files of a model's folder that won, where several could say the same thing. Empty where it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sources {
+    /// The chat template's.
+    pub template: String,
+    /// The weights', or their index's.
+    pub weights: String,
+    /// That which names the tokens that end an answer.
+    pub end_tokens: String,
+    /// That of the image processor's settings.
+    pub image_processor: String,
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sources { template, weights, end_tokens, image_processor } = self;
+        write!(
+            f,
+            "chat template: {template}; weights: {weights}; end tokens: {end_tokens}; image processor: {image_processor}"
+        )
+    }
 }
 
 /// What one knockout did: its proof.

@@ -1,5 +1,7 @@
 //! The tokens of a run: what each position holds.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use crate::spec::span::Span;
@@ -12,13 +14,16 @@ pub struct PromptToken {
     /// Token id.
     pub id: u32,
     /// The part of the prompt's text that this token adds. Where a character takes several tokens, it
-    /// is the last one's, and empty for those before.
+    /// is the last one's.
     pub text: String,
     /// Its part.
     pub span: Span,
     /// Which patch it holds, for visual tokens.
     #[serde(flatten)]
     pub visual: Option<VisualRef>,
+    /// Whether it ends within a character, which the next token that does not carries.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub partial: bool,
 }
 
 /// Which piece of which image a visual token holds.
@@ -51,7 +56,7 @@ pub struct AnswerToken {
     /// Token id.
     pub id: u32,
     /// The text that this token adds to the answer, leading blank included. Where a character takes several
-    /// tokens, it is the last one's, and empty for those before; U+FFFD for bytes that are no character.
+    /// tokens, it is the last one's.
     pub text: String,
     /// Always [`Span::Answer`].
     pub span: Span,
@@ -61,6 +66,9 @@ pub struct AnswerToken {
     pub top: Vec<Candidate>,
     /// Whether it is the token that ends an answer.
     pub end: bool,
+    /// Whether it ends within a character, which the next token that does not carries: both are one to a reader.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub partial: bool,
 }
 
 /// A token that could have come.
@@ -68,10 +76,29 @@ pub struct AnswerToken {
 pub struct Candidate {
     /// Token id.
     pub id: u32,
-    /// Its text; bytes that are no character by themselves show by value: `<0xE5>`.
+    /// Its text.
     pub text: String,
     /// Natural log probability.
     pub logprob: f32,
+}
+
+/// An answer as text, without its end token. A character of which the rest never came is one U+FFFD.
+pub fn said<'a>(answer: impl IntoIterator<Item = &'a AnswerToken>) -> String {
+    let mut text = String::new();
+    let mut open = false;
+    for token in answer.into_iter().filter(|token| !token.end) {
+        text.push_str(&token.text);
+        open = token.partial;
+    }
+    close(&mut text, open);
+    text.trim().to_string()
+}
+
+/// Ends a text whose last token is partial, or is not.
+pub(super) fn close(text: &mut String, partial: bool) {
+    if partial && !text.ends_with(char::REPLACEMENT_CHARACTER) {
+        text.push(char::REPLACEMENT_CHARACTER);
+    }
 }
 
 /// Absolute positions of all visual tokens.

@@ -3,19 +3,19 @@
 //! A word may take several tokens, and may come several times: people name it by its text, and every
 //! analysis by the positions found here. Knows tokens' texts; nothing of tensors.
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
-use unicode_segmentation::UnicodeSegmentation;
+use unicode_segmentation::UnicodeSegmentation as _;
 
-use crate::trace::run::Trace;
+use crate::trace::{run::Trace, tokens::close};
 
 /// Some consecutive tokens that form a word, or hold a phrase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Word {
     /// Their text, trimmed.
     pub text: String,
-    /// Absolute positions, ascending.
+    /// Absolute positions, ascending; of a character's tokens all, though the last alone carries it.
     pub positions: Vec<usize>,
 }
 
@@ -24,111 +24,127 @@ pub struct Word {
 pub struct Piece<'a> {
     /// Absolute position.
     pub position: usize,
-    /// Text that the token adds; none where it begins a character that the next one ends.
+    /// Text that the token adds.
     pub text: &'a str,
+    /// Whether it ends within a character, which the next token that does not carries.
+    pub partial: bool,
 }
 
 /// The answer's tokens, the end token left out.
 pub fn answer(trace: &Trace) -> Vec<Piece<'_>> {
     let said = trace.answer.iter().filter(|t| !t.end);
-    said.map(|t| Piece { position: t.position, text: &t.text }).collect()
+    said.map(|t| Piece { position: t.position, text: &t.text, partial: t.partial }).collect()
 }
 
 /// The prompt's tokens that carry text.
 pub fn prompt(trace: &Trace) -> Vec<Piece<'_>> {
     let text = trace.prompt.iter().filter(|t| t.visual.is_none());
-    text.map(|t| Piece { position: t.position, text: &t.text }).collect()
+    text.map(|t| Piece { position: t.position, text: &t.text, partial: t.partial }).collect()
 }
 
-/// A sequence as one text.
-struct Text {
-    text: String,
-    /// For every piece with text, where its text ends, and which pieces share it: those before it without text
-    /// begin a character that it ends.
-    carriers: Vec<(usize, Range<usize>)>,
-}
-
-impl Text {
-    fn of(pieces: &[Piece<'_>]) -> Self {
-        let (mut text, mut carriers, mut first) = (String::new(), Vec::new(), 0);
-        for (n, piece) in pieces.iter().enumerate().filter(|(_, piece)| !piece.text.is_empty()) {
-            text.push_str(piece.text);
-            carriers.push((text.len(), first..n + 1));
-            first = n + 1;
-        }
-        Text { text, carriers }
-    }
-
-    /// Positions of the pieces that carry the bytes `range`.
-    fn positions(&self, pieces: &[Piece<'_>], range: Range<usize>) -> Vec<usize> {
-        let first = self.carriers.partition_point(|(end, _)| *end <= range.start);
-        let behind = self.carriers[first..].partition_point(|(end, _)| *end < range.end);
-        let carriers = self.carriers.iter().skip(first).take(behind + 1);
-        carriers.flat_map(|(_, shared)| &pieces[shared.clone()]).map(|piece| piece.position).collect()
-    }
-}
-
-/// The words of a sequence: what stands between blanks.
+/// The words of a sequence: tokens up to the next that begins with, or follows, a blank.
 pub fn words(pieces: &[Piece<'_>]) -> Vec<Word> {
-    let all = Text::of(pieces);
-    let mut next = 0;
-    let word = |part: &str| {
-        let start = next;
-        next += part.len();
-        let text = part.trim_end();
-        let word =
-            || Word { text: text.to_string(), positions: all.positions(pieces, start..start + text.len()) };
-        (!text.is_empty()).then(word)
-    };
-    all.text.split_inclusive(char::is_whitespace).filter_map(word).collect()
-}
-
-/// What people see as one character, whatever its case and kind of blank.
-fn folded(grapheme: &str) -> String {
-    match grapheme.chars().all(char::is_whitespace) {
-        true => " ".to_string(),
-        false => grapheme.chars().flat_map(char::to_lowercase).collect(),
+    let mut words: Vec<Word> = Vec::new();
+    let mut open = false;
+    for piece in pieces {
+        let text = piece.text.trim();
+        // A token of a character's beginning may have no text of its own.
+        let is_part = !text.is_empty() || piece.partial;
+        let joins = open && !piece.text.starts_with(char::is_whitespace) && is_part;
+        match words.last_mut().filter(|_| joins) {
+            Some(word) => {
+                word.text.push_str(text);
+                word.positions.push(piece.position);
+            }
+            None if !is_part => {}
+            None => words.push(Word { text: text.to_string(), positions: vec![piece.position] }),
+        }
+        open = piece.partial || (!text.is_empty() && !piece.text.ends_with(char::is_whitespace));
     }
+    if let (Some(piece), Some(word)) = (pieces.last(), words.last_mut()) {
+        close(&mut word.text, piece.partial);
+    }
+    words
 }
 
 /// Every place where a phrase stands as whole words, whatever its case and blanks; the tokens that hold
-/// it, in order. Characters are what people see as one: half of an emoji is not found.
+/// it, in order.
 pub fn find(pieces: &[Piece<'_>], phrase: &str) -> Vec<Word> {
-    let phrase = phrase.split_whitespace().collect::<Vec<_>>().join(" ");
-    let wanted: Vec<String> = phrase.graphemes(true).map(folded).collect();
+    let wanted: Vec<char> =
+        phrase.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase().chars().collect();
     if wanted.is_empty() {
         return Vec::new();
     }
-    let all = Text::of(pieces);
-    // What is seen, runs of blanks as one, and where each begins and ends.
-    let mut seen: Vec<(String, Range<usize>)> = Vec::new();
-    for (start, grapheme) in all.text.grapheme_indices(true) {
-        let (shown, end) = (folded(grapheme), start + grapheme.len());
-        match seen.last_mut() {
-            Some((last, place)) if shown == " " && last.as_str() == " " => place.end = end,
-            _ => seen.push((shown, start..end)),
-        }
-    }
-    let breaks: Vec<usize> = all.text.split_word_bound_indices().map(|(at, _)| at).collect();
-    let letter = |at: Option<usize>| {
-        at.and_then(|at| seen.get(at)).is_some_and(|(shown, _)| shown.chars().any(char::is_alphanumeric))
-    };
-    // Between two letters, unless of a script that writes words without blanks.
-    let joined = |at: usize| {
-        letter(at.checked_sub(1))
-            && letter(Some(at))
-            && seen.get(at).is_some_and(|(_, place)| breaks.binary_search(&place.start).is_err())
-    };
-    let places = seen.windows(wanted.len()).enumerate();
-    places
-        .filter(|(at, window)| {
-            window.iter().map(|(shown, _)| shown).eq(&wanted) && !joined(*at) && !joined(at + wanted.len())
-        })
-        .map(|(_, window)| {
-            let (from, to) = (window[0].1.start, window[window.len() - 1].1.end);
-            Word { text: wanted.concat(), positions: all.positions(pieces, from..to) }
+    let Letters { text, from } = Letters::of(pieces);
+    let edges = edges(&text);
+    (0..(text.len() + 1).saturating_sub(wanted.len()))
+        .map(|at| at..at + wanted.len())
+        .filter(|here| text[here.clone()] == wanted[..] && edges[here.start] && edges[here.end])
+        .map(|here| {
+            let mut tokens: Vec<usize> = from[here.clone()].iter().cloned().flatten().collect();
+            tokens.sort_unstable();
+            tokens.dedup();
+            Word {
+                text: text[here].iter().collect(),
+                positions: tokens.into_iter().map(|n| pieces[n].position).collect(),
+            }
         })
         .collect()
+}
+
+/// A text in lower case, runs of blanks as one, and which tokens each character came from.
+struct Letters {
+    text: Vec<char>,
+    from: Vec<RangeInclusive<usize>>,
+}
+
+impl Letters {
+    fn of(pieces: &[Piece<'_>]) -> Self {
+        let mut letters = Letters { text: Vec::new(), from: Vec::new() };
+        // The first token of a character that is still to come.
+        let mut first = None;
+        for (n, piece) in pieces.iter().enumerate() {
+            for c in piece.text.chars() {
+                let from = first.take().unwrap_or(n)..=n;
+                for c in c.to_lowercase() {
+                    letters.push(if c.is_whitespace() { ' ' } else { c }, from.clone());
+                }
+            }
+            if piece.partial {
+                first = first.or(Some(n));
+            }
+        }
+        letters
+    }
+
+    fn push(&mut self, c: char, from: RangeInclusive<usize>) {
+        if c != ' ' || self.text.last().is_some_and(|&last| last != ' ') {
+            self.text.push(c);
+            self.from.push(from);
+        }
+    }
+}
+
+/// Before which characters, and after the last, a phrase may begin or end: between words, and never within what
+/// is one character to a reader. Where letters touch, Unicode's rules say whether they are one word: those of scripts
+/// that are written without blanks need not be.
+fn edges(text: &[char]) -> Vec<bool> {
+    fn starts<'a>(parts: impl Iterator<Item = &'a str>, len: usize) -> Vec<bool> {
+        let mut starts = vec![false; len + 1];
+        let mut at = 0;
+        starts[at] = true;
+        for part in parts {
+            at += part.chars().count();
+            starts[at] = true;
+        }
+        starts
+    }
+    let whole: String = text.iter().collect();
+    let characters = starts(whole.graphemes(true), text.len());
+    let words = starts(whole.split_word_bounds(), text.len());
+    let letter = |at: usize| text.get(at).is_some_and(|c| c.is_alphanumeric());
+    let touch = |at: usize| at > 0 && letter(at - 1) && letter(at);
+    (0..=text.len()).map(|at| characters[at] && (words[at] || !touch(at))).collect()
 }
 
 #[cfg(test)]
@@ -136,7 +152,7 @@ mod tests {
     use super::*;
 
     fn pieces<'a>(texts: &[&'a str]) -> Vec<Piece<'a>> {
-        texts.iter().zip(10..).map(|(text, position)| Piece { position, text }).collect()
+        texts.iter().zip(10..).map(|(text, position)| Piece { position, text, partial: false }).collect()
     }
 
     const TEXT: [&str; 9] = ["A", " fire", "truck", " and", " a", " Fire", " truck", "s", "."];
@@ -162,43 +178,66 @@ mod tests {
         assert!(at(" ").is_empty());
         assert_eq!(find(&pieces(&["un", "happy", " é", "t", "é"]), "été")[0].positions, [12, 13, 14]);
     }
+    /// Like [`pieces`]; `~` marks those that end within a character.
+    fn broken<'a>(texts: &[&'a str]) -> Vec<Piece<'a>> {
+        let mut pieces = pieces(texts);
+        for piece in &mut pieces {
+            (piece.partial, piece.text) = (piece.text.ends_with('~'), piece.text.trim_end_matches('~'));
+        }
+        pieces
+    }
 
-    /// Pieces without text begin a character that the next one ends.
-    const SPLIT: [&str; 10] = ["a", "", "", " 🐶", "", "字", "", "符", " dog", ""];
-
-    #[test]
-    fn all_tokens_of_a_character_are_its_words() {
-        let words = words(&pieces(&SPLIT));
-        let found: Vec<(&str, &[usize])> =
-            words.iter().map(|w| (w.text.as_str(), &w.positions[..])).collect();
-        let all: [(&str, &[usize]); 3] =
-            [("a", &[10]), ("🐶字符", &[11, 12, 13, 14, 15, 16, 17]), ("dog", &[18])];
-        assert_eq!(found, all);
-        // A token that ends one word and begins the next is of both.
-        let words = super::words(&pieces(&["is", " it\n\nA", "n", " ", " \u{E9}"]));
-        let found: Vec<&[usize]> = words.iter().map(|w| &w.positions[..]).collect();
-        let all: [&[usize]; 4] = [&[10], &[11], &[11, 12], &[14]];
-        assert_eq!(found, all);
+    fn at(pieces: &[Piece<'_>], phrase: &str) -> Vec<Vec<usize>> {
+        find(pieces, phrase).into_iter().map(|w| w.positions).collect()
     }
 
     #[test]
-    fn characters_are_found_with_all_their_tokens() {
-        let at = |texts: &[&str], phrase: &str| -> Vec<Vec<usize>> {
-            find(&pieces(texts), phrase).into_iter().map(|w| w.positions).collect()
+    fn the_tokens_of_one_character_are_one_word_and_are_found_with_it() {
+        // A blank may come with the first byte of what follows it, and a token end one character and begin another.
+        let pieces = broken(&["a", " ~", "~", "\u{1F436}", " ~", "字~", "符", "号", " dog"]);
+        let found: Vec<(String, Vec<usize>)> =
+            words(&pieces).into_iter().map(|w| (w.text, w.positions)).collect();
+        let words = |all: &[(&str, &[usize])]| -> Vec<(String, Vec<usize>)> {
+            all.iter().map(|(text, at)| ((*text).to_string(), at.to_vec())).collect()
         };
-        assert_eq!(at(&SPLIT, "🐶"), [[11, 12, 13]]);
-        assert_eq!(at(&SPLIT, "字符"), [[14, 15, 16, 17]]);
-        assert_eq!(at(&SPLIT, "符 dog"), [[16, 17, 18]]);
-        // Words that no blank parts from their neighbours.
-        assert_eq!(at(&["一个", "字符", "很"], "字符"), [[11]]);
-        // One sign of several characters is found whole or not at all.
-        let signs = ["see", " 👩", "\u{200D}", "💻", " 🇩", "🇪", " 👍", "\u{1F3FD}", " cafe", "\u{301}"];
-        assert_eq!(at(&signs, "👩\u{200D}💻"), [[11, 12, 13]]);
-        assert_eq!(at(&signs, "🇩🇪"), [[14, 15]]);
-        assert_eq!(at(&signs, "👍\u{1F3FD}"), [[16, 17]]);
-        assert_eq!(at(&signs, "CAFE\u{301}"), [[18, 19]]);
-        for part in ["👩", "💻", "🇩", "👍", "cafe"] {
-            assert!(at(&signs, part).is_empty(), "{part}");
+        let expected: [(&str, &[usize]); 4] =
+            [("a", &[10]), ("\u{1F436}", &[11, 12, 13]), ("字符号", &[14, 15, 16, 17]), ("dog", &[18])];
+        assert_eq!(found, words(&expected));
+        assert_eq!(at(&pieces, "\u{1F436}"), [vec![11, 12, 13]]);
+        assert_eq!(at(&pieces, "字符"), [vec![14, 15, 16]]);
+        assert_eq!(at(&pieces, "符"), [vec![15, 16]]);
+        assert_eq!(at(&pieces, "号 dog"), [vec![17, 18]]);
+        // What never became a character stands for itself, once.
+        let lost = super::words(&broken(&["a", " ~", "~"]));
+        assert_eq!((lost[1].text.as_str(), &lost[1].positions[..]), ("\u{FFFD}", &[11, 12][..]));
+    }
+
+    #[test]
+    fn a_phrase_is_found_in_scripts_without_blanks_and_never_within_a_character() {
+        let count = |whole: &str, phrase: &str| {
+            find(&[Piece { position: 0, text: whole, partial: false }], phrase).len()
+        };
+        for (whole, phrase) in [
+            ("看汉字符号吧", "字符"),
+            ("ここは猫です", "猫"),
+            ("ฉันรักแมว", "แมว"),
+            ("cafe\u{301} noir", "cafe\u{301}"),
+            ("\u{1F44B}\u{1F3FD} hi", "\u{1F44B}\u{1F3FD}"),
+            ("color:red", "red"),
+            ("don't", "don't"),
+        ] {
+            assert_eq!(count(whole, phrase), 1, "{phrase} in {whole}");
+        }
+        for (whole, phrase) in [
+            ("cafe\u{301} noir", "cafe"),
+            ("\u{1F44B}\u{1F3FD} hi", "\u{1F44B}"),
+            // A family, of which the woman is no part; a flag, of which no letter is.
+            ("\u{1F469}\u{200D}\u{1F467}", "\u{1F469}"),
+            ("\u{1F1EB}\u{1F1F7}", "\u{1F1EB}"),
+            ("고양이가", "고양이"),
+            ("firetruck", "fire"),
+        ] {
+            assert_eq!(count(whole, phrase), 0, "{phrase} in {whole}");
         }
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! Knows neither what is drawn nor who does what is asked for.
 
-use std::time::Duration;
-
 use egui::Rect;
 
 use crate::ui::store::command::Command;
@@ -13,8 +11,8 @@ use crate::ui::store::command::Command;
 pub struct Frame {
     /// Whether maps are drawn by the shader.
     pub gpu_maps: bool,
-    /// Time between two paintings of what merely goes on.
-    pub pace: Duration,
+    /// Whether painting takes the model's cores: then nothing is painted for its looks alone.
+    pub dear: bool,
     commands: Vec<Command>,
     places: Vec<(String, Rect)>,
     title_dragged: bool,
@@ -22,8 +20,8 @@ pub struct Frame {
 
 impl Frame {
     /// An empty one.
-    pub fn new(gpu_maps: bool, pace: Duration) -> Self {
-        Frame { gpu_maps, pace, ..Default::default() }
+    pub fn new(gpu_maps: bool, dear: bool) -> Self {
+        Frame { gpu_maps, dear, ..Default::default() }
     }
 
     /// Begins the next frame.

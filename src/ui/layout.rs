@@ -3,7 +3,7 @@
 //! Does what concerns the look of the window, and hands on every other command. Knows views by name; not
 //! what they show.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use egui::{CentralPanel, Context, Key, Modifiers, Panel, Popup, Rect, TextureHandle, Theme, Ui};
 use egui_tiles::Tree;
@@ -31,16 +31,16 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Every view where it is at first. `gpu_maps`: whether maps can be drawn by the shader; `pace`: the time
-    /// between two paintings of what merely goes on.
-    pub fn new(gpu_maps: bool, pace: Duration) -> Self {
+    /// Every view where it is at first. `gpu_maps`: whether maps can be drawn by the shader; `dear`: whether
+    /// painting takes the model's cores.
+    pub fn new(gpu_maps: bool, dear: bool) -> Self {
         Layout {
             tree: tiles::default_tree(),
             views: tiles::open_views(),
             top_bar: TopBar::default(),
             palette: Palette::default(),
             keys_open: false,
-            frame: Frame::new(gpu_maps, pace),
+            frame: Frame::new(gpu_maps, dear),
         }
     }
 

@@ -46,12 +46,12 @@ fn what_goes_on(ui: &mut Ui, store: &Store, frame: &mut Frame) {
         Some(progress) => {
             match progress.share() {
                 Some(share) => _ = ui.add(ProgressBar::new(share).desired_width(110.0).desired_height(10.0)),
-                None => busy(ui, frame.pace),
+                None => busy(ui, frame.dear),
             }
             ui.label(progress.to_string());
         }
         None if store.busy() => {
-            busy(ui, frame.pace);
+            busy(ui, frame.dear);
             ui.label(if store.runs.answering() { "answering" } else { "waiting for the model" });
         }
         None if store.cancelled() => _ = ui.label("cancelled"),
@@ -69,7 +69,7 @@ fn model_facts(ui: &mut Ui, model: &ModelView) {
     };
     let hover = format!(
         "{} parameters\nfamily {}\n{} layers of {} heads ({} for keys and values), width {}\n\
-         vocabulary {}, context {}\nSHA-256 {}{unused}",
+         vocabulary {}, context {}\nread from {}\nSHA-256 {}{unused}",
         info.parameters,
         info.family,
         info.n_layers,
@@ -78,6 +78,7 @@ fn model_facts(ui: &mut Ui, model: &ModelView) {
         info.width,
         info.vocabulary,
         info.context,
+        info.sources,
         info.sha256,
     );
     let name = format!("{} · {size} parameters · {} x {} heads", info.name, info.n_layers, info.n_heads);

@@ -23,7 +23,7 @@ const IMAGE_SHARE: f32 = 0.54;
 
 /// Shares of the height that the views beside it have at first.
 const SIDE: [(ViewId, f32); 4] =
-    [(ViewId::Question, 0.133), (ViewId::Answer, 0.285), (ViewId::Flow, 0.377), (ViewId::Cut, 0.205)];
+    [(ViewId::Question, 0.12), (ViewId::Answer, 0.34), (ViewId::Flow, 0.34), (ViewId::Cut, 0.2)];
 
 /// The image at the left, those of [`SIDE`] below each other at the right, and every other view a tab beside
 /// the last of them.

@@ -114,6 +114,8 @@ pub fn native_options() -> eframe::NativeOptions {
             .with_inner_size([1440.0, 900.0])
             .with_min_inner_size([900.0, 600.0]),
         renderer: eframe::Renderer::Wgpu,
+        // Colours are numbers here; and it is dear on a software adapter.
+        dithering: false,
         wgpu_options: WgpuConfiguration { wgpu_setup: shared::wgpu_setup(), ..Default::default() },
         ..Default::default()
     }
@@ -146,7 +148,7 @@ impl App {
         let pace = Pace::of(render);
         pace.install(ctx);
         let last = storage.and_then(Last::load);
-        let mut layout = Layout::new(render.is_some_and(heatmap::install), pace.between());
+        let mut layout = Layout::new(render.is_some_and(heatmap::install), pace.is_dear());
         if let Some(storage) = storage {
             saved::layout(storage).iter().for_each(|text| layout.restore(text));
             saved::restore_theme(ctx, storage);
@@ -243,8 +245,8 @@ impl eframe::App for App {
         }
         let commands = self.layout.show(ui, &self.store);
         if !commands.is_empty() {
-            // Views drawn before the one that asked are to follow.
-            ctx.request_repaint();
+            // What was laid out shows what was before: it is laid out anew, and only that is painted.
+            ctx.request_discard("a command");
         }
         for command in commands {
             self.apply(&ctx, command);

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use sightline::{
     bundled,
     checkpoint::{
+        end_tokens::end_tokens,
         json::{Section, read as read_json},
         shards::{Watch, sha256},
         weight_error::WeightError,

@@ -163,10 +163,10 @@ fn files_beside_the_tokenizer() {
             "tokenizer_config.json",
             json!({ "bos_token": "<s>", "eos_token": { "content": "</s>" }, "chat_template": [] }),
         ),
-        ("processor_config.json", json!({ "image_seq_len": 6, "chat_template": "x" })),
-        ("generation_config.json", json!({ "eos_token_id": [2, 3] })),
         ("config.json", json!({ "eos_token_id": 2, "text_config": { "eos_token_id": [3] } })),
+        ("generation_config.json", json!({ "eos_token_id": [2, 3] })),
         ("chat_template.json", json!({ "chat_template": TEMPLATE })),
+        ("processor_config.json", json!({ "image_seq_len": 6, "chat_template": { "default": TEMPLATE } })),
     ];
     let tiled = families::idefics3(4);
     let check_processor = || {
@@ -180,6 +180,7 @@ fn files_beside_the_tokenizer() {
             fs::write(dir.path().join(name), bytes).unwrap();
             converse(dir.path());
             check_processor();
+            outcome(end_tokens(dir.path()));
         });
         fs::write(dir.path().join(name), document.to_string()).unwrap();
     }

@@ -17,6 +17,7 @@ fn session_files() {
         format: FORMAT.to_string(),
         model: bundled::model(),
         sha256: engine.info.sha256.clone(),
+        sources: engine.info.sources.clone(),
         dtype: "f32".to_string(),
         files: Default::default(),
         entries: [uncut, cut]

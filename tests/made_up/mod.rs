@@ -20,7 +20,7 @@ use sightline::{
         geometry::{Geometry, Grid, Place, View},
         pattern::PatternRow,
         report::{Effect, End},
-        run::{KnockoutReport, ModelInfo, Stop, Timing},
+        run::{KnockoutReport, ModelInfo, Sources, Stop, Timing},
         tokens::{AnswerToken, Candidate, Cell, PromptToken, VisualRef},
     },
     worker::protocol::{Event, ImageView, ModelView, Row, RunId, ToldRow},
@@ -46,6 +46,12 @@ pub fn model() -> ModelView {
         vocabulary: 130,
         context: 1024,
         parameters: 2_412_345,
+        sources: Sources {
+            template: "chat_template.jinja".into(),
+            weights: "model.safetensors".into(),
+            end_tokens: "generation_config.json".into(),
+            image_processor: "preprocessor_config.json".into(),
+        },
     };
     ModelView {
         info,
@@ -88,7 +94,7 @@ pub fn prompt(question: &str) -> Vec<PromptToken> {
     let mut push = |text: &str, span, visual| {
         let position = prompt.len();
         let id = text.bytes().fold(7, |id: u32, b| (id * 31 + b as u32) % 130);
-        prompt.push(PromptToken { position, id, text: text.to_string(), span, visual });
+        prompt.push(PromptToken { position, id, text: text.to_string(), span, visual, partial: false });
     };
     push("<s>", Span::Bos, None);
     push("user", Span::System, None);
@@ -165,6 +171,7 @@ pub fn step(prompt: &[PromptToken], cuts: &[Cut], s: usize) -> Option<(AnswerTok
             Candidate { id: 11, text: " bus".into(), logprob: -4.5 },
         ],
         end,
+        partial: false,
     };
     Some((token, PatternRow { n_layers: LAYERS, n_heads: HEADS, n_keys, data: Arc::new(data) }))
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // in helpers of tests too, a panic is how to fail
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -14,12 +14,10 @@ use sightline::image::open as pixels;
 use sightline::image::plan::{ImageProcessor, Processed};
 use sightline::image::resample::{self, Filter};
 use sightline::prompt::build::{Prompt, PromptBuilder};
-use sightline::prompt::spelling::Spelling;
 use sightline::spec::span::Span;
 use sightline::spec::turn::{Content, Role, Turn};
 use sightline::trace::geometry::{Grid, Piece, Place, View};
-use sightline::trace::tokens::{Cell, PromptToken, VisualRef};
-use sightline::trace::words;
+use sightline::trace::tokens::{Cell, VisualRef};
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -27,7 +25,7 @@ mod images;
 mod prompts;
 mod tokenizers;
 
-use common::families;
+use common::{families, models};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")

@@ -1,6 +1,8 @@
 //! Prompts of other kinds of tokenizers.
 
-use super::*;
+use sightline::trace::words::{self, Piece as Told};
+
+use super::{prompts::smolvlm, *};
 
 /// The tokenizer and template style of the bundled model: lower-cased words, one token each.
 fn word_level() -> PromptBuilder {
@@ -61,7 +63,6 @@ fn word_level_with(special: &[&str]) -> PromptBuilder {
         ("tokenizer.json", tokenizer.to_string()),
         ("tokenizer_config.json", json!({ "bos_token": "<s>", "eos_token": "</s>" }).to_string()),
         ("chat_template.jinja", template.to_owned()),
-        ("generation_config.json", json!({ "eos_token_id": [2, 3] }).to_string()),
     ]);
     PromptBuilder::from_dir(dir.path(), 4, families::llava().template()).unwrap()
 }
@@ -69,7 +70,6 @@ fn word_level_with(special: &[&str]) -> PromptBuilder {
 #[test]
 fn word_level_prompts() {
     let builder = word_level();
-    assert_eq!(builder.eos_ids(), [2, 3]);
     let prompt =
         builder.build(&[Turn::ask(1, "Where is the Zebra? ")], &[families::view(2, 2, false)]).unwrap();
     // <s> user : <image> x 4, where is the <unk> ?, assistant :
@@ -82,8 +82,6 @@ fn word_level_prompts() {
         builder.unknown_words("Where is the Zebra, zebra or <image>?"),
         ["Zebra", ",", "zebra", "or", "<", ">"]
     );
-    assert_eq!(builder.text_ids("a <image>").unwrap(), [8, 0, 17, 0]);
-    assert!(builder.word_ids("<image>").is_empty(), "no token stands for it");
     // A typed <image> is unknown punctuation around a known word, not an image.
     let prompt = builder.build(&[Turn::ask(1, "the <image>?")], &[families::view(2, 2, false)]).unwrap();
     assert_eq!(prompt.ids()[7..], [13, 0, 17, 0, 7, 9, 6]);
@@ -107,46 +105,11 @@ fn an_image_token_that_is_no_token_is_refused() {
     assert!(error.contains("encodes 4 image tokens as 0"), "{error}");
 }
 
-/// The kind of tokenizer that LLaVA-1.5 has: Llama's, which marks spaces in the text, puts one before
-/// every stretch of it, adds BOS itself, and falls back to bytes.
+/// The kind of tokenizer that LLaVA-1.5 has, see [`models::llama_tokenizer`].
 fn llama_style() -> PromptBuilder {
-    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>", "<image>", "\u{2581}"].map(str::to_owned).to_vec();
-    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
-    tokens.extend("USERAINT:whatis?<mge>".chars().map(String::from).collect::<BTreeSet<_>>());
-    let merges = ["w h", "wh a", "wha t", "\u{2581} what", "i s", "\u{2581} is", "U S", "US E", "USE R"];
-    tokens.extend(merges.map(|pair| pair.replace(' ', "")));
-    let vocabulary: serde_json::Map<String, Value> =
-        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
-    let added: Vec<Value> = ["<unk>", "<s>", "</s>", "<image>"]
-        .iter()
-        .enumerate()
-        .map(|(id, content)| {
-            json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                    "normalized": false, "special": true })
-        })
-        .collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": { "direction": "Right", "max_length": 5, "strategy": "LongestFirst",
-            "stride": 0 }, "padding": null, "added_tokens": added,
-        "normalizer": { "type": "Sequence", "normalizers": [
-            { "type": "Prepend", "prepend": "\u{2581}" },
-            { "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" } ] },
-        "pre_tokenizer": null,
-        "post_processor": { "type": "TemplateProcessing",
-            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
-            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
-            "special_tokens": { "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] } } },
-        "decoder": { "type": "Sequence", "decoders": [
-            { "type": "Replace", "pattern": { "String": "\u{2581}" }, "content": " " },
-            { "type": "ByteFallback" }, { "type": "Fuse" },
-            { "type": "Strip", "content": " ", "start": 1, "stop": 0 } ] },
-        "model": { "type": "BPE", "vocab": vocabulary, "merges": merges, "unk_token": "<unk>",
-            "fuse_unk": true, "byte_fallback": true },
-    });
     let dir = folder_with(&[
-        ("tokenizer.json", tokenizer.to_string()),
+        ("tokenizer.json", models::llama_tokenizer(3).to_string()),
         ("tokenizer_config.json", json!({ "bos_token": "<s>", "eos_token": "</s>" }).to_string()),
-        ("config.json", json!({ "text_config": { "eos_token_id": 2 } }).to_string()),
     ]);
     PromptBuilder::from_dir(dir.path(), 3, families::llava().template()).unwrap()
 }
@@ -154,7 +117,6 @@ fn llama_style() -> PromptBuilder {
 #[test]
 fn llama_style_prompts() {
     let builder = llama_style();
-    assert_eq!(builder.eos_ids(), [2]);
     let prompt = builder.build(&[Turn::ask(1, "what is?")], &[families::view(1, 2, false)]).unwrap();
     let found: Vec<(&str, Span)> = prompt.tokens.iter().map(|t| (t.text.as_str(), t.span)).collect();
     use Span::{Bos, Last, Question, System, Visual};
@@ -180,42 +142,134 @@ fn llama_style_prompts() {
     assert_eq!(text_of(&typed, Question), "<image> what</s>?");
     assert_eq!(typed.ids()[..9], prompt.ids()[..9]);
     assert!(typed.ids()[9..].iter().all(|id| *id > 3), "{:?}", typed.ids());
-    // Leading spaces survive; a byte that is no character by itself shows by value.
+    // Leading spaces survive; a byte that is no character by itself shows as the replacement character.
     let id = |text: &str| prompt.tokens.iter().find(|t| t.text == text).unwrap().id;
     assert_eq!(builder.token_text(id(" is")), " is");
-    assert_eq!(builder.token_text(5 + 0xE4), "<0xE4>");
-    assert_eq!(builder.token_text(5 + u32::from(b'~')), "~");
-    // A character comes with its last byte; what is none is one replacement sign, its neighbours untouched.
-    let texts = |ids: &[u32]| -> (Vec<String>, String) {
-        let mut spelling = Spelling::default();
-        let texts = ids.iter().map(|&id| builder.next_text(&mut spelling, id)).collect();
-        (texts, spelling.finish())
-    };
-    let bytes: Vec<u32> = "字".bytes().map(|byte| 5 + u32::from(byte)).collect();
-    let ids = [id(" is"), bytes[0], bytes[1], bytes[2], id(" is"), bytes[0], id("?"), bytes[0], bytes[1]];
-    let (found, left) = texts(&ids);
-    assert_eq!(found.join("|"), "is|||字| is||\u{FFFD}?||");
-    assert_eq!(left, "\u{FFFD}");
-    assert_eq!(builder.decode(&ids), "is字 is\u{FFFD}?\u{FFFD}");
+    assert_eq!(builder.token_text(5 + 0xE4), "\u{FFFD}");
     assert_eq!(builder.decode(&[id(" is"), id("?"), 2]), "is?");
     assert_eq!(builder.decode_with_special(&[id("?"), 2]), "?</s>");
     assert!(builder.unknown_words("what is 大?").is_empty()); // bytes stand for everything
 }
 
-/// What people type is found in the prompt, whatever tokens it takes, also where the tokenizer drops blanks.
+/// What is told of a text's tokens one by one: the texts, which of them end within a character, and what is left at
+/// the end.
+fn told(builder: &PromptBuilder, ids: &[u32]) -> (Vec<String>, Vec<bool>, &'static str) {
+    let mut spoken = builder.spoken();
+    let added = ids.iter().map(|&id| spoken.push(id, false)).map(|added| (added.text, added.partial));
+    let (texts, partial) = added.unzip();
+    (texts, partial, spoken.rest())
+}
+
 #[test]
-fn words_of_a_prompt_are_found_with_all_their_tokens() {
-    let found = |builder: &PromptBuilder, image: Vec<Piece>, text: &str, phrase: &str| -> Vec<usize> {
-        let prompt = builder.build(&[Turn::ask(1, text)], &[image]).unwrap();
-        let typed = prompt.tokens.iter().filter(|t| t.visual.is_none());
-        let pieces: Vec<words::Piece<'_>> =
-            typed.map(|t| words::Piece { position: t.position, text: &t.text }).collect();
-        let mut found = words::find(&pieces, phrase);
-        assert_eq!(found.len(), 1, "{phrase:?} in {text:?}: {pieces:?}");
-        found.remove(0).positions
-    };
-    let grid = || families::view(2, 2, false);
-    assert_eq!(found(&word_level(), grid(), "what is the red ball?", "red ball"), [10, 11]);
-    let bytes = found(&llama_style(), grid(), "what is 字?", "字");
-    assert_eq!(bytes.len(), 3, "{bytes:?}");
+fn the_last_token_of_a_character_carries_it() {
+    for builder in [smolvlm(4), llama_style()] {
+        let mut split = 0;
+        for text in [
+            "\u{1F436}狗 dog",
+            "汉字符号 is",
+            "a \u{1F469}\u{200D}\u{1F469}\u{200D}\u{1F467} and \u{1F44D}\u{1F3FD}",
+            "\u{1F1EB}\u{1F1F7}",
+            "cafe\u{301} na\u{EF}ve ฉันรักแมว",
+            "고양이\n\n\u{1F600}",
+        ] {
+            let ids = builder.text_ids(text).unwrap();
+            let (texts, partial, rest) = told(&builder, &ids);
+            assert_eq!(texts.concat(), text);
+            assert_eq!((builder.decode(&ids).as_str(), rest), (text, ""));
+            assert!(texts.iter().all(|text| !text.contains('\u{FFFD}')), "{texts:?}");
+            assert!(!partial.ends_with(&[true]), "{texts:?}");
+            // Of a partial token nothing is told but what came before its character.
+            split += partial.iter().filter(|partial| **partial).count();
+        }
+        assert!(split > 10, "{split} tokens ended within a character");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_character_are_one_sign() {
+    let builder = llama_style();
+    let byte = |byte: u32| 5 + byte;
+    let a = builder.text_ids("what").unwrap()[0];
+    assert_eq!(builder.token_text(a), " what");
+    let sign = "\u{FFFD}";
+    for (ids, expected) in [
+        (vec![byte(0xE5)], sign.to_string()),
+        (vec![byte(0xE5), byte(0xAD)], sign.to_string()),
+        // A whole character is none the worse for what follows or came before.
+        (vec![byte(0xE5), byte(0xAD), byte(0x97), byte(0xE5)], format!("字{sign}")),
+        (vec![byte(0xE5), byte(0xE5), byte(0xAD), byte(0x97)], format!("{sign}字")),
+        (vec![byte(0xF0), byte(0x9F), a], format!("{sign} what")),
+        ([vec![byte(0x90); 10], vec![a]].concat(), format!("{sign} what")),
+        (vec![byte(0x90); 10], sign.to_string()),
+        ([vec![byte(0x90); 5], vec![byte(0xE5), byte(0xAD), byte(0x97)]].concat(), format!("{sign}字")),
+    ] {
+        assert_eq!(builder.decode(&ids), expected, "{ids:?}");
+        let (texts, partial, rest) = told(&builder, &ids);
+        assert_eq!(texts.concat() + rest, expected, "{ids:?}");
+        assert!(partial[0] && texts[0].is_empty(), "{texts:?}");
+    }
+    // What could come next shows as what it would say here.
+    let mut spoken = builder.spoken();
+    for b in [0xE5, 0xAD] {
+        assert!(spoken.push(byte(b), false).partial);
+    }
+    assert_eq!(spoken.candidate(byte(0x97)), "字");
+    assert_eq!(spoken.candidate(byte(0x98)), "\u{5B58}");
+    assert_eq!(spoken.candidate(a), format!("{sign} what"));
+    // The end of an answer is no part of it, and leaves open what is.
+    assert_eq!(spoken.push(2, true).text, "</s>");
+    assert_eq!(spoken.rest(), sign);
+    assert_eq!(spoken.push(3, false).text, format!("{sign}<image>"));
+    assert_eq!(spoken.rest(), "");
+    // The same where a token holds some of the bytes.
+    let builder = smolvlm(4);
+    let dog = builder.text_ids("\u{1F436}").unwrap();
+    assert!(dog.len() > 1, "{dog:?}");
+    let word = builder.text_ids(" dog").unwrap();
+    assert_eq!(builder.decode(&dog[..1]), sign);
+    assert_eq!(builder.decode(&[&dog[..1], &word].concat()), format!("{sign} dog"));
+}
+
+#[test]
+fn characters_of_several_tokens_are_found_in_a_prompt() {
+    for (builder, image) in
+        [(smolvlm(4), families::tiles(0, 0, 4)), (llama_style(), families::view(1, 2, false))]
+    {
+        let prompt = builder.build(&[Turn::ask(1, "\u{1F436} is 汉字符号?")], &[image]).unwrap();
+        let told: Vec<Told> = (prompt.tokens.iter().filter(|t| t.visual.is_none()))
+            .map(|t| Told { position: t.position, text: &t.text, partial: t.partial })
+            .collect();
+        assert_eq!(words::find(&told, "字符").len(), 1, "a word need not stand between blanks");
+        for phrase in ["汉字符", "\u{1F436}", "\u{1F436} is"] {
+            let found = words::find(&told, phrase);
+            assert_eq!(found.len(), 1, "{phrase}");
+            let at = &found[0].positions;
+            let text: String = at.iter().map(|&p| prompt.tokens[p].text.as_str()).collect();
+            assert_eq!(text.trim(), phrase);
+            // All tokens of the first character, of which the last alone is not partial.
+            let before = &prompt.tokens[at[0] - 1];
+            assert!(prompt.tokens[at[0]].partial && !before.partial, "{phrase}: {at:?}");
+            assert!(at.is_sorted_by(|a, b| a + 1 == *b), "{phrase}: {at:?}");
+        }
+    }
+}
+
+#[test]
+fn what_people_type_is_text_wherever_they_type_it() {
+    let builder = smolvlm(4);
+    for text in ["a <image> b", "yes<end_of_utterance>no", "<|im_start|>", "<row_1_col_1> x"] {
+        let ids = builder.text_ids(text).unwrap();
+        assert!(ids.iter().all(|id| (17..49152).contains(id)), "{text}: {ids:?}");
+        assert_eq!(builder.decode(&ids), text);
+        assert!(builder.word_ids(text).iter().all(|id| (17..49152).contains(id)), "{text}");
+    }
+    let builder = llama_style();
+    for text in ["a <image> b", "</s>", "is<s>what"] {
+        let ids = builder.text_ids(text).unwrap();
+        assert!(ids.iter().all(|id| *id > 3), "{text}: {ids:?}");
+        assert_eq!(builder.decode(&ids), text);
+    }
+    let builder = word_level();
+    assert_eq!(builder.text_ids("the <image>?").unwrap(), [13, 0, 17, 0, 7]);
+    assert_eq!(builder.unknown_words("the <image>, a </s>"), ["<", ">", ",", "/", "s"]);
 }

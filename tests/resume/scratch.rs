@@ -137,7 +137,7 @@ fn half_precision_weights_resume_as_they_run() {
     let seen = tiled_seen(&engine);
     let baseline = keep(&engine, &seen, &ask(bundled::PROMPT, 5)).unwrap();
     let memory = engine.memory(&baseline.experiment, &[&seen], baseline.prompt.len(), Held::Baseline);
-    assert_eq!(memory.kv_cache, (2 * 4 * 2 * 16 * (baseline.prompt.len() + 5) * 2) as u64);
+    assert_eq!(memory.kv_cache, (3 * 4 * 2 * 16 * (baseline.prompt.len() + 5) * 2) as u64);
     let cut = intervention(&["answer -> object @ 1-", "question -> visual @ 2 # 1"], &["object = mean"]);
     let spec = Experiment { forced_answer: Some(baseline.trace.ids()), ..with(&baseline.experiment, &cut) };
     let scratch = run(&engine, &seen, &spec).unwrap();

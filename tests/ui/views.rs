@@ -27,7 +27,7 @@ struct Bench {
 
 impl Bench {
     fn new(store: Store, gpu_maps: bool) -> Self {
-        Bench { layout: Layout::new(gpu_maps, std::time::Duration::from_millis(16)), store }
+        Bench { layout: Layout::new(gpu_maps, false), store }
     }
 
     fn frame(&mut self, ui: &mut egui::Ui) {

@@ -58,6 +58,8 @@ pub struct Check {
 pub struct Report {
     /// Folder.
     pub model: String,
+    /// The file that its weights were read from, or the index of several.
+    pub weights: String,
     /// Where it ran.
     pub device: String,
     /// Number formats.
@@ -75,6 +77,7 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}; {}", self.model, self.device, self.dtype)?;
+        writeln!(f, "weights: {}", self.weights)?;
         for key in &self.unused_weights {
             writeln!(f, "unused weight: {key}")?;
         }

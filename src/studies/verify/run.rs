@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::{
-    checkpoint::weights::WeightDtype,
+    checkpoint::{shards::weights_file, weights::WeightDtype},
     device::open::Compute,
-    model::vlm::Vlm,
+    model::vlm::{LoadError, Vlm},
     progress::Cancel,
     studies::verify::{
         base,
@@ -36,6 +36,7 @@ pub fn verify(dir: &Path, compute: &Compute) -> Result<Report, VerifyError> {
     let pass = !checks.is_empty() && checks.iter().all(|c| c.pass);
     Ok(Report {
         model: dir.display().to_string(),
+        weights: weights_file(dir).map_err(LoadError::from)?,
         device: compute.description.clone(),
         dtype: vlm.dtype_text(),
         unused_weights: vlm.unused.clone(),

@@ -49,7 +49,7 @@ pub fn first_look(run: &Run, objects: &[ObjectView]) -> Option<FirstLook> {
 fn naming<'a>(run: &Run, objects: &'a [ObjectView]) -> Vec<(usize, &'a ObjectView)> {
     let said = run.answer.iter().enumerate().filter(|(_, token)| !token.end);
     let pieces: Vec<Piece<'_>> =
-        said.map(|(position, token)| Piece { position, text: &token.text }).collect();
+        said.map(|(position, token)| Piece { position, text: &token.text, partial: token.partial }).collect();
     let mut naming = Vec::new();
     for (at, object) in objects.iter().enumerate() {
         if objects[..at].iter().all(|other| other.name != object.name) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     spec::experiment::Experiment,
-    trace::tokens::AnswerToken,
+    trace::tokens::{AnswerToken, said},
     ui::store::run::{Mean, RowView, Run},
 };
 
@@ -100,9 +100,7 @@ impl<'a> Lane<'a> {
 
     /// The answer on show as text, without the end token.
     pub fn answer_text(&self) -> String {
-        let text: String =
-            self.tokens().iter().filter(|(t, _)| !t.end).map(|(t, _)| t.text.as_str()).collect();
-        text.trim().to_string()
+        said(self.tokens().into_iter().map(|(token, _)| token))
     }
 
     /// The run under way, once it has something to show.

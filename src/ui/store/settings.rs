@@ -74,7 +74,7 @@ impl Default for MapSettings {
     fn default() -> Self {
         MapSettings {
             colormap: Colormap::default(),
-            opacity: 0.7,
+            opacity: 0.6,
             underlay: Underlay::default(),
             range: ColorRange::default(),
             tiles: true,

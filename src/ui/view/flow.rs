@@ -21,12 +21,15 @@ use crate::{
         widgets::{
             range_strip::RangeStrip,
             section::{section, still},
-            swatch::swatch,
+            swatch::{self, swatch},
             word,
         },
     },
     worker::protocol::Slot,
 };
+
+/// Below this height the chart goes without its legend.
+const LOW: f32 = 110.0;
 
 /// Room for the strip under the chart.
 const STRIP: f32 = 34.0;
@@ -55,7 +58,10 @@ impl View for FlowView {
             let strip = Rect::from_min_max(pos2(room.left(), room.bottom() - STRIP), room.max);
             let above = Rect::from_min_max(room.min, pos2(room.right(), strip.top() - 2.0));
             let columns = ui.scope_builder(UiBuilder::new().max_rect(above), |ui| {
-                legend(ui, store, chart.flow);
+                // In a low view bars are worth more than their numbers, which hovering tells.
+                if above.height() > LOW {
+                    legend(ui, store, chart.flow);
+                }
                 chart.show(ui, ui.available_height().max(24.0), frame)
             });
             chart.strip(ui, strip, columns.inner, frame);
@@ -102,12 +108,7 @@ fn legend(ui: &mut Ui, store: &Store, flow: &[Shares]) {
                 continue;
             }
             let share = flow.get(layer).map_or(0.0, |shares| shares[span.index()]);
-            // Swatch and words in one piece: a line never breaks between them.
-            ui.horizontal(|ui| {
-                swatch(ui, span);
-                ui.label(RichText::new(format!("{} {share:.3}", span.name())).small());
-                ui.add_space(3.0);
-            });
+            swatch::entry(ui, span, format!("{} {share:.3}", span.name()));
         }
     });
 }

@@ -13,7 +13,7 @@ use crate::{
         view::pane::View,
         widgets::{
             section::{scrolling, section},
-            swatch::swatch,
+            swatch,
         },
     },
 };
@@ -122,10 +122,7 @@ fn spans(ui: &mut Ui, counts: &[usize; Span::COUNT]) {
         for span in Span::ALL {
             let n = counts[span.index()];
             if n > 0 {
-                swatch(ui, span);
-                let text = RichText::new(format!("{} {n}", span.name())).small();
-                ui.label(text).on_hover_text(meaning(span));
-                ui.add_space(4.0);
+                swatch::entry(ui, span, format!("{} {n}", span.name())).on_hover_text(meaning(span));
             }
         }
     });

@@ -21,11 +21,12 @@ pub struct Look {
     pub share: Option<f32>,
 }
 
-/// A token as people read it, with the blank before it; dots for one that only begins a character.
+/// A token as people read it, with the blank before it.
 pub fn shown(token: &AnswerToken) -> &str {
     match token.end {
         true => " end",
-        false if token.text.is_empty() => "…",
+        // A part of the character that the next token carries.
+        false if token.partial && token.text.trim().is_empty() => "·",
         false if token.text.trim().is_empty() => " ·",
         false => token.text.as_str(),
     }

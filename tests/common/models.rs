@@ -1,0 +1,117 @@
+//! Small random models of every family, as their hubs have them: with the real chat templates, and tokenizers of the
+//! real kinds.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::{Value, json};
+use sightline::bundled;
+use tempfile::TempDir;
+
+use super::{copy_of, fixture, tiled_model};
+
+/// The template of llava-hf's models: methods of strings, selectattr, the generation tag.
+pub const LLAVA_TEMPLATE: &str = "{% for message in messages %}{% if message['role'] != 'system' %}\
+    {{ message['role'].upper() + ': '}}{% endif %}{# Render all images first #}\
+    {% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}\
+    {% endfor %}{# Render all text next #}{% if message['role'] != 'assistant' %}\
+    {% for content in message['content'] | selectattr('type', 'equalto', 'text') %}\
+    {{ content['text'] + ' '}}{% endfor %}{% else %}\
+    {% for content in message['content'] | selectattr('type', 'equalto', 'text') %}\
+    {% generation %}{{ content['text'] + ' '}}{% endgeneration %}{% endfor %}{% endif %}{% endfor %}\
+    {% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}";
+
+/// Adds a special token, or moves it to another id.
+fn special(tokenizer: &mut Value, content: &str, id: usize) {
+    tokenizer["model"]["vocab"][content] = id.into();
+    let token = json!({"id": id, "content": content, "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true});
+    let tokens = tokenizer["added_tokens"].as_array_mut().unwrap();
+    tokens.retain(|t| t["content"] != token["content"]);
+    tokens.push(token);
+}
+
+/// The bundled model's tokenizer, with further special tokens.
+pub fn words_with<'a>(tokens: impl IntoIterator<Item = (&'a str, usize)>) -> Value {
+    let text = fs::read(bundled::model().join("tokenizer.json")).unwrap();
+    let mut tokenizer = serde_json::from_slice(&text).unwrap();
+    tokens.into_iter().for_each(|(content, id)| special(&mut tokenizer, content, id));
+    tokenizer
+}
+
+/// The kind of tokenizer that LLaVA-1.5 has: Llama's, which marks spaces in the text, puts one before
+/// every stretch of it, adds BOS itself, and falls back to bytes. Byte `b` is token `5 + b`.
+pub fn llama_tokenizer(image: usize) -> Value {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>", "<image>", "\u{2581}"].map(str::to_owned).to_vec();
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    tokens.extend("USERAINT:whatis?<mge>".chars().map(String::from).collect::<BTreeSet<_>>());
+    let merges = ["w h", "wh a", "wha t", "\u{2581} what", "i s", "\u{2581} is", "U S", "US E", "USE R"];
+    tokens.extend(merges.map(|pair| pair.replace(' ', "")));
+    let vocabulary: serde_json::Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+    let added: Vec<Value> = ["<unk>", "<s>", "</s>", "<image>"]
+        .iter()
+        .enumerate()
+        .map(|(id, content)| {
+            json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true })
+        })
+        .collect();
+    let mut tokenizer = json!({
+        "version": "1.0", "truncation": { "direction": "Right", "max_length": 5, "strategy": "LongestFirst",
+            "stride": 0 }, "padding": null, "added_tokens": added,
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "Prepend", "prepend": "\u{2581}" },
+            { "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" } ] },
+        "pre_tokenizer": null,
+        "post_processor": { "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+            "special_tokens": { "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] } } },
+        "decoder": { "type": "Sequence", "decoders": [
+            { "type": "Replace", "pattern": { "String": "\u{2581}" }, "content": " " },
+            { "type": "ByteFallback" }, { "type": "Fuse" },
+            { "type": "Strip", "content": " ", "start": 1, "stop": 0 } ] },
+        "model": { "type": "BPE", "vocab": vocabulary, "merges": merges, "unk_token": "<unk>",
+            "fuse_unk": true, "byte_fallback": true },
+    });
+    special(&mut tokenizer, "<image>", image);
+    tokenizer
+}
+
+fn write(dir: &Path, name: &str, value: &Value) {
+    fs::write(dir.join(name), value.to_string()).unwrap();
+}
+
+/// SmolVLM: tiles and markers, a template that reads a turn's first part, a tokenizer of words.
+pub fn smolvlm_like() -> TempDir {
+    let dir = tiled_model(512);
+    let text = fs::read(dir.path().join("tokenizer.json")).unwrap();
+    let mut tokenizer = serde_json::from_slice(&text).unwrap();
+    special(&mut tokenizer, "<|im_start|>", 289);
+    special(&mut tokenizer, "<end_of_utterance>", 288);
+    write(dir.path(), "tokenizer.json", &tokenizer);
+    let settings = json!({"bos_token": "<|im_start|>", "eos_token": "<end_of_utterance>"});
+    write(dir.path(), "tokenizer_config.json", &settings);
+    fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
+    let template = "chat_template.json";
+    fs::copy(fixture("smolvlm-tokenizer").join(template), dir.path().join(template)).unwrap();
+    dir
+}
+
+/// LLaVA-1.5: one view, no markers, a tokenizer that falls back on bytes.
+pub fn llava_like() -> TempDir {
+    let dir = copy_of("tiny-llava");
+    write(dir.path(), "tokenizer.json", &llama_tokenizer(319));
+    write(dir.path(), "tokenizer_config.json", &json!({"bos_token": "<s>", "eos_token": "</s>"}));
+    write(dir.path(), "chat_template.json", &json!({"chat_template": LLAVA_TEMPLATE}));
+    let size = json!({"height": 56, "width": 56});
+    write(
+        dir.path(),
+        "preprocessor_config.json",
+        &json!({"image_processor_type": "CLIPImageProcessor", "do_resize": true, "do_center_crop": true,
+            "do_rescale": true, "do_normalize": true, "do_convert_rgb": true, "resample": 3,
+            "rescale_factor": 1.0 / 255.0, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+            "size": {"shortest_edge": 56}, "crop_size": size}),
+    );
+    dir
+}
