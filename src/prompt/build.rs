@@ -286,9 +286,13 @@ impl PromptBuilder {
                 // so does the letter after a space that the tokenizer invents.
                 let next = (position + 1..ids.len()).find(|&p| !inserted(p)).map_or(end, |p| offsets[p].0);
                 let here = end.min(next.max(start));
-                let text = expanded.text.get(start.max(written)..here).unwrap_or_default().to_owned();
+                // A space that the tokenizer drops belongs to the word behind it.
+                let dropped = written < start && expanded.part(written..start).0 == span;
+                let from = if dropped { written } else { start.max(written) };
+                let text = expanded.text.get(from..here).unwrap_or_default().to_owned();
                 written = written.max(here);
-                (text, here < end && self.token_text(id).ends_with(char::REPLACEMENT_CHARACTER))
+                let part = self.detokenizer.inside(&[id]).ends_with(char::REPLACEMENT_CHARACTER);
+                (text, here < end && part)
             };
             tokens.push(PromptToken { position, id, text, span, visual, partial });
         }
@@ -341,10 +345,10 @@ impl PromptBuilder {
         self.detokenizer.begin()
     }
 
-    /// What one token adds to a text, its leading space included. A token that holds only part of a
-    /// character shows as U+FFFD.
+    /// What one token adds to a text, its leading space included. Bytes that are no character by themselves show by
+    /// value: `<0xE5>`.
     pub fn token_text(&self, id: u32) -> String {
-        self.detokenizer.inside(&[id])
+        self.detokenizer.alone(id)
     }
 
     /// Text that a person typed, and nothing else: a special token's name in it is letters.

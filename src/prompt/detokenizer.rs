@@ -6,11 +6,14 @@
 //! last of these tokens carries the character; those before are told apart by [`Added::partial`]. Bytes that never
 //! become a character are one U+FFFD, told once it is known that nothing will come of them.
 
-use std::{iter, sync::Arc};
+use std::{iter, str::from_utf8, sync::Arc};
 
 use tokenizers::Tokenizer;
 
-use crate::prompt::folder::guarded;
+use crate::prompt::{
+    alphabet::{Alphabet, readable},
+    folder::guarded,
+};
 
 /// What stands for bytes that are no character.
 const LOST: char = char::REPLACEMENT_CHARACTER;
@@ -21,6 +24,7 @@ const OPEN: usize = 3;
 #[derive(Debug)]
 pub struct Detokenizer {
     tokenizer: Arc<Tokenizer>,
+    alphabet: Alphabet,
     /// An ordinary token and its text, see [`Detokenizer::inside`].
     anchor: Option<(u32, String)>,
 }
@@ -29,7 +33,8 @@ impl Detokenizer {
     /// For a tokenizer.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
         let anchor = guarded(|| tokenizer.encode("a", false)).ok().and_then(|e| e.get_ids().last().copied());
-        let mut made = Detokenizer { tokenizer, anchor: None };
+        let alphabet = Alphabet::of(tokenizer.get_decoder());
+        let mut made = Detokenizer { tokenizer, alphabet, anchor: None };
         made.anchor = anchor.map(|id| (id, made.with_special(&[id])));
         made
     }
@@ -49,6 +54,18 @@ impl Detokenizer {
             }
         }
         self.with_special(ids)
+    }
+
+    /// What one token adds to a text, the leading space included; bytes that are no character by themselves by their
+    /// value: `<0xE5>`.
+    pub fn alone(&self, id: u32) -> String {
+        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id);
+        // Added tokens are written as they are, not in letters that stand for bytes.
+        let name = self.tokenizer.id_to_token(id).filter(|_| !added);
+        match name.and_then(|name| self.alphabet.bytes(&name)) {
+            Some(bytes) if from_utf8(&bytes).is_err() => readable(&bytes),
+            _ => self.inside(&[id]),
+        }
     }
 
     /// Whether a token is a special one.
@@ -121,13 +138,13 @@ impl Spoken<'_> {
         Added { text, partial: true }
     }
 
-    /// What a token would show as if it came next.
+    /// What a token would show as if it came next; one that leaves a character unfinished by its bytes.
     pub fn candidate(&self, id: u32) -> String {
         if self.open.is_empty() {
-            return self.from.inside(&[id]);
+            return self.from.alone(id);
         }
         let Added { text, partial } = self.clone().push(id, false);
-        if partial && text.is_empty() { LOST.to_string() } else { text }
+        if partial { self.from.alone(id) } else { text }
     }
 
     /// What stands for the bytes that are no character yet, where nothing comes after them.

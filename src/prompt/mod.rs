@@ -4,6 +4,7 @@
 //! encodes, `detokenizer` makes text of answers. Knows tokenizer, template and spans; nothing of pixels, tensors or
 //! windows.
 
+mod alphabet;
 pub mod build;
 pub(crate) mod chat_template;
 pub mod detokenizer;
