@@ -273,6 +273,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_crop_left_is_seen_and_padding_is_not() {
+        let crop = |rect| {
+            let view = View { place: Place::Whole, rect, grid: Grid { rows: 1, cols: 1 }, lead: 0 };
+            Geometry { source: (300, 75), rows: 0, cols: 0, views: vec![view] }.seen()
+        };
+        assert_eq!(crop([112.5, 0.0, 187.5, 75.0]), [112.5, 0.0, 187.5, 75.0]);
+        assert_eq!(crop([0.0, -112.5, 300.0, 187.5]), [0.0, 0.0, 300.0, 75.0], "padding above and below");
+        assert_eq!(tiled().seen(), [0.0, 0.0, 60.0, 40.0]);
+    }
+
+    #[test]
     fn every_token_knows_its_part_of_the_picture() {
         let patches = tiled().patches();
         assert_eq!(patches.len(), 19);

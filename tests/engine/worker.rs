@@ -23,7 +23,7 @@ use sightline::{
         tokens::{AnswerToken, PromptToken},
     },
     worker::{
-        protocol::{Event, Request, Row, RunId, Slot, ToldRow},
+        protocol::{Event, ImageView, Request, Row, RunId, Slot, ToldRow},
         thread::Worker,
     },
 };
@@ -282,6 +282,38 @@ fn an_image_is_announced_when_it_is_opened_and_not_whenever_it_is_encoded() {
     }
     worker.send(ask(20, bundled::PROMPT, &[]));
     assert_eq!(announced(&until_done(&worker, 20)), 0);
+}
+
+/// The next image that is told of.
+fn next_image(worker: &Worker) -> ImageView {
+    loop {
+        match worker.wait().expect("the worker lives") {
+            Event::Image(view) => return view,
+            Event::Failed { error, .. } => panic!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_scene_is_told_with_its_objects_and_a_large_image_small_enough_to_be_drawn() {
+    let worker = opened();
+    let scene = next_image(&worker);
+    let objects = scene.objects.expect("the sample scene is known");
+    let names: Vec<&str> = objects.iter().map(|object| object.name.as_str()).collect();
+    assert_eq!(names, ["camera", "house", "rabbit", "book"]);
+    // The camera's box, from the scene's line, and the patches of 16 pixels that show it.
+    let (x, y) = (103 / 16..=142 / 16, 37 / 16..=65 / 16);
+    assert!(objects[0].patches.iter().all(|at| x.contains(&(at % 12)) && y.contains(&(at / 12))));
+    assert!(objects[0].patches.len() >= 4, "{:?}", objects[0].patches);
+
+    let dir = tempfile::tempdir().unwrap();
+    let large = dir.path().join("large.png");
+    image::RgbImage::from_fn(3000, 40, |x, _| image::Rgb([(x / 12) as u8; 3])).save(&large).unwrap();
+    worker.send(Request::OpenImage(file(&large)));
+    let view = next_image(&worker);
+    assert_eq!((view.geometry.source, view.picture.dimensions()), ((3000, 40), (2048, 27)));
+    assert!(view.objects.is_none(), "of another picture nothing is known");
 }
 
 #[test]

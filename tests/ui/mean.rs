@@ -1,6 +1,6 @@
 //! The mean of an answer's rows, which grows with the answer.
 
-use sightline::ui::store::command::Command;
+use sightline::{spec::span::Span, ui::store::command::Command};
 
 use crate::{
     bench::{answered, only_run, opened},
@@ -62,4 +62,27 @@ fn the_complete_mean_stands_in_until_the_next_is_as_long() {
     }
     assert!(!store.runs.baseline().stale());
     assert_eq!(store.runs.baseline().mean().unwrap().rows, complete);
+}
+
+#[test]
+fn shares_follow_the_head() {
+    let store = answered();
+    let lane = store.runs.baseline();
+    let run = lane.view().unwrap();
+    let (row, mean) = (lane.row(3).unwrap().0, lane.mean().unwrap());
+    for layer in 0..made_up::LAYERS {
+        for head in 0..made_up::HEADS {
+            let keys = row.pattern.head(layer, head).iter().enumerate();
+            let visual: f32 = keys.filter(|(key, _)| run.span(*key) == Span::Visual).map(|(_, p)| p).sum();
+            assert_eq!(row.flow.share(layer, Some(head), Span::Visual), visual);
+            assert_eq!(row.flow.of(Some(head))[layer][Span::Visual.index()], visual);
+        }
+        for flow in [&row.flow, &mean.flow] {
+            let of = |head| flow.share(layer, head, Span::Visual);
+            let heads = (0..made_up::HEADS).map(|head| of(Some(head))).sum::<f32>() / made_up::HEADS as f32;
+            assert!((heads - of(None)).abs() < 1e-6, "layer {layer}: {heads}, {}", of(None));
+        }
+    }
+    assert!((0..made_up::HEADS).any(|head| row.flow.of(Some(head)) != row.flow.of(None)));
+    assert_eq!(row.pattern.uniform(), 1.0 / row.pattern.n_keys as f32);
 }

@@ -134,3 +134,26 @@ fn the_shader_reads_the_models_own_buffer() {
     let elsewhere = burn::tensor::Tensor::<3>::zeros([1, 1, 4], &burn::tensor::Device::flex());
     assert!(shared::resident(&elsewhere).is_none(), "a tensor of another device has no buffer here");
 }
+
+#[test]
+fn every_value_covers_what_lies_under_it_alike() {
+    let Some((_one, render)) = adapter() else { return };
+    assert!(heatmap::install(&render), "the adapter reads storage buffers in vertex shaders");
+    let opaque = grid_map(some_row(2), None, Colormap::Inferno);
+    let half = Map { opacity: 0.5, ..opaque.clone() };
+    let bare = Map { opacity: 0.0, ..opaque.clone() };
+    let drawn = drawn_one_after_another(render, vec![opaque.clone(), half, bare]);
+    for (at, [map, mixed, under]) in (0..)
+        .zip(std::iter::zip(&drawn[0], std::iter::zip(&drawn[1], &drawn[2])).map(|(a, (b, c))| [a, b, c]))
+    {
+        for c in 0..3 {
+            let expected = (f32::from(map[c]) + f32::from(under[c])) / 2.0;
+            let off = (f32::from(mixed[c]) - expected).abs();
+            assert!(
+                off <= 1.5,
+                "patch {at} of value {}: {mixed:?}, not between {map:?} and {under:?}",
+                opaque.value(at)
+            );
+        }
+    }
+}

@@ -44,8 +44,12 @@ impl Bench {
 }
 
 fn harness(render: RenderState, bench: Bench, light: bool) -> Harness<'static, Bench> {
+    harness_of(render, bench, light, [1280.0, 800.0])
+}
+
+fn harness_of(render: RenderState, bench: Bench, light: bool, size: [f32; 2]) -> Harness<'static, Bench> {
     Harness::builder()
-        .with_size([1280.0, 800.0])
+        .with_size(size)
         .with_theme(if light { egui::Theme::Light } else { egui::Theme::Dark })
         .with_context_setup(theme::install)
         .renderer(WgpuTestRenderer::from_render_state(render))
@@ -100,4 +104,16 @@ fn window_with_the_palette_open() {
     harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::K);
     harness.run_ok();
     harness.snapshot_options("window_palette", &tolerant());
+}
+
+#[test]
+fn window_as_small_as_it_gets() {
+    let Some((_one, render)) = adapter() else { return };
+    let gpu_maps = heatmap::install(&render);
+    let mut bench = Bench::new(answered(), gpu_maps);
+    // The bundled model on a picture that is none of its own.
+    bench.store.model.as_mut().expect("a model").bundled = true;
+    let mut harness = harness_of(render, bench, false, [900.0, 600.0]);
+    harness.run();
+    harness.snapshot_options("window_small", &tolerant());
 }

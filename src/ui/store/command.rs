@@ -269,7 +269,7 @@ pub const GESTURES: [(&str, &str); 7] = [
     ("click a word", "pin it; click again to unpin"),
     ("click a bar of the chart", "go to that layer"),
     ("drag the layer range", "cut answer -> visual in those layers, live"),
-    ("Tab, then arrows", "move a handle of the range by keyboard"),
+    ("Tab, then arrows", "walk an answer, or move a handle of the range"),
     ("Enter in the question", "ask"),
     ("drag a title", "move that view elsewhere"),
 ];

@@ -254,3 +254,39 @@ fn facts(ui: &mut Ui, store: &Store) {
         "A word is predicted by the row of the position before it: its attention is that row's",
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        spec::{experiment::Experiment, picture::ImageSource},
+        trace::{report::Effect, tokens::AnswerToken},
+    };
+
+    #[test]
+    fn the_same_tokens_may_have_other_probabilities() {
+        let experiment = Experiment::ask(ImageSource::File("a.png".into()), "what?", 4);
+        let mut cut = Run::new(1, experiment, Some(0));
+        assert_eq!(difference(&[false; 2], &[false; 2], &cut), "The same tokens.");
+        for (position, (text, delta)) in [(" red", -0.25), (" ball", -1.5)].into_iter().enumerate() {
+            let effect = Effect { baseline: -0.1, logprob: -0.1 + delta, delta, rank: 0, kl: 0.0 };
+            let token = AnswerToken {
+                position,
+                id: 0,
+                text: text.to_string(),
+                span: Span::Answer,
+                logprob: 0.0,
+                top: Vec::new(),
+                end: false,
+                partial: false,
+            };
+            cut.score(token, effect, None);
+        }
+        let told = difference(&[false; 2], &[false; 2], &cut);
+        let all = ["The same tokens;", "changes by -1.75", "most at “ball” (-1.50)"];
+        assert!(all.iter().all(|part| told.contains(part)), "{told}");
+        assert!(
+            difference(&[true, false], &[true], &cut).starts_with("1 of 1 tokens are new, 1 of 2 are gone;")
+        );
+    }
+}

@@ -89,6 +89,7 @@ impl CutView {
         }
         if edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Escape)) {
             self.text.clone_from(&store.cut.typed);
+            ui.ctx().request_repaint();
         }
         if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || self.text.trim().is_empty()) {
             self.entered = true;

@@ -94,6 +94,7 @@ impl QuestionView {
         let entered = edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
         if edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Escape)) {
             self.from = None;
+            ui.ctx().request_repaint();
         }
         let ask = ui.add_enabled(ready, Button::new("Ask").min_size(vec2(44.0, 0.0)));
         frame.place("ask", ask.rect);
