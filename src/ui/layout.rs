@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use egui::{CentralPanel, Context, Key, Modifiers, Panel, Popup, Rect, TextureHandle, Theme, Ui};
+use egui::{CentralPanel, Context, Id, Key, Modifiers, Panel, Popup, Rect, TextureHandle, Theme, Ui};
 use egui_tiles::Tree;
 
 use crate::ui::{
@@ -28,6 +28,8 @@ pub struct Layout {
     palette: Palette,
     keys_open: bool,
     frame: Frame,
+    /// What had the focus in the last frame.
+    focused: Option<Id>,
 }
 
 impl Layout {
@@ -41,6 +43,7 @@ impl Layout {
             palette: Palette::default(),
             keys_open: false,
             frame: Frame::new(gpu_maps, dear),
+            focused: None,
         }
     }
 
@@ -76,7 +79,7 @@ impl Layout {
         let ctx = ui.ctx().clone();
         let frame = &mut self.frame;
         frame.clear();
-        Self::read_keys(&ctx, &mut self.palette, &mut self.keys_open, frame);
+        Self::read_keys(&ctx, &mut self.palette, &mut self.keys_open, self.focused.take(), frame);
         Panel::top("top").show(ui, |ui| self.top_bar.show(ui, store, frame));
         Panel::bottom("status").show(ui, |ui| status_bar(ui, store, frame));
         let ground = egui::Frame::NONE.fill(ui.visuals().panel_fill);
@@ -87,12 +90,19 @@ impl Layout {
         keys(&ctx, &mut self.keys_open);
         self.palette.show(&ctx, frame);
         drop_hint(&ctx);
+        self.focused = ctx.memory(|memory| memory.focused());
         let commands = frame.take_commands();
         commands.into_iter().filter(|command| !self.apply(&ctx, command)).collect()
     }
 
     /// Escape closes what lies over the window before it does anything else; an open palette has all keys.
-    fn read_keys(ctx: &Context, palette: &mut Palette, keys_open: &mut bool, frame: &mut Frame) {
+    fn read_keys(
+        ctx: &Context,
+        palette: &mut Palette,
+        keys_open: &mut bool,
+        focused: Option<Id>,
+        frame: &mut Frame,
+    ) {
         let over = palette.is_open() || *keys_open;
         if over && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
             if palette.is_open() { palette.close() } else { *keys_open = false }
@@ -100,7 +110,7 @@ impl Layout {
         if Popup::is_any_open(ctx) && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
             Popup::close_all(ctx);
         }
-        for command in shortcuts::pressed(ctx) {
+        for command in shortcuts::pressed(ctx, focused) {
             if !palette.is_open() || command == Command::OpenPalette {
                 frame.ask(command);
             }

@@ -2,13 +2,14 @@
 //!
 //! Knows keys and what has the focus; not what commands do.
 
-use egui::{Context, Key, Modifiers, TextEdit};
+use egui::{Context, Id, Key, Modifiers, TextEdit};
 
 use crate::ui::store::command::{Command, Listed, Shortcut, listed};
 
-/// Takes the keys that call commands, every press of them.
-pub fn pressed(ctx: &Context) -> Vec<Command> {
-    let focused = ctx.memory(|m| m.focused());
+/// Takes the keys that call commands, every press of them. `before`: what had the focus in the last frame; the
+/// Escape that it is left by is its own.
+pub fn pressed(ctx: &Context, before: Option<Id>) -> Vec<Command> {
+    let focused = ctx.memory(|m| m.focused()).or(before);
     let typing = focused.is_some_and(|id| TextEdit::load_state(ctx, id).is_some());
     // Keys without modifiers are a focused control's own; text has Ctrl+Z of its own, too.
     let allowed = |listed: &Listed, shortcut: &Shortcut| {

@@ -42,12 +42,17 @@ fn a_question_that_is_not_asked_says_so_and_the_answer_names_its_own() {
     };
     assert!(field(&harness), "the text stays");
     // Escape takes it back.
+    harness.get_by_role_and_label(Role::Button, "red").click();
+    until(&mut harness, "a pin", |store| store.selection.pinned() == Some(1));
     let all = harness.get_all_by_role(Role::TextInput).find(|node| node.value().as_deref() == Some(&edited));
     all.unwrap().focus();
     harness.run_ok();
     harness.key_press(Key::Escape);
     harness.run_ok();
     assert!(!shows(&harness, NOT_ASKED) && !field(&harness));
+    assert_eq!(harness.state().store().selection.pinned(), Some(1), "this Escape was the box's");
+    harness.key_press(Key::Escape);
+    until(&mut harness, "no pin", |store| store.selection.pinned().is_none());
 }
 
 #[test]
