@@ -17,13 +17,14 @@ use crate::{
     engine::{
         baseline::Baseline,
         change::Change,
-        decoding::{Decoding, DecodingError, Passed, Row, Rows, TOGETHER, check_half, host, parts},
+        decoding::{Decoding, DecodingError, Passed, Row, Rows, check_half, host, parts},
         error::RunError,
         event::{RunEvent, Told},
         folder::ModelFolder,
         load::Engine,
         logits::{argmax, log_softmax, norm, top},
         memory::Sizes,
+        parts::Parts,
         resolve::{Asked, Uncut},
         sampling::choose,
         see::Seen,
@@ -65,29 +66,6 @@ struct Keeping {
     /// By the layer that they enter; the decoder's output under the number after the last.
     resid: BTreeMap<usize, Parts>,
     logits: Vec<Vec<f32>>,
-}
-
-/// The rows of some passes, one behind the other: `[rows, width]`.
-#[derive(Default)]
-struct Parts {
-    joined: Vec<Tensor<2>>,
-    /// Of the last few passes: a tensor for every row of a long answer would take more than its numbers.
-    last: Vec<Tensor<2>>,
-}
-
-impl Parts {
-    fn push(&mut self, rows: Tensor<2>) {
-        self.last.push(rows);
-        if self.last.len() == TOGETHER {
-            self.joined.push(Tensor::cat(std::mem::take(&mut self.last), 0));
-        }
-    }
-
-    fn join(self) -> Option<Tensor<2>> {
-        let Parts { joined: mut all, last } = self;
-        all.extend(last);
-        (!all.is_empty()).then(|| Tensor::cat(all, 0))
-    }
 }
 
 /// Runs what is left of a prompt and answers greedily; records nothing.

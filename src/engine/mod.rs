@@ -5,7 +5,7 @@
 //! starts an intervention from there, `control` repeats it on random patches, `inside` looks into a kept run.
 //! `resolve` says what an intervention means on a prompt, `change` holds it, `masks` is what one pass blocks.
 //! `decoding` is one sequence under cuts; what comes out of it is checked for numbers that are none, and `place`
-//! names where they arose. `memory` says what a run holds. Knows neither studies nor windows nor what files a run
+//! names where they arose. `memory` says what a run holds, `parts` holds rows of many passes. Knows neither studies nor windows nor what files a run
 //! ends up in.
 
 mod answer;
@@ -24,6 +24,7 @@ pub mod load;
 pub mod logits;
 pub(crate) mod masks;
 mod memory;
+mod parts;
 pub(crate) mod patches;
 pub mod place;
 mod resolve;
