@@ -47,6 +47,7 @@ impl<'a> Sizes<'a> {
             vocabulary: text.vocabulary,
             weight_bytes: self.dtype.burn().size(),
             added: self.added,
+            top: experiment.top,
             prompt: self.n_prompt,
             answer,
         };

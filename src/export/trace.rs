@@ -17,13 +17,15 @@ use crate::{
         tensors::{self, Tensor},
     },
     files::output::Output,
-    spec::span::Span,
+    spec::{record::Kept, span::Span},
     statistics::finite::largest,
     studies::{compression::Compression, session::TOLERANCE},
     trace::{
         flow,
-        report::{Outcome, Report},
-        run::Trace,
+        geometry::Geometry,
+        report::{Control, Effect, Outcome, Report, Start},
+        run::{KnockoutReport, ModelInfo, Stop, Trace},
+        tokens::{AnswerToken, Candidate, PromptToken},
         words::{self, Word},
     },
 };
@@ -106,21 +108,11 @@ pub fn write(
     if let Some(tensor) = tensors.iter().find(|tensor| !tensor.values.all_finite()) {
         return Err(not_finite(out, TENSORS, &tensor.name));
     }
-    let mut summary = summary(&report.answer);
-    if let Some(outcome) = &report.outcome {
-        summary["baseline"] = json!({
-            "answer": report.baseline().answer,
-            "answer_text": report.baseline().answer_text(),
-            "stop": report.baseline().stop,
-        });
-        summary["intervention"] = intervention(report, outcome, difference);
-    }
-    let phrase = |(phrase, words): &(String, Vec<Word>)| json!({ "phrase": phrase, "found": words });
-    summary["phrases"] = extra.found.iter().map(phrase).collect();
-    summary["compression"] = json!(extra.compression);
-    let text = serde_json::to_string_pretty(&summary)
+    let summary = summary(report, difference, extra);
+    let mut file = out.create(TRACE)?;
+    serde_json::to_writer_pretty(&mut file, &summary)
         .map_err(|e| ExportError::Encode { file: out.place(TRACE), why: e.to_string() })?;
-    out.write(TRACE, text.as_bytes())?;
+    file.finish()?;
     let spans = Span::ALL.map(Span::name).join(",");
     let metadata = [("spans", spans.as_str()), ("sha256", report.answer.model.sha256.as_str())];
     tensors::write(tensors, &metadata, TENSORS, out)
@@ -131,52 +123,122 @@ fn not_finite(out: &Output, name: &str, what: &str) -> ExportError {
     ExportError::Encode { file: out.place(name), why }
 }
 
-/// What an intervention did.
-fn intervention(report: &Report, outcome: &Outcome, difference: Option<Difference>) -> Value {
-    let forced = outcome.forced.answer.iter().zip(&outcome.effects).zip(&outcome.common.0);
-    let tokens = forced.map(|((token, effect), shared)| {
-        json!({
-            "position": token.position, "id": token.id, "text": token.text,
-            "effect": effect, "top": token.top, "in_new_answer": shared,
-        })
-    });
-    json!({
-        "seed": report.experiment.seed,
-        "start": outcome.start,
-        "forced": tokens.collect::<Vec<_>>(),
-        "forced_knockouts": outcome.forced.knockouts,
-        "new_in_answer": outcome.common.1.iter().map(|shared| !shared).collect::<Vec<bool>>(),
-        "control": outcome.control,
-        "from_scratch": difference,
-    })
+/// `trace.json`. Answers are borrowed: with many candidates they are large, and a copy would double them.
+#[derive(Serialize)]
+struct Summary<'a> {
+    format: &'static str,
+    images: &'a [Geometry],
+    model: &'a ModelInfo,
+    device: &'a str,
+    dtype: &'a str,
+    prompt: &'a [PromptToken],
+    answer: &'a [AnswerToken],
+    answer_text: String,
+    words: Vec<Word>,
+    stop: Stop,
+    recorded: &'a Kept,
+    knockouts: &'a [KnockoutReport],
+    spans: [&'static str; Span::COUNT],
+    timing: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<Uncut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intervention: Option<Intervention<'a>>,
+    phrases: Vec<Value>,
+    compression: &'a [Compression],
 }
 
-/// The contents of `trace.json` that every run has.
-fn summary(trace: &Trace) -> Value {
+/// The uncut answer beside that of an intervention.
+#[derive(Serialize)]
+struct Uncut<'a> {
+    answer: &'a [AnswerToken],
+    answer_text: String,
+    stop: Stop,
+}
+
+/// What an intervention did.
+#[derive(Serialize)]
+struct Intervention<'a> {
+    seed: u64,
+    start: Option<Start>,
+    forced: Vec<Forced<'a>>,
+    forced_knockouts: &'a [KnockoutReport],
+    new_in_answer: Vec<bool>,
+    control: &'a Option<Control>,
+    from_scratch: Option<Difference>,
+}
+
+/// A token of the uncut answer as the intervention scores it.
+#[derive(Serialize)]
+struct Forced<'a> {
+    position: usize,
+    id: u32,
+    text: &'a str,
+    effect: &'a Effect,
+    top: &'a [Candidate],
+    in_new_answer: bool,
+}
+
+fn summary<'a>(report: &'a Report, difference: Option<Difference>, extra: &'a Extra) -> Summary<'a> {
+    let trace = &report.answer;
     let t = &trace.timing;
-    json!({
-        "format": FORMAT,
-        "images": trace.images,
-        "model": trace.model,
-        "device": trace.device,
-        "dtype": trace.dtype,
-        "prompt": trace.prompt,
-        "answer": trace.answer,
-        "answer_text": trace.answer_text(),
-        "words": words::words(&words::answer(trace)),
-        "stop": trace.stop,
-        "recorded": trace.kept,
-        "knockouts": trace.knockouts,
-        "spans": Span::ALL.map(Span::name),
-        "timing": {
+    let uncut = |_| {
+        let uncut = report.baseline();
+        Uncut { answer: &uncut.answer, answer_text: uncut.answer_text(), stop: uncut.stop }
+    };
+    let phrase = |(phrase, words): &(String, Vec<Word>)| json!({ "phrase": phrase, "found": words });
+    Summary {
+        format: FORMAT,
+        images: &trace.images,
+        model: &trace.model,
+        device: &trace.device,
+        dtype: &trace.dtype,
+        prompt: &trace.prompt,
+        answer: &trace.answer,
+        answer_text: trace.answer_text(),
+        words: words::words(&words::answer(trace)),
+        stop: trace.stop,
+        recorded: &trace.kept,
+        knockouts: &trace.knockouts,
+        spans: Span::ALL.map(Span::name),
+        timing: json!({
             "load": t.load.as_secs_f64(),
             "encode": t.encode.as_secs_f64(),
             "prefill": t.prefill.as_secs_f64(),
             "decode": t.decode.as_secs_f64(),
             "decode_steps": t.decode_steps,
             "decode_tokens_per_second": t.tokens_per_second(),
-        },
-    })
+        }),
+        baseline: report.outcome.as_ref().map(uncut),
+        intervention: report.outcome.as_ref().map(|outcome| intervention(report, outcome, difference)),
+        phrases: extra.found.iter().map(phrase).collect(),
+        compression: &extra.compression,
+    }
+}
+
+fn intervention<'a>(
+    report: &Report,
+    outcome: &'a Outcome,
+    from_scratch: Option<Difference>,
+) -> Intervention<'a> {
+    let forced = outcome.forced.answer.iter().zip(&outcome.effects).zip(&outcome.common.0);
+    let forced = forced.map(|((token, effect), &in_new_answer)| Forced {
+        position: token.position,
+        id: token.id,
+        text: &token.text,
+        effect,
+        top: &token.top,
+        in_new_answer,
+    });
+    Intervention {
+        seed: report.experiment.seed,
+        start: outcome.start,
+        forced: forced.collect(),
+        forced_knockouts: &outcome.forced.knockouts,
+        new_in_answer: outcome.common.1.iter().map(|shared| !shared).collect(),
+        control: &outcome.control,
+        from_scratch,
+    }
 }
 
 /// Every tensor that a report is written as.

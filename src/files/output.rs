@@ -237,6 +237,16 @@ impl Part<'_> {
     }
 }
 
+impl Write for Part<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Whether a folder has what only a run leaves that was stopped while it wrote.
 pub fn was_stopped(dir: &Path) -> bool {
     fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_part(&entry)))

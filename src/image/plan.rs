@@ -82,8 +82,23 @@ impl Processed {
         let Geometry { rows, cols, .. } = self.geometry;
         match rows * cols {
             0 if (rw, rh) == (tw, th) => resized,
-            0 => format!("{resized}, of which the model sees the central {tw}x{th}"),
+            0 => format!("{resized}, {}", self.kept()),
             _ => format!("{resized}, cut into {rows} x {cols} tiles of {tw}x{th} beside a view of the whole"),
+        }
+    }
+
+    /// What became of the resized image in a single view of another size.
+    fn kept(&self) -> String {
+        let (tw, th) = self.inputs.first().map_or((0, 0), |input| input.size);
+        let (w, h) = (self.geometry.source.0 as f32, self.geometry.source.1 as f32);
+        let [x0, y0, x1, y1] = self.geometry.views.first().map_or([0.0; 4], |view| view.rect);
+        let (exceeds, lacks) =
+            (x0 < 0.0 || y0 < 0.0 || x1 > w || y1 > h, x0 > 0.0 || y0 > 0.0 || x1 < w || y1 < h);
+        match (lacks, exceeds) {
+            (false, false) => format!("then as a whole to {tw}x{th}"),
+            (false, true) => format!("padded to {tw}x{th}"),
+            (true, false) => format!("of which the model sees the central {tw}x{th}"),
+            (true, true) => format!("of which the model sees the central {tw}x{th}, padded"),
         }
     }
 }

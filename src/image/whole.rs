@@ -17,7 +17,7 @@ pub(super) fn cut_short(format: ImageFormat, bytes: &[u8]) -> Option<&'static st
 /// Whether a JPEG has its end marker, the image's own: that of a thumbnail lies inside a segment. The decoder
 /// fills what is missing with grey; Pillow refuses. What follows the marker is nobody's.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    let mut at = 0;
+    let (mut at, mut scanned) = (0, false);
     loop {
         let Some(rest) = bytes.get(at..) else { return false };
         // Pixels hold stuffed zeros and restart markers; a marker may be led in by any number of 0xFF.
@@ -27,9 +27,14 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
         at += found + 2;
         match rest[found + 1] {
             0xD9 => return true,
+            // Within the pixels another image begins: this one broke off.
+            0xD8 if scanned => return false,
             0x01 | 0xD8 => {} // alone, without a segment
-            _ => match segment.first_chunk() {
-                Some(length) => at += usize::from(u16::from_be_bytes(*length)),
+            marker => match segment.first_chunk() {
+                Some(length) => {
+                    scanned |= marker == 0xDA;
+                    at += usize::from(u16::from_be_bytes(*length));
+                }
                 None => return false,
             },
         }
@@ -68,5 +73,8 @@ mod tests {
             assert!(!jpeg_is_whole(&file[..end]), "the first {end} bytes");
         }
         assert!(!jpeg_is_whole(&[&file[..file.len() - 2], &[0; 99]].concat()), "filled up with zeros");
+        let half = &file[..file.len() - 4];
+        assert!(!jpeg_is_whole(&[half, &file[..]].concat()), "half of one before a whole one");
+        assert!(jpeg_is_whole(&[&file[..], &file[..]].concat()), "one after the other");
     }
 }

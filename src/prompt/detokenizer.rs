@@ -144,7 +144,8 @@ impl Spoken<'_> {
             return self.from.alone(id);
         }
         let Added { text, partial } = self.clone().push(id, false);
-        if partial { self.from.alone(id) } else { text }
+        // What it does to the bytes before it is theirs to show.
+        if partial || text.starts_with(LOST) { self.from.alone(id) } else { text }
     }
 
     /// What stands for the bytes that are no character yet, where nothing comes after them.

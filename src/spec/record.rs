@@ -63,6 +63,8 @@ pub struct Extent {
     pub weight_bytes: usize,
     /// Layers after which features of the images are added.
     pub added: usize,
+    /// Candidates listed for every answer token.
+    pub top: usize,
     /// Prompt positions.
     pub prompt: usize,
     /// Answer tokens at most.
@@ -128,9 +130,14 @@ impl Record {
                 }
                 false => 0,
             },
+            // The uncut answer is held twice: as it is told, and as others start from it.
+            candidates: CANDIDATE * (answer * extent.top.min(vocabulary)) as u64 * (held.answers() + 1),
         }
     }
 }
+
+/// Bytes of a candidate: its number, its log probability, and its text where that lies.
+const CANDIDATE: u64 = 64;
 
 /// Which attention is kept, in text: `answer[ROWS] @ LAYERS [# HEADS]`, or `none`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -227,22 +234,27 @@ pub struct Memory {
     /// What the last block and the head gave, `[positions, width]` and `[answer, vocabulary]`: what
     /// interventions are compared with, and what they give.
     pub outputs: u64,
+    /// Candidates of all answer tokens, with their texts.
+    pub candidates: u64,
 }
 
 impl Memory {
     /// All of it.
     pub fn total(&self) -> u64 {
-        [self.pattern, self.residuals, self.kv_cache, self.outputs].into_iter().fold(0, u64::saturating_add)
+        let parts = [self.pattern, self.residuals, self.kv_cache, self.outputs, self.candidates];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [pattern, residuals, kv, outputs, total] =
-            [self.pattern, self.residuals, self.kv_cache, self.outputs, self.total()].map(gigabytes);
+        let [pattern, residuals, kv, outputs, candidates, total] =
+            [self.pattern, self.residuals, self.kv_cache, self.outputs, self.candidates, self.total()]
+                .map(gigabytes);
         write!(
             f,
-            "attention {pattern}, residuals {residuals}, KV cache {kv}, outputs {outputs}: {total} in all"
+            "attention {pattern}, residuals {residuals}, KV cache {kv}, outputs {outputs}, candidates {candidates}: \
+             {total} in all"
         )
     }
 }
@@ -289,14 +301,18 @@ mod tests {
             vocabulary: 32064,
             weight_bytes: 4,
             added: 0,
+            top: 10,
             prompt: 624,
             answer: 300,
         };
         let memory = Record::default().memory(&extent, Held::Baseline);
-        let text = "attention 0.95 GB, residuals 0.48 GB, KV cache 1.45 GB, outputs 53.62 MB: 2.94 GB in all";
+        let text = "attention 0.95 GB, residuals 0.48 GB, KV cache 1.45 GB, outputs 53.62 MB, candidates 0.38 MB: 2.94 GB in all";
         assert_eq!(memory.to_string(), text);
         assert_eq!(memory.residuals, 32 * 924 * 4096 * 4);
-        assert_eq!(memory.total(), memory.pattern + memory.residuals + memory.kv_cache + memory.outputs);
+        assert_eq!(
+            memory.total(),
+            memory.pattern + memory.residuals + memory.kv_cache + memory.outputs + memory.candidates
+        );
         // An intervention: attention three times, keys, values and logits twice; features after two layers.
         let three = Record::default().memory(&Extent { added: 2, ..extent }, Held::Intervention);
         assert_eq!((three.pattern, three.kv_cache), (3 * memory.pattern, 2 * memory.kv_cache));

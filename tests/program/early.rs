@@ -207,8 +207,8 @@ fn an_evaluation_tells_every_mistake_before_the_weights() {
         println!("{args:?}");
         told_first(eval(args), parts);
     }
-    fs::remove_file(folder.path().join("masks/000001.png")).unwrap();
-    told_first(eval(&["--localise"]), &["000001.png", "no mask"]);
+    fs::remove_dir_all(folder.path().join("masks")).unwrap();
+    told_first(eval(&["--localise"]), &["000000.png", "no mask"]);
 }
 
 #[test]
@@ -262,6 +262,15 @@ fn a_bad_image_is_reported_and_passed_over() {
         assert!(passed_over[0]["image"].as_str().unwrap().contains("000001.png"));
     }
     assert_eq!((&report["n_images"], &report["descriptions"]["n"]), (&2.into(), &2.into()));
+    // One that is gone, and one that is a folder: likewise.
+    let image = |n: usize| folder.path().join(format!("images/{n:06}.png"));
+    [1, 2].map(|n| fs::remove_file(image(n)).unwrap());
+    fs::create_dir(image(2)).unwrap();
+    let done = on_scenes(model.path(), folder.path(), &["--describe", "", "--json"]);
+    assert_eq!(done.code, 1, "{}", done.err);
+    let report: Value = serde_json::from_str(&done.out).unwrap();
+    let why = |at: usize| report["passed_over"][at]["why"].as_str().unwrap().to_string();
+    assert!(why(0).contains("000001.png") && why(1).contains("it is a folder"), "{} {}", why(0), why(1));
 }
 
 #[test]

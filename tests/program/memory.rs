@@ -41,7 +41,7 @@ fn said_and_taken(model: &Path, max_new: usize, more: &[&str]) -> (f64, f64) {
     let image = asset("scenes/images/000000.png");
     let mut child = Command::new(env!("CARGO_BIN_EXE_sightline"))
         .args(["run", "--device", "cpu", "--model", text(model), "--image", text(&image)])
-        .args(["--prompt", bundled::PROMPT, "--knockout", "answer -> visual @ 2-4", "--top", "1"])
+        .args(["--prompt", bundled::PROMPT, "--knockout", "answer -> visual @ 2-4"])
         .args(["--max-new", &max_new.to_string(), "--out", text(&out.path().join("run"))])
         .args(more)
         .stdout(Stdio::null())
@@ -79,7 +79,11 @@ fn a_run_takes_the_memory_that_it_says() {
     let model = long_model();
     // Long enough for attention to outweigh everything else, the gaps between halves that come and floats that go
     // included, and short enough for a test.
-    let ways: [(usize, &[&str]); 2] = [(600, &[]), (1200, &["--half"])];
+    let ways: [(usize, &[&str]); 3] = [
+        (600, &["--top", "1"]),
+        (1200, &["--top", "1", "--half"]),
+        (1200, &["--top", "100", "--record", "none"]),
+    ];
     for (long, more) in ways {
         let (little, start) = said_and_taken(model.path(), 1, more);
         let (said, peak) = said_and_taken(model.path(), long, more);

@@ -38,14 +38,6 @@ pub enum EvalError {
         /// The folder.
         dir: PathBuf,
     },
-    /// A listed image is missing.
-    #[error("{name}: the image is neither in {} nor in {}", dir.join("images").display(), dir.display())]
-    NoImage {
-        /// As listed.
-        name: String,
-        /// The folder.
-        dir: PathBuf,
-    },
     /// A poll that names no class.
     #[error("the poll `{text}` has no place for the class: write {{class}} where it belongs")]
     Poll {

@@ -156,7 +156,7 @@ fn questions(
             why: format!("line {}: {e}", n + 1),
         })?;
         items.push(Item {
-            image: find(dir, &line.file)?,
+            image: find(dir, &line.file),
             objects: line.objects.into_iter().map(|o| o.class).collect(),
             description: Some(line.description),
             questions: line.questions,
@@ -220,7 +220,7 @@ fn polls(dir: &Path, file: &Path, poll: &str, limit: usize) -> Result<Contents, 
     for image in coco.images.iter().take(limit) {
         let objects = objects.remove(&image.id).unwrap_or_default();
         items.push(Item {
-            image: find(dir, &image.file_name)?,
+            image: find(dir, &image.file_name),
             questions: polls_about(image.id, &objects, &classes, poll),
             description: None,
             objects,
@@ -257,13 +257,11 @@ fn about(poll: &str, class: &str) -> String {
     poll.replace(&format!(" a {CLASS}"), &format!("{article}{class}")).replace(CLASS, class)
 }
 
-/// Where an image is: COCO's own folders name it without `images/`, and so do ours.
-fn find(dir: &Path, name: &str) -> Result<PathBuf, EvalError> {
-    let places = [dir.join("images").join(name), dir.join(name)];
-    places
-        .into_iter()
-        .find(|place| place.is_file())
-        .ok_or_else(|| EvalError::NoImage { name: name.to_string(), dir: dir.to_path_buf() })
+/// Where an image is: COCO's own folders name it without `images/`, and so do ours. One that is nowhere, or that is
+/// no file, is told of when it is opened.
+fn find(dir: &Path, name: &str) -> PathBuf {
+    let [first, second] = [dir.join("images").join(name), dir.join(name)];
+    if !first.exists() && second.exists() { second } else { first }
 }
 
 fn read(file: &Path) -> Result<String, EvalError> {

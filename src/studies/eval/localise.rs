@@ -55,15 +55,15 @@ pub struct LayerHits {
     pub near: Rate,
 }
 
-/// Refuses a folder in which an image has no mask.
+/// Refuses a folder in which no image has a mask.
 ///
 /// # Errors
-/// [`EvalError::NoMask`], naming the first that is missing.
+/// [`EvalError::NoMask`], naming the first.
 pub fn check_masks(folder: &Folder) -> Result<(), EvalError> {
-    let mut masks = folder.items.iter().map(|item| mask_file(&folder.dir, &item.image));
-    match masks.find(|file| !file.is_file()) {
-        Some(file) => Err(EvalError::NoMask { file }),
-        None => Ok(()),
+    let mut masks = folder.items.iter().map(|item| mask_file(&folder.dir, &item.image)).peekable();
+    match masks.peek().cloned() {
+        Some(file) if masks.all(|mask| !mask.exists()) => Err(EvalError::NoMask { file }),
+        _ => Ok(()),
     }
 }
 
