@@ -24,7 +24,11 @@ pub fn percent(share: f32) -> String {
 
 /// A probability by its natural logarithm: `0.0061 % (log -9.70)`.
 pub fn probability(logprob: f32) -> String {
-    format!("{} (log {logprob:.2})", percent(logprob.exp()))
+    let log = match logprob {
+        l if l == 0.0 || l <= -0.01 => format!("{l:.2}"),
+        l => format!("{l:.1e}"),
+    };
+    format!("{} (log {log})", percent(logprob.exp()))
 }
 
 /// A change, with its sign: `+0.31`, `-2.1e-5`.
@@ -52,5 +56,6 @@ mod tests {
             ("-0.31".into(), "+2.1e-5".into(), "0".into())
         );
         assert_eq!(probability(-9.7), "0.0061 % (log -9.70)");
+        assert_eq!(probability(-9.7e-4), "99.9 % (log -9.7e-4)");
     }
 }
