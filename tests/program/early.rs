@@ -264,7 +264,8 @@ fn a_bad_image_is_reported_and_passed_over() {
     assert_eq!((&report["n_images"], &report["descriptions"]["n"]), (&2.into(), &2.into()));
     // One that is gone, and one that is a folder: likewise.
     let image = |n: usize| folder.path().join(format!("images/{n:06}.png"));
-    [1, 2].map(|n| fs::remove_file(image(n)).unwrap());
+    fs::remove_file(image(1)).unwrap();
+    fs::remove_file(image(2)).unwrap();
     fs::create_dir(image(2)).unwrap();
     let done = on_scenes(model.path(), folder.path(), &["--describe", "", "--json"]);
     assert_eq!(done.code, 1, "{}", done.err);

@@ -12,8 +12,8 @@ use crate::{
     whole::{answered, until},
 };
 
-const NOT_ASKED: &str = "not asked: Enter asks, Esc takes it back";
-const NOT_APPLIED: &str = "not applied: Enter applies, Esc takes it back";
+const NOT_ASKED: &str = "not asked: in the box, Enter asks and Esc takes it back";
+const NOT_APPLIED: &str = "not applied: in the box, Enter applies and Esc takes it back";
 
 fn shows(harness: &Harness<'static, App>, text: &str) -> bool {
     harness.query_all_by_label_contains(text).next().is_some()
@@ -119,4 +119,35 @@ fn nothing_moves_when_an_error_comes() {
     harness.state_mut().apply(&ctx, sightline::ui::store::command::Command::OpenPath("/nowhere.png".into()));
     harness.run_ok();
     assert_eq!(place(&harness), before);
+}
+
+#[test]
+fn the_range_follows_its_handles_whatever_is_typed() {
+    let mut harness = answered();
+    harness.get_by_label("knockouts").focus();
+    harness.get_by_label("knockouts").type_text("answer -> visul @ 1");
+    harness.key_press(Key::Enter);
+    until(&mut harness, "a refusal", |store| store.cut_error().is_some());
+    harness.get_by_label("all").click();
+    until(&mut harness, "the cut of the range", |store| {
+        store.runs.cut().done().is_some_and(|run| {
+            let knockouts: Vec<String> =
+                run.experiment.intervention.knockouts.iter().map(ToString::to_string).collect();
+            knockouts == ["answer -> visual @ 0-7"]
+        })
+    });
+    assert!(harness.state().store().cut_error().is_some(), "the text is still refused");
+}
+
+#[test]
+fn keys_move_on_from_the_word_under_a_resting_pointer() {
+    let mut harness = answered();
+    harness.get_by_role_and_label(Role::Button, "red").hover();
+    until(&mut harness, "a preview", |store| store.selection.hovered == Some((BASELINE, 1)));
+    harness.get_by_role_and_label(Role::Button, "red").click();
+    until(&mut harness, "a pin", |store| store.selection.pinned() == Some(1));
+    for shown in [2, 3] {
+        harness.key_press(Key::ArrowRight);
+        until(&mut harness, "the next word", |store| store.selection.shown() == (BASELINE, Some(shown)));
+    }
 }

@@ -27,12 +27,14 @@ struct Source {
 #[derive(Debug, Default)]
 pub struct Cuts {
     source: Option<Source>,
+    /// The last typed ones that could be read: they stay in force until others can be.
+    typed: Vec<Knockout>,
     knockouts: Vec<Knockout>,
     error: Option<String>,
 }
 
 impl Cuts {
-    /// The last that could be read.
+    /// Those in force: the range, which always follows its handles, and the last typed ones that could be read.
     pub fn knockouts(&self) -> &[Knockout] {
         &self.knockouts
     }
@@ -53,23 +55,23 @@ impl Cuts {
             return;
         }
         self.source = Some(Source { settings: settings.clone(), model: sizes, prompt });
-        match read(settings, sizes, uncut) {
-            Ok(knockouts) => (self.knockouts, self.error) = (knockouts, None),
+        self.error = None;
+        match typed(settings, sizes, uncut) {
+            Ok(typed) => self.typed = typed,
             Err(error) => self.error = Some(error.to_string()),
         }
+        let range = (settings.enabled && sizes.is_some()).then(|| settings.range_knockout());
+        self.knockouts = range.into_iter().chain(self.typed.iter().cloned()).collect();
     }
 }
 
-/// The knockouts set up, checked against the model and, once known, the prompt.
-fn read(
+/// The typed knockouts, checked against the model and, once known, the prompt.
+fn typed(
     settings: &CutSettings,
     sizes: Option<(usize, usize)>,
     uncut: Option<&Run>,
 ) -> Result<Vec<Knockout>, KnockoutError> {
-    let mut all = settings.typed_knockouts()?;
-    if settings.enabled && sizes.is_some() {
-        all.insert(0, settings.range_knockout());
-    }
+    let all = settings.typed_knockouts()?;
     if let (Some((n_layers, n_heads)), Some(run)) = (sizes, uncut) {
         let spans: Vec<Span> = run.prompt.iter().map(|t| t.span).collect();
         let max_new = run.experiment.max_new;

@@ -281,6 +281,7 @@ impl Store {
                 let by = if *command == Command::NextWord { 1 } else { -1 };
                 let len = self.runs.lane(selection.slot).tokens().len();
                 selection.step_token(by, len);
+                selection.hovered = None;
             }
             Command::Show(slot) if self.runs.has(slot) => selection.slot = slot,
             Command::Layer(layer) => selection.layer = layer.min(n_layers.saturating_sub(1)),

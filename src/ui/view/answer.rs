@@ -4,7 +4,8 @@
 //! stand out in both answers; words that are not up to date are dim.
 
 use egui::{
-    EventFilter, Key, Label, Modifiers, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2,
+    Event, EventFilter, Key, Label, Modifiers, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui,
+    WidgetInfo, vec2,
 };
 
 use crate::{
@@ -60,7 +61,9 @@ impl View for AnswerView {
             if let Some(why) = nonsense(store) {
                 ui.add(Label::new(RichText::new(why).small().color(theme::stale_color(ui.visuals()))).wrap());
             }
-            if hovered != store.selection.hovered {
+            // A word under a pointer that rests previews nothing anew: keys may have moved on from there.
+            let moved = ui.input(|i| i.events.iter().any(|event| matches!(event, Event::PointerMoved(_))));
+            if hovered != store.selection.hovered && (moved || hovered.is_none()) {
                 frame.ask(Command::Hover(hovered));
             }
         });

@@ -66,7 +66,7 @@ impl CutView {
     fn state(&self, ui: &mut Ui, store: &Store) {
         let visuals = ui.visuals();
         let (text, color) = if self.text.trim() != store.cut.typed.trim() {
-            ("not applied: Enter applies, Esc takes it back", theme::stale_color(visuals))
+            ("not applied: in the box, Enter applies and Esc takes it back", theme::stale_color(visuals))
         } else if let Some(problem) = store.cut_error() {
             (problem, theme::cut_color(visuals))
         } else {

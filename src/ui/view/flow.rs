@@ -99,7 +99,8 @@ fn legend(ui: &mut Ui, store: &Store, flow: &[Shares]) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(4.0, 2.0);
         if flow.is_empty() {
-            ui.label(RichText::new("no answer yet").small().weak());
+            let instead = if store.cancelled() { "cancelled" } else { "no answer yet" };
+            ui.label(RichText::new(instead).small().weak());
             return;
         }
         ui.label(RichText::new(format!("layer {layer}:")).small());

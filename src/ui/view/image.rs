@@ -85,11 +85,11 @@ impl ImagePane {
         let (slot, token) = store.selection.shown();
         header(ui, store, view, frame);
         let rect = place_of(ui, view);
-        self.underlay(ui, store, view, rect);
+        let map = self.kept.map(store, slot, token, view);
+        self.underlay(ui, store, view, rect, map.is_some() && store.map.visible);
         frame.place("image", rect);
         let response = ui.interact(rect, ui.scope_id().with("image"), Sense::hover());
         let seen = shares_of(view);
-        let map = self.kept.map(store, slot, token, view);
         let at =
             map.as_ref().zip(response.hover_pos()).and_then(|(map, pos)| patch_at(&map.patches, rect, pos));
         let hovered = map
@@ -118,8 +118,8 @@ impl ImagePane {
     }
 
     /// What lies under the map: the image, with or without its colours, or nothing while there is a map.
-    fn underlay(&mut self, ui: &Ui, store: &Store, view: &ImageView, rect: Rect) {
-        let underlay = if store.map.visible { store.map.underlay } else { Underlay::Colour };
+    fn underlay(&mut self, ui: &Ui, store: &Store, view: &ImageView, rect: Rect, mapped: bool) {
+        let underlay = if mapped { store.map.underlay } else { Underlay::Colour };
         if underlay == Underlay::Nothing {
             ui.painter().rect_filled(rect, 0.0, ui.visuals().extreme_bg_color);
             return;

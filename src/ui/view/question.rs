@@ -58,7 +58,10 @@ impl QuestionView {
 
     /// Whether what stands here is not what was asked.
     fn pending(&self, store: &Store) -> bool {
-        self.text.trim() != store.prompt.trim() || self.max_new != store.max_new
+        let asked = store.runs.baseline().view().map(|run| run.experiment.question());
+        // Asked and cancelled: the answer on show is still to another.
+        let other = !store.busy() && asked.is_some_and(|asked| asked.trim() != self.text.trim());
+        other || self.text.trim() != store.prompt.trim() || self.max_new != store.max_new
     }
 
     fn options(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
@@ -77,7 +80,7 @@ impl QuestionView {
             });
         }
         if self.pending(store) {
-            let text = RichText::new("not asked: Enter asks, Esc takes it back").small();
+            let text = RichText::new("not asked: in the box, Enter asks and Esc takes it back").small();
             ui.add(Label::new(text.color(theme::stale_color(ui.visuals()))).truncate());
         }
     }

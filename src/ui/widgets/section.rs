@@ -2,7 +2,7 @@
 //!
 //! Knows no view.
 
-use egui::{Align, Label, Layout, Margin, RichText, ScrollArea, Sense, Ui};
+use egui::{Align, Label, Layout, Margin, RichText, ScrollArea, Sense, Ui, scroll_area::ScrollBarVisibility};
 
 use crate::ui::frame::Frame;
 
@@ -33,6 +33,8 @@ pub fn scrolling(ui: &mut Ui, name: &str, body: impl FnOnce(&mut Ui, f32)) {
     egui::Frame::new().inner_margin(MARGIN).show(ui, |ui| {
         let height = ui.available_height();
         let scroll = ScrollArea::vertical().id_salt(name).auto_shrink([false, false]);
+        // Its bar has its room whether it is needed or not: nothing moves aside when it is.
+        let scroll = scroll.scroll_bar_visibility(ScrollBarVisibility::AlwaysVisible);
         scroll.show(ui, |ui| body(ui, height));
     });
 }
