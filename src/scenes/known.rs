@@ -3,12 +3,13 @@
 //! Reads the one line of scenes.jsonl that is about it; opens no picture.
 
 use std::{
-    fs::File,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
+
+use crate::files::input;
 
 /// A picture's objects, and where its mask lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +41,7 @@ pub fn known_scene(image: &Path) -> Option<KnownScene> {
     if !mask.is_file() {
         return None;
     }
-    let scenes = folder.join("scenes.jsonl");
-    let lines = scenes.is_file().then(|| File::open(scenes).ok())??;
+    let lines = input::open(&folder.join("scenes.jsonl")).ok()?;
     let mut scenes = BufReader::new(lines).lines().map_while(Result::ok);
     let scene = scenes.find_map(|line| {
         let line: Line = serde_json::from_str(&line).ok()?;

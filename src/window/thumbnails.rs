@@ -9,6 +9,9 @@ use std::{
 };
 
 use egui::{ColorImage, Context, TextureHandle, TextureOptions};
+use image::DynamicImage;
+
+use crate::image::open;
 
 /// Longest side, in pixels.
 const SIDE: u32 = 96;
@@ -23,8 +26,8 @@ impl Thumbnails {
         let ctx = ctx.clone();
         thread::spawn(move || {
             for file in files {
-                let Ok(image) = image::open(&file) else { continue };
-                let small = image.thumbnail(SIDE, SIDE).into_rgb8();
+                let Ok(picture) = open::open(&file) else { continue };
+                let small = DynamicImage::from(picture).thumbnail(SIDE, SIDE).into_rgb8();
                 let size = [small.width() as usize, small.height() as usize];
                 let picture = ColorImage::from_rgb(size, small.as_raw());
                 let texture = ctx.load_texture("thumbnail", picture, TextureOptions::LINEAR);

@@ -304,19 +304,9 @@ fn templates_of_other_models() {
         assert_sound(&prompt);
         prompt
     };
-    // llava-hf's template: methods of strings, selectattr, the generation tag.
-    let llava = "{% for message in messages %}{% if message['role'] != 'system' %}\
-        {{ message['role'].upper() + ': '}}{% endif %}{# Render all images first #}\
-        {% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}\
-        {% endfor %}{# Render all text next #}{% if message['role'] != 'assistant' %}\
-        {% for content in message['content'] | selectattr('type', 'equalto', 'text') %}\
-        {{ content['text'] + ' '}}{% endfor %}{% else %}\
-        {% for content in message['content'] | selectattr('type', 'equalto', 'text') %}\
-        {% generation %}{{ content['text'] + ' '}}{% endgeneration %}{% endfor %}{% endif %}{% endfor %}\
-        {% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}";
     let answer = Turn { role: Role::Assistant, content: vec![Content::Text("A cat.".to_owned())] };
     let turns = [Turn::ask(1, "What is it?"), answer, Turn::ask(0, "Sure?")];
-    let prompt = rendered(llava, &turns);
+    let prompt = rendered(models::LLAVA_TEMPLATE, &turns);
     assert_eq!(prompt.text, "USER: <image>\nWhat is it? ASSISTANT: A cat. USER: Sure? ASSISTANT:");
     assert_eq!(text_of(&prompt, Span::Question), "What is it? Sure?");
     assert!(!prompt.spans().contains(&Span::Bos));

@@ -30,9 +30,13 @@ impl Flow {
         Flow { mean: flow::of_row(row, &span), heads: flow::of_heads(row, &span) }
     }
 
+    fn n_heads(&self) -> usize {
+        self.heads.len() / self.mean.len().max(1)
+    }
+
     /// Layer by layer, the shares of one head, or of the mean of all.
     pub fn of(&self, head: Option<usize>) -> Cow<'_, [Shares]> {
-        let n_heads = self.heads.len() / self.mean.len().max(1);
+        let n_heads = self.n_heads();
         match head.filter(|&head| head < n_heads) {
             None => Cow::Borrowed(&self.mean),
             Some(head) => self.heads.iter().skip(head).step_by(n_heads).copied().collect(),
@@ -41,7 +45,7 @@ impl Flow {
 
     /// The share of one span in one layer; 0 where there is no such layer.
     pub fn share(&self, layer: usize, head: Option<usize>, span: Span) -> f32 {
-        let n_heads = self.heads.len() / self.mean.len().max(1);
+        let n_heads = self.n_heads();
         let shares = match head.filter(|&head| head < n_heads) {
             None => self.mean.get(layer),
             Some(head) => self.heads.get(layer * n_heads + head),

@@ -40,6 +40,11 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// What heads maps and charts show, in words.
+    pub fn head_name(&self) -> String {
+        self.head.map_or("mean of heads".to_string(), |head| format!("head {head}"))
+    }
+
     /// The pinned token that maps show.
     pub fn pinned(&self) -> Option<usize> {
         self.tokens.first().copied()

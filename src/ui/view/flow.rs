@@ -89,7 +89,7 @@ fn of(ui: &mut Ui, store: &Store, slot: Slot, token: Option<usize>) {
         Some(token) => format!("of “{}”", word::shown(token).trim()),
         None => "of the whole answer".to_string(),
     };
-    let head = store.selection.head.map_or("mean of heads".to_string(), |h| format!("head {h}"));
+    let head = store.selection.head_name();
     ui.add(Label::new(RichText::new(format!("{of}, {}, {head}", slot_name(slot))).small()).truncate());
 }
 

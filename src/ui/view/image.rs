@@ -188,7 +188,7 @@ fn header(ui: &mut Ui, store: &Store, view: &ImageView, frame: &mut Frame) {
         Some(token) => format!("“{}”", word::shown(token).trim()),
         None => "whole answer".to_string(),
     };
-    let head = store.selection.head.map_or("mean of heads".to_string(), |h| format!("head {h}"));
+    let head = store.selection.head_name();
     let text = format!("{of}, {}, layer {}, {head}", slot_name(slot), store.selection.layer);
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
