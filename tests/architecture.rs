@@ -8,10 +8,11 @@ use std::{
 };
 
 /// The rooms of the library by floor, the highest first: a room names rooms of lower floors only.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["window"],
     &["ui", "export"],
-    &["studies", "worker"],
+    &["worker"],
+    &["studies"],
     &["engine"],
     &["prompt", "model"],
     &["image"],

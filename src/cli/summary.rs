@@ -5,8 +5,10 @@ use std::path::Path;
 use sightline::{
     export::trace as data,
     spec::span::Span,
-    studies::compression::Compression,
-    trace::report::{Outcome, Report},
+    trace::{
+        finding::Compression,
+        report::{Outcome, Report},
+    },
 };
 
 use crate::cli::subject::Opened;

@@ -19,8 +19,9 @@ use crate::{
     files::output::Output,
     spec::{record::Kept, span::Span},
     statistics::finite::largest,
-    studies::{compression::Compression, session::TOLERANCE},
+    studies::session::TOLERANCE,
     trace::{
+        finding::Compression,
         flow,
         geometry::Geometry,
         report::{Control, Effect, Outcome, Report, Start},

@@ -12,5 +12,6 @@ pub mod record;
 pub mod resolve;
 pub mod sets;
 pub mod span;
+pub mod study;
 mod text;
 pub mod turn;

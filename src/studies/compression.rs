@@ -6,8 +6,6 @@
 //! new questions are asked against the short context, without the image. Agreement is measured against
 //! the same questions on the whole context. Knows kept runs and prompts; plain data comes out.
 
-use serde::Serialize;
-
 use crate::{
     engine::{
         baseline::Baseline,
@@ -27,7 +25,12 @@ use crate::{
         turn::{Content, Role, Turn},
     },
     statistics::rank::ranked,
-    trace::{diff::common, geometry::Geometry, tokens::visual},
+    trace::{
+        diff::common,
+        finding::{Asked, Compression},
+        geometry::Geometry,
+        tokens::visual,
+    },
 };
 
 /// What to keep.
@@ -46,40 +49,6 @@ pub struct Compressed {
     pub cache: KvCache,
     /// Per layer: absolute positions kept, ascending.
     pub kept: Vec<Vec<usize>>,
-}
-
-/// What became of a context, and of questions asked against it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Compression {
-    /// Share of visual tokens kept, in percent.
-    pub percent: f32,
-    /// Keys a layer.
-    pub tokens: usize,
-    /// Visual ones of them.
-    pub visual: usize,
-    /// Keys a layer of the whole context.
-    pub full_tokens: usize,
-    /// One a question.
-    pub questions: Vec<Asked>,
-    /// Share of the questions answered word for word alike.
-    pub same: f32,
-    /// Mean of [`Asked::agreement`].
-    pub agreement: f32,
-}
-
-/// One question, asked against both contexts.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Asked {
-    /// The question.
-    pub question: String,
-    /// Against the whole context.
-    pub full: String,
-    /// Against the short one.
-    pub compressed: String,
-    /// Whether both are the same, token for token.
-    pub same: bool,
-    /// Tokens of the longest common subsequence, as a share of the longer answer.
-    pub agreement: f32,
 }
 
 const WHAT: &str = "context compression";

@@ -5,6 +5,7 @@
 //! colours numbers and spans have everywhere. Knows nothing of tensors, models, files or windows.
 
 pub mod diff;
+pub mod finding;
 pub mod flow;
 pub mod geometry;
 pub mod palette;

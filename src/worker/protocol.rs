@@ -10,8 +10,9 @@ use image::RgbImage;
 use crate::{
     device::shared::ResidentRow,
     progress::Progress,
-    spec::{experiment::Experiment, picture::ImageSource},
+    spec::{experiment::Experiment, picture::ImageSource, study::Study},
     trace::{
+        finding::Finding,
         geometry::Geometry,
         pattern::PatternRow,
         report::{Effect, End, Start},
@@ -45,9 +46,26 @@ pub enum Request {
         /// What to run.
         experiment: Box<Experiment>,
     },
-    /// Stop whatever goes on, loading and encoding included, and forget what waits. What was there stays; a
-    /// run's part of an answer arrives as [`Event::Done`].
+    /// Stop whatever goes on, loading and encoding included, and forget what waits; studies too. What was there
+    /// stays; a run's part of an answer arrives as [`Event::Done`].
     Cancel,
+    /// Whether a hand rests on what is being changed. While one does, a run stops after its scores: the new answer
+    /// begins when the hand lets go.
+    Hold(bool),
+    /// Find something out, whenever nothing else is to be done: step by step, so that runs come in between. It takes
+    /// the place of an earlier one of its kind.
+    Study {
+        /// Name of the study; from the same numbers as those of runs.
+        id: RunId,
+        /// The run that it is about.
+        base: Box<Experiment>,
+        /// What to find out.
+        study: Box<Study>,
+    },
+    /// Give a study up. What it found stays.
+    Drop(RunId),
+    /// Read a mask: of the pixels of the image on show that are an object.
+    Mark(PathBuf),
 }
 
 /// What the worker tells.
@@ -97,6 +115,29 @@ pub enum Event {
         /// The attention that predicted it.
         row: ToldRow,
     },
+    /// A study found something.
+    Found {
+        /// Name of the study.
+        id: RunId,
+        /// What.
+        finding: Finding,
+        /// Steps done, and steps in all.
+        steps: (usize, usize),
+    },
+    /// A study found everything, or was given up.
+    Studied {
+        /// Name of the study.
+        id: RunId,
+        /// Whether it came to its end.
+        whole: bool,
+    },
+    /// A mask was read: an object of the image on show.
+    Marked {
+        /// The image.
+        source: ImageSource,
+        /// The object.
+        object: ObjectView,
+    },
     /// A run ended, or was cancelled: what its tokens did not tell yet.
     Done {
         /// Name of the run.
@@ -111,7 +152,7 @@ pub enum Event {
     },
     /// Something went wrong; everything that was there before still is.
     Failed {
-        /// The run, when it was one.
+        /// The run or study, when it was one.
         id: Option<RunId>,
         /// What was wrong, where, and what to do.
         error: String,
@@ -121,7 +162,10 @@ pub enum Event {
 impl Event {
     /// Whether it is one of many that come one after another: what matters is the last.
     pub fn streams(&self) -> bool {
-        matches!(self, Event::Progress(_) | Event::Scored { .. } | Event::Token { .. })
+        matches!(
+            self,
+            Event::Progress(_) | Event::Scored { .. } | Event::Token { .. } | Event::Found { .. }
+        )
     }
 }
 
@@ -152,17 +196,23 @@ pub struct ImageView {
     pub geometry: Geometry,
     /// What was done to it, in words: "640x427, resized to 192x192".
     pub description: String,
-    /// What is known to be on it, where it lies in a folder of scenes; `None` of any other image.
+    /// What goes into the encoder, one picture a view in the geometry's order: resized, cropped and padded as the
+    /// model sees it, before its levels are normalised.
+    pub views: Vec<Arc<RgbImage>>,
+    /// What is known to be on it, where it lies in a folder of scenes or is named in COCO annotations beside it;
+    /// `None` of any other image.
     pub objects: Option<Vec<ObjectView>>,
 }
 
 /// An object that is known to be on an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ObjectView {
-    /// Its class, as an answer names it.
+    /// Its class, as an answer names it; of a mask that someone gave, the file's name.
     pub name: String,
-    /// Visual tokens that show it, by their number among those of the image.
+    /// Visual tokens that show it, by their number among those of the image, ascending.
     pub patches: Vec<usize>,
+    /// The border of its mask: `[x0, y0, x1, y1]` each, in pixels of the source image, along pixels' edges.
+    pub outline: Arc<[[f32; 4]]>,
 }
 
 /// The attention that predicted one token.
