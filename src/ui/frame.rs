@@ -1,10 +1,26 @@
-//! What one frame collects while it is drawn: commands that were asked for, and where things are.
+//! What one frame collects while it is drawn: commands that were asked for, and where things are; and what all
+//! images of the window share: the part that is seen, and the cursor.
 //!
 //! Knows neither what is drawn nor who does what is asked for.
 
 use egui::Rect;
 
 use crate::ui::store::command::Command;
+
+/// Which part of images is seen, in every view alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Zoom {
+    /// 1: the whole image fits.
+    pub scale: f32,
+    /// What lies in the middle, as shares of the image.
+    pub centre: [f32; 2],
+}
+
+impl Default for Zoom {
+    fn default() -> Self {
+        Zoom { scale: 1.0, centre: [0.5; 2] }
+    }
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -13,6 +29,10 @@ pub struct Frame {
     pub gpu_maps: bool,
     /// Whether painting takes the model's cores: then nothing is painted for its looks alone.
     pub dear: bool,
+    /// Which part of images is seen.
+    pub zoom: Zoom,
+    /// Where the pointer is on an image, as shares of it: in the last frame, and so far in this one.
+    cursor: [Option<[f32; 2]>; 2],
     commands: Vec<Command>,
     places: Vec<(String, Rect)>,
     title_dragged: bool,
@@ -29,6 +49,17 @@ impl Frame {
         self.commands.clear();
         self.places.clear();
         self.title_dragged = false;
+        self.cursor = [self.cursor[1], None];
+    }
+
+    /// Says where on an image the pointer is, as shares of it: every other image shows the same place.
+    pub fn point_at(&mut self, at: [f32; 2]) {
+        self.cursor[1] = Some(at);
+    }
+
+    /// Where on an image the pointer is, in whatever view.
+    pub fn cursor(&self) -> Option<[f32; 2]> {
+        self.cursor[1].or(self.cursor[0])
     }
 
     /// Asks for something to be done.

@@ -14,10 +14,10 @@ use crate::ui::{
     overlay::{drop::drop_hint, keys::keys, palette::Palette},
     shortcuts,
     status_bar::status_bar,
-    store::{command::Command, store::Store},
+    store::{command::Command, store::Store, view_id::ViewId},
     tiles::{self, Panes},
     top_bar::TopBar,
-    view::{pane::View, registry::ViewId},
+    view::pane::View,
 };
 
 /// See the module.

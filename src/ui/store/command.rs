@@ -6,11 +6,16 @@
 use std::path::PathBuf;
 
 use crate::{
-    spec::picture::ImageSource,
-    trace::palette::Colormap,
+    spec::{
+        picture::ImageSource,
+        study::{Study, StudyKind},
+    },
+    trace::{offer::Format, palette::Colormap},
     ui::store::{
+        cut_list::{Change, CutSettings, PaintRole, Preset},
         selection::{BASELINE, CUT},
-        settings::{ColorRange, CutSettings, MapSettings, Underlay},
+        settings::{Asking, ColorRange, MapSettings, Tint, Tool, Underlay, Views},
+        view_id::ViewId,
     },
     worker::protocol::Slot,
 };
@@ -18,8 +23,10 @@ use crate::{
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Answer this question, in at most so many tokens.
-    Ask(String, usize),
+    /// Answer this question.
+    Ask(String),
+    /// Change how answers are chosen; the next question is answered so.
+    Asking(Asking),
     /// Answer the last question again.
     AskAgain,
     /// Stop what runs.
@@ -34,10 +41,30 @@ pub enum Command {
     PickImage,
     /// Show the system's dialog for a model folder.
     PickModel,
+    /// Read a mask of an object of the image on show.
+    OpenMask(PathBuf),
+    /// Show the system's dialog for a mask.
+    PickMask,
+    /// Show the system's dialog for a session or a saved run.
+    PickSession,
+    /// Open a session file, or the folder of a saved run.
+    OpenSession(PathBuf),
+    /// Show the system's dialog for where the session is to be saved.
+    SaveSession,
+    /// Show the gallery of sample scenes, or close it.
+    ShowGallery,
     /// Preview a token, or none.
     Hover(Option<(Slot, usize)>),
+    /// Preview a layer and head, or none.
+    Preview(Option<(usize, Option<usize>)>),
+    /// The visual token under the pointer, or none.
+    HoverPatch(Option<usize>),
     /// Pin a token, or unpin it when it is pinned already.
     Pin(Slot, usize),
+    /// Pin everything from the token pinned first to this one.
+    PinTo(Slot, usize),
+    /// Pin the word that this token is part of.
+    PinWord(Slot, usize),
     /// Unpin.
     Unpin,
     /// Pin the next token.
@@ -46,6 +73,18 @@ pub enum Command {
     PreviousWord,
     /// Choose the run on show.
     Show(Slot),
+    /// Take the maps of this run off those of the run on show, or of none.
+    Against(Option<Slot>),
+    /// Keep the run under the cut, by its name.
+    Keep,
+    /// Make the state of a kept run the present one.
+    Restore(Slot),
+    /// Forget a kept run.
+    Forget(Slot),
+    /// The state before: image, question, cut.
+    Back,
+    /// The state after.
+    Forward,
     /// Choose a layer.
     Layer(usize),
     /// The next layer.
@@ -54,6 +93,18 @@ pub enum Command {
     LayerDown,
     /// Choose a head, or the mean.
     Head(Option<usize>),
+    /// The next head.
+    HeadUp,
+    /// The head before.
+    HeadDown,
+    /// Lock a visual token, or free it; by number among those of the image.
+    Lock(usize),
+    /// Lock these visual tokens and no others.
+    LockAll(Vec<usize>),
+    /// Free all locked patches and positions.
+    Free,
+    /// Read a position with the lens, or do not.
+    Position(usize),
     /// Change how maps are drawn.
     Map(MapSettings),
     /// Draw the map, or do not.
@@ -62,14 +113,61 @@ pub enum Command {
     Underlay(Underlay),
     /// Choose which numbers the colours stand for.
     Range(ColorRange),
-    /// Of a tiled image: the tiles, or the view of the whole.
-    ToggleTiles,
+    /// Choose which views of a tiled image are seen.
+    Views(Views),
     /// Choose the colours of maps.
     Colours(Colormap),
-    /// Change the knockouts in force.
+    /// Colours from patch to patch smoothly, or not.
+    ToggleSmooth,
+    /// Leave attention sinks out of maps, or do not.
+    ToggleSinks,
+    /// Draw the borders of patches, or do not.
+    ToggleGrid,
+    /// Choose what tints words.
+    Tint(Tint),
+    /// Choose what the pointer does on images.
+    Tool(Tool),
+    /// Change everything that is done to the model.
     Cut(CutSettings),
-    /// Cut the layer range, or do not.
+    /// Cut these layers, first and last, with the active knockout.
+    CutLayers(usize, usize),
+    /// Do something to the model.
+    AddCut(Change),
+    /// Cut by a name that papers have for it.
+    AddPreset(Preset),
+    /// Take one line off the list of cuts.
+    RemoveCut(usize),
+    /// Put one line of the list in force, or out of it.
+    SwitchCut(usize),
+    /// Let the layer strip move this line.
+    ActivateCut(usize),
+    /// Put all lines out of force, or the last ones back in force.
     ToggleCut,
+    /// Take all lines off.
+    ClearCuts,
+    /// Paint patches, or wipe them.
+    Paint {
+        /// By number among those of the image.
+        patches: Vec<usize>,
+        /// Whether they are painted rather than wiped.
+        add: bool,
+    },
+    /// What painted patches become, and by how many rings they grow.
+    PaintAs(PaintRole, usize),
+    /// Find something out about the run on show.
+    Study(Box<Study>),
+    /// Give a study up; what it found stays.
+    DropStudy(StudyKind),
+    /// Bring a view to the front.
+    Focus(ViewId),
+    /// Write down what a view shows.
+    Export(ViewId, Format),
+    /// Copy the command line that gives the numbers on show.
+    CopyCommand,
+    /// Copy the picture of the window.
+    CopyPicture,
+    /// Copy a text.
+    Copy(String),
     /// Take the last change back.
     Undo,
     /// Make it again.
@@ -93,15 +191,26 @@ impl Command {
     pub fn undoable(&self) -> bool {
         use Command as C;
         match self {
-            C::Pin(..) | C::Unpin | C::NextWord | C::PreviousWord | C::Show(_) => true,
-            C::Layer(_) | C::LayerUp | C::LayerDown | C::Head(_) => true,
-            C::Map(_) | C::ToggleMap | C::Underlay(_) | C::Range(_) | C::ToggleTiles => true,
-            C::Colours(_) | C::Cut(_) | C::ToggleCut => true,
-            C::Ask(..) | C::AskAgain | C::Cancel | C::OpenImage(_) | C::LoadModel(_) => false,
-            C::OpenPath(_) | C::PickImage | C::PickModel | C::Hover(_) | C::Undo | C::Redo => false,
-            C::OpenPalette | C::ShowKeys | C::ToggleTheme | C::ResetLayout => false,
-            C::DismissError | C::DismissNotice => false,
+            C::Pin(..) | C::PinTo(..) | C::PinWord(..) | C::Unpin | C::NextWord | C::PreviousWord => true,
+            C::Show(_) | C::Against(_) | C::Layer(_) | C::LayerUp | C::LayerDown => true,
+            C::Head(_) | C::HeadUp | C::HeadDown | C::Lock(_) | C::LockAll(_) | C::Free => true,
+            C::Position(_) | C::Map(_) | C::ToggleMap | C::Underlay(_) | C::Range(_) | C::Views(_) => true,
+            C::Colours(_) | C::ToggleSmooth | C::ToggleSinks | C::ToggleGrid | C::Tint(_) => true,
+            C::Cut(_) | C::CutLayers(..) | C::AddCut(_) | C::AddPreset(_) | C::RemoveCut(_) => true,
+            C::SwitchCut(_) | C::ActivateCut(_) | C::ToggleCut | C::ClearCuts => true,
+            C::Paint { .. } | C::PaintAs(..) => true,
+            _ => false,
         }
+    }
+
+    /// Whether it changes what is done to the model: while the pointer is down, a hand rests on it.
+    pub fn cuts(&self) -> bool {
+        use Command as C;
+        matches!(
+            self,
+            C::Cut(_) | C::CutLayers(..) | C::AddCut(_) | C::AddPreset(_) | C::RemoveCut(_)
+                | C::SwitchCut(_) | C::ToggleCut | C::ClearCuts | C::Paint { .. } | C::PaintAs(..)
+        )
     }
 }
 
@@ -123,6 +232,10 @@ impl Shortcut {
 
     const fn ctrl(key: &'static str) -> Self {
         Shortcut { ctrl: true, shift: false, key }
+    }
+
+    const fn shift(key: &'static str) -> Self {
+        Shortcut { ctrl: false, shift: true, key }
     }
 
     const fn ctrl_shift(key: &'static str) -> Self {
@@ -187,8 +300,7 @@ const fn listed_anywhere(
 use Shortcut as S;
 
 static LISTED: &[Listed] = &[
-    listed_anywhere(Command::OpenPalette, "Commands", "Search all commands", &[S::ctrl("K"), S::ctrl("P")]),
-    listed_anywhere(Command::ShowKeys, "Keys", "What keys and the pointer do", &[S::plain("F1")]),
+    // File.
     listed_anywhere(
         Command::PickImage,
         "Open image…",
@@ -196,22 +308,92 @@ static LISTED: &[Listed] = &[
         &[S::ctrl("O")],
     ),
     listed_anywhere(
+        Command::ShowGallery,
+        "Sample scenes…",
+        "Scenes that the bundled model knows, with thumbnails",
+        &[S::ctrl("G")],
+    ),
+    listed_anywhere(
         Command::PickModel,
         "Open model…",
         "A Hugging Face folder: LLaVA-1.5, Idefics3, SmolVLM",
         &[S::ctrl_shift("O")],
     ),
-    listed_as(Command::AskAgain, "Ask again", "Answers the last question again", &[]),
-    listed_as(Command::Cancel, "Cancel", "Stops what is going on; what is there stays", &[]),
+    listed_as(
+        Command::PickMask,
+        "Open mask…",
+        "A picture of the image's size whose pixels above 0 are an object",
+        &[],
+    ),
+    listed_anywhere(
+        Command::PickSession,
+        "Open session or saved run…",
+        "A session.json that this program or the command line wrote; a saved run opens without its model",
+        &[],
+    ),
+    listed_anywhere(
+        Command::SaveSession,
+        "Save session…",
+        "All runs with their numbers, to be opened again or replayed from the command line",
+        &[S::ctrl("S")],
+    ),
+    listed_as(
+        Command::CopyCommand,
+        "Copy as command",
+        "The sightline line that gives the same numbers without a window",
+        &[S::ctrl_shift("C")],
+    ),
+    listed_as(Command::CopyPicture, "Copy picture of the window", "Puts a screenshot on the clipboard", &[]),
+    // Edit.
+    listed_as(
+        Command::Undo,
+        "Undo",
+        "Takes the last change of cut, selection or settings back",
+        &[S::ctrl("Z")],
+    ),
+    listed_as(Command::Redo, "Redo", "Makes it again", &[S::ctrl_shift("Z"), S::ctrl("Y")]),
+    listed_as(Command::Back, "Back", "The state before: image, question, cut", &[S::ctrl("[")]),
+    listed_as(Command::Forward, "Forward", "The state after", &[S::ctrl("]")]),
+    // Run.
+    listed_as(Command::AskAgain, "Ask again", "Answers the last question again", &[S::ctrl("R")]),
+    listed_as(Command::Cancel, "Cancel", "Stops what is going on; what is there stays", &[S::ctrl(".")]),
+    listed_as(
+        Command::Keep,
+        "Keep this run",
+        "Keeps the run under the cut by its letter; the next cut gets the next one",
+        &[S::ctrl("D")],
+    ),
+    // Selection.
     listed_as(Command::PreviousWord, "Previous word", "Pins the word before", &[S::plain("Left")]),
     listed_as(Command::NextWord, "Next word", "Pins the word after", &[S::plain("Right")]),
     listed_as(Command::Unpin, "Unpin", "Shows the whole answer again", &[S::plain("Esc")]),
     listed_as(Command::LayerUp, "Layer up", "One layer up", &[S::plain("Up")]),
     listed_as(Command::LayerDown, "Layer down", "One layer down", &[S::plain("Down")]),
-    listed_as(Command::Head(None), "Mean of heads", "Shows the mean of all heads of the layer", &[]),
-    listed_as(Command::Show(BASELINE), "Maps of baseline", "Maps and charts of the uncut answer", &[]),
-    listed_as(Command::Show(CUT), "Maps of cut", "Maps and charts of the answer under the cut", &[]),
-    listed_as(Command::ToggleMap, "Show or hide the map", "Draws the map over the image, or does not", &[]),
+    listed_as(Command::HeadUp, "Next head", "From the mean of heads through all of them", &[S::plain(".")]),
+    listed_as(Command::HeadDown, "Previous head", "And back to the mean of heads", &[S::plain(",")]),
+    listed_as(
+        Command::Head(None),
+        "Mean of heads",
+        "Shows the mean of all heads of the layer",
+        &[S::plain("M")],
+    ),
+    listed_as(Command::Free, "Free patches", "Frees all locked patches and positions", &[]),
+    listed_as(Command::Show(BASELINE), "Maps of the uncut run", "Maps and charts of the uncut answer", &[]),
+    listed_as(Command::Show(CUT), "Maps of the cut run", "Maps and charts of the answer under the cut", &[]),
+    listed_as(
+        Command::Against(Some(BASELINE)),
+        "Difference to the uncut run",
+        "Maps show how attention differs from that of the uncut answer, with its sign",
+        &[],
+    ),
+    listed_as(Command::Against(None), "No difference", "Maps show attention itself", &[]),
+    // Maps.
+    listed_as(
+        Command::ToggleMap,
+        "Show or hide the map",
+        "Draws the map over the image, or does not",
+        &[S::plain("V")],
+    ),
     listed_as(
         Command::Underlay(Underlay::Grey),
         "Map over the image in grey",
@@ -237,23 +419,145 @@ static LISTED: &[Listed] = &[
         "Each map uses all colours, from its smallest to its largest value",
         &[],
     ),
-    listed_as(Command::ToggleTiles, "Tiles or whole view", "Which view of a tiled image maps show", &[]),
-    listed_as(Command::Colours(Colormap::Viridis), "Colours: viridis", "Dark violet to yellow", &[]),
-    listed_as(Command::Colours(Colormap::Inferno), "Colours: inferno", "Black to pale yellow", &[]),
-    listed_as(Command::Colours(Colormap::Magma), "Colours: magma", "Black to pale pink", &[]),
     listed_as(
-        Command::ToggleCut,
-        "Cut the layer range",
-        "Blocks the answer's attention to the image in these layers, or does not",
+        Command::ToggleSmooth,
+        "Smooth or square",
+        "Colours run from patch to patch, or each patch has one",
         &[],
     ),
     listed_as(
-        Command::Undo,
-        "Undo",
-        "Takes the last change of cut, selection or settings back",
-        &[S::ctrl("Z")],
+        Command::ToggleSinks,
+        "Leave out attention sinks",
+        "Patches that every word looks at alike are left out of maps, or shown again",
+        &[],
     ),
-    listed_as(Command::Redo, "Redo", "Makes it again", &[S::ctrl_shift("Z"), S::ctrl("Y")]),
+    listed_as(Command::ToggleGrid, "Patch grid", "Draws the borders of patches, or does not", &[]),
+    listed_as(Command::Views(Views::Tiles), "Tiles merged", "Tiles where they lie on the image", &[]),
+    listed_as(Command::Views(Views::Whole), "View of the whole", "The small view of the whole image", &[]),
+    listed_as(
+        Command::Views(Views::Apart),
+        "As the model sees it",
+        "Every view by itself, resized, cropped and padded as it enters the encoder",
+        &[],
+    ),
+    listed_as(Command::Colours(Colormap::Viridis), "Colours: viridis", "Dark violet to yellow", &[]),
+    listed_as(Command::Colours(Colormap::Inferno), "Colours: inferno", "Black to pale yellow", &[]),
+    listed_as(Command::Colours(Colormap::Magma), "Colours: magma", "Black to pale pink", &[]),
+    // Words.
+    listed_as(
+        Command::Tint(Tint::Attention),
+        "Tint words by attention",
+        "To the image, or to the locked patches",
+        &[],
+    ),
+    listed_as(
+        Command::Tint(Tint::Change),
+        "Tint words by effect",
+        "Change of log probability under the cut",
+        &[],
+    ),
+    listed_as(
+        Command::Tint(Tint::Entropy),
+        "Tint words by entropy",
+        "How undecided the model was, in nats",
+        &[],
+    ),
+    listed_as(Command::Tint(Tint::Nothing), "No tint", "Words are not tinted", &[]),
+    // The pointer.
+    listed_as(
+        Command::Tool(Tool::Look),
+        "Look",
+        "The pointer reads values; a click locks a patch",
+        &[S::plain("L")],
+    ),
+    listed_as(Command::Tool(Tool::Brush), "Brush", "The pointer paints patches", &[S::plain("B")]),
+    listed_as(Command::Tool(Tool::Box), "Box", "The pointer paints a rectangle of patches", &[S::plain("X")]),
+    listed_as(Command::Tool(Tool::Wipe), "Wipe", "The pointer wipes painted patches", &[S::plain("W")]),
+    // Cuts.
+    listed_as(
+        Command::ToggleCut,
+        "Cut or not",
+        "Puts all cuts out of force, or back in force",
+        &[S::plain("C")],
+    ),
+    listed_as(Command::ClearCuts, "Clear cuts", "Takes all cuts and ablations off", &[]),
+    listed_as(
+        Command::AddPreset(Preset::ImageToGenerated),
+        "Cut image -> generated",
+        "Answer tokens cannot look at visual tokens",
+        &[],
+    ),
+    listed_as(
+        Command::AddPreset(Preset::ImageToText),
+        "Cut image -> text",
+        "The prompt's text cannot look at visual tokens",
+        &[],
+    ),
+    listed_as(
+        Command::AddPreset(Preset::ImageToBoth),
+        "Cut image -> text + generated",
+        "Neither prompt nor answer can look at visual tokens",
+        &[],
+    ),
+    listed_as(
+        Command::AddPreset(Preset::ImageToLast),
+        "Cut image -> last",
+        "The last prompt row sees no visual token",
+        &[],
+    ),
+    listed_as(
+        Command::AddPreset(Preset::LastRow),
+        "Cut the last row of the image",
+        "The last row of visual tokens cannot look at the others",
+        &[],
+    ),
+    listed_as(
+        Command::AddPreset(Preset::AllButWindow),
+        "Cut all but a window",
+        "Answer tokens see visual tokens in the middle third of the layers alone",
+        &[],
+    ),
+    // Window.
+    listed_anywhere(
+        Command::OpenPalette,
+        "Commands…",
+        "Search all commands",
+        &[S::ctrl("K"), S::ctrl("P")],
+    ),
+    listed_anywhere(Command::Focus(ViewId::Image), "Image", "Goes to the image", &[S::ctrl("1")]),
+    listed_anywhere(Command::Focus(ViewId::Answer), "Runs", "Goes to the answers", &[S::ctrl("2")]),
+    listed_anywhere(Command::Focus(ViewId::Flow), "Flow", "Who reads what, layer by layer", &[S::ctrl("3")]),
+    listed_anywhere(Command::Focus(ViewId::Heads), "Heads", "All heads and layers", &[S::ctrl("4")]),
+    listed_anywhere(
+        Command::Focus(ViewId::Lens),
+        "Lens",
+        "What every layer would say",
+        &[S::ctrl("5")],
+    ),
+    listed_anywhere(
+        Command::Focus(ViewId::Effects),
+        "Effects",
+        "What patches do to a word, beside how much it looks at them",
+        &[S::ctrl("6")],
+    ),
+    listed_anywhere(
+        Command::Focus(ViewId::Cut),
+        "Cuts",
+        "What is done to the model, and the proof",
+        &[S::ctrl("7")],
+    ),
+    listed_anywhere(
+        Command::Focus(ViewId::Compress),
+        "Compress",
+        "What a shortened context still knows",
+        &[S::ctrl("8")],
+    ),
+    listed_anywhere(
+        Command::ShowKeys,
+        "Keys",
+        "What keys and the pointer do",
+        &[S::plain("F1"), S::shift("?")],
+    ),
     listed_as(Command::ToggleTheme, "Dark or light", "Changes the colours of the window", &[]),
     listed_as(Command::ResetLayout, "Reset layout", "Puts all views where they were at first", &[]),
 ];
@@ -264,14 +568,23 @@ pub fn listed() -> &'static [Listed] {
 }
 
 /// What the pointer does, and the keys that controls follow by themselves: no commands, but worth knowing.
-pub const GESTURES: [(&str, &str); 7] = [
+pub const GESTURES: [(&str, &str); 16] = [
     ("hover a word", "preview what it looked at"),
     ("click a word", "pin it; click again to unpin"),
-    ("click a bar of the chart", "go to that layer"),
-    ("drag the layer range", "cut answer -> visual in those layers, live"),
+    ("shift-click or drag words", "pin a phrase"),
+    ("double-click a word", "pin all its tokens"),
+    ("hover a patch", "its value, and the words that looked there"),
+    ("click a patch", "lock it: words are tinted by how much they looked there"),
+    ("brush or box on the image", "paint patches: ablated or cut as you choose"),
+    ("wheel, middle or space drag", "zoom and move every image of the window"),
+    ("double-click the image", "fit it again"),
+    ("hover or click a layer", "preview it, or look at it"),
+    ("drag over layers", "cut them, live; drag a handle to change the range"),
+    ("click a head", "look at it; shift-click cuts it"),
     ("Tab, then arrows", "walk an answer, or move a handle of the range"),
     ("Enter in the question", "ask"),
     ("drag a title", "move that view elsewhere"),
+    ("drop a file", "an image, a mask, a model folder, a session or a saved run"),
 ];
 
 #[cfg(test)]

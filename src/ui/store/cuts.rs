@@ -1,19 +1,22 @@
-//! The knockouts that the settings stand for, read and checked once for every change.
+//! What the list of cuts stands for, checked once for every change: what of it can be in force.
 //!
-//! Knows settings and a prompt's spans; nothing of runs under way.
+//! Knows the list and a prompt's spans; nothing of runs under way.
 
 use crate::{
     spec::{
-        knockout::{Knockout, KnockoutError},
+        experiment::Intervention,
         resolve::{Patches, Scope},
         span::Span,
     },
     trace::run::ModelInfo,
-    ui::store::{run::Run, settings::CutSettings},
+    ui::store::{
+        cut_list::{Change, CutSettings},
+        run::Run,
+    },
     worker::protocol::RunId,
 };
 
-/// What the knockouts were read from.
+/// What the list was checked against.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Source {
     settings: CutSettings,
@@ -23,28 +26,32 @@ struct Source {
     prompt: Option<RunId>,
 }
 
-/// The knockouts set up.
+/// What is in force.
 #[derive(Debug, Default)]
 pub struct Cuts {
     source: Option<Source>,
-    /// The last typed ones that could be read: they stay in force until others can be.
-    typed: Vec<Knockout>,
-    knockouts: Vec<Knockout>,
-    error: Option<String>,
+    intervention: Intervention,
+    /// One a line of the list: why it cannot be in force.
+    errors: Vec<Option<String>>,
 }
 
 impl Cuts {
-    /// Those in force: the range, which always follows its handles, and the last typed ones that could be read.
-    pub fn knockouts(&self) -> &[Knockout] {
-        &self.knockouts
+    /// What is in force: of the lines that are on, those that mean something in this model and prompt.
+    pub fn intervention(&self) -> &Intervention {
+        &self.intervention
     }
 
-    /// What is wrong with those set up.
-    pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+    /// Why a line cannot be in force.
+    pub fn error(&self, line: usize) -> Option<&str> {
+        self.errors.get(line)?.as_deref()
     }
 
-    /// Follows settings, model and prompt; costs nothing where they are what they were.
+    /// The first reason of any line.
+    pub fn first_error(&self) -> Option<&str> {
+        self.errors.iter().flatten().next().map(String::as_str)
+    }
+
+    /// Follows list, model and prompt; costs nothing where they are what they were.
     pub fn follow(&mut self, settings: &CutSettings, model: Option<&ModelInfo>, uncut: Option<&Run>) {
         let sizes = model.map(|info| (info.n_layers, info.n_heads));
         let prompt = uncut.map(|run| run.id);
@@ -54,31 +61,31 @@ impl Cuts {
         if self.source.as_ref().is_some_and(same) {
             return;
         }
-        self.source = Some(Source { settings: settings.clone(), model: sizes, prompt });
-        self.error = None;
-        match typed(settings, sizes, uncut) {
-            Ok(typed) => self.typed = typed,
-            Err(error) => self.error = Some(error.to_string()),
+        let lines = settings.items.iter();
+        self.errors = lines.map(|item| error(&item.change, sizes, uncut).filter(|_| item.on)).collect();
+        let mut sound = settings.clone();
+        for (item, error) in sound.items.iter_mut().zip(&self.errors) {
+            item.on &= error.is_none() && sizes.is_some();
         }
-        let range = (settings.enabled && sizes.is_some()).then(|| settings.range_knockout());
-        self.knockouts = range.into_iter().chain(self.typed.iter().cloned()).collect();
+        self.intervention = sound.intervention();
+        self.source = Some(Source { settings: settings.clone(), model: sizes, prompt });
     }
 }
 
-/// The typed knockouts, checked against the model and, once known, the prompt.
-fn typed(
-    settings: &CutSettings,
-    sizes: Option<(usize, usize)>,
-    uncut: Option<&Run>,
-) -> Result<Vec<Knockout>, KnockoutError> {
-    let all = settings.typed_knockouts()?;
-    if let (Some((n_layers, n_heads)), Some(run)) = (sizes, uncut) {
-        let spans: Vec<Span> = run.prompt.iter().map(|t| t.span).collect();
-        let max_new = run.experiment.max_new;
-        let scope = Scope { spans: &spans, patches: &Patches::default(), max_new, n_layers, n_heads };
-        // Where patches lie is known on the worker: it checks those that need it.
-        let known = |k: &&Knockout| !k.query.needs_patches() && !k.key.needs_patches();
-        all.iter().filter(known).try_for_each(|k| k.resolve(&scope).map(|_| ()))?;
+/// Why a change means nothing in this model and, once known, this prompt.
+fn error(change: &Change, sizes: Option<(usize, usize)>, uncut: Option<&Run>) -> Option<String> {
+    let (n_layers, n_heads) = sizes?;
+    let Change::Knockout(knockout) = change else { return None };
+    if let Err(error) = knockout.check_model(n_layers, n_heads) {
+        return Some(error.to_string());
     }
-    Ok(all)
+    let run = uncut?;
+    // Where patches lie is known on the worker: it checks what needs it.
+    if knockout.query.needs_patches() || knockout.key.needs_patches() {
+        return None;
+    }
+    let spans: Vec<Span> = run.prompt.iter().map(|t| t.span).collect();
+    let max_new = run.experiment.max_new;
+    let scope = Scope { spans: &spans, patches: &Patches::default(), max_new, n_layers, n_heads };
+    knockout.resolve(&scope).err().map(|error| error.to_string())
 }

@@ -24,11 +24,11 @@ pub struct Refused {
 #[derive(Clone, Copy, Debug)]
 pub struct Lane<'a> {
     /// The run under way.
-    pub(super) running: Option<&'a Run>,
+    pub running: Option<&'a Run>,
     /// The last complete run.
-    pub(super) done: Option<&'a Run>,
+    pub done: Option<&'a Run>,
     /// The run that was asked for and could not be had.
-    pub(super) refused: Option<&'a Refused>,
+    pub refused: Option<&'a Refused>,
 }
 
 impl<'a> Lane<'a> {

@@ -1,16 +1,23 @@
 //! What the window knows: runs, images, the selection, settings, commands. No drawing, no channels, no
 //! threads.
 
+mod act;
 pub mod command;
+pub mod cut_list;
 mod cuts;
 mod first_look;
 pub(crate) mod images;
 pub(crate) mod lane;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod saved;
 pub mod selection;
 pub mod settings;
+pub(crate) mod setup;
 #[expect(clippy::module_inception, reason = "the store is what the room is named after")]
 pub mod store;
+pub(crate) mod studies;
+pub(crate) mod subject;
 pub(crate) mod undo;
+pub mod view_id;
 mod wanted;

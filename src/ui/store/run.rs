@@ -13,6 +13,7 @@ use crate::{
         report::{Effect, End, Start},
         tokens::{AnswerToken, PromptToken},
     },
+    ui::store::setup::Setup,
     worker::protocol::{Row, RunId, ToldRow},
 };
 
@@ -53,12 +54,22 @@ impl Flow {
         shares.map_or(0.0, |shares| shares[span.index()])
     }
 
-    /// Moves every share by `share` of the way to that of `row`.
-    fn fold(&mut self, row: &Flow, share: f32) {
-        for (to, from) in [(&mut self.mean, &row.mean), (&mut self.heads, &row.heads)] {
+    /// Moves every share by `share` of the way to that of `row`, and adds to the sums of squared distances
+    /// (Welford's method).
+    fn fold(&mut self, squares: &mut Flow, row: &Flow, share: f32) {
+        let parts = [
+            (&mut self.mean, &mut squares.mean, &row.mean),
+            (&mut self.heads, &mut squares.heads, &row.heads),
+        ];
+        for (to, squares, from) in parts {
             to.resize(from.len(), [0.0; Span::COUNT]);
-            for (to, from) in to.iter_mut().zip(from) {
-                to.iter_mut().zip(from).for_each(|(m, p)| *m += (p - *m) * share);
+            squares.resize(from.len(), [0.0; Span::COUNT]);
+            for ((to, squares), from) in to.iter_mut().zip(squares).zip(from) {
+                for ((mean, square), part) in to.iter_mut().zip(squares).zip(from) {
+                    let before = part - *mean;
+                    *mean += before * share;
+                    *square += before * (part - *mean);
+                }
             }
         }
     }
@@ -95,11 +106,25 @@ pub struct Mean {
     pub pattern: Option<PatternRow>,
     /// Shares of the spans, layer by layer.
     pub flow: Flow,
+    /// Sums of squared distances from these.
+    squares: Flow,
     /// What a key would get on average if each row spread its attention evenly over all that it sees.
     pub uniform: f32,
 }
 
 impl Mean {
+    /// Standard deviation of a span's share over the rows; 0 of a single row.
+    pub fn deviation(&self, layer: usize, head: Option<usize>, span: Span) -> f32 {
+        (self.squares.share(layer, head, span) / self.rows.max(1) as f32).max(0.0).sqrt()
+    }
+
+    /// The mean of some rows, of which the first `n_keys` keys count.
+    pub fn of<'a>(rows: impl IntoIterator<Item = &'a RowView>, n_keys: usize) -> Self {
+        let mut mean = Mean::default();
+        rows.into_iter().for_each(|row| mean.fold(row, n_keys));
+        mean
+    }
+
     /// Takes in one more row, of which the first `n_keys` keys count.
     fn fold(&mut self, row: &RowView, n_keys: usize) {
         self.rows += 1;
@@ -117,7 +142,7 @@ impl Mean {
         {
             to.iter_mut().zip(from).for_each(|(m, p)| *m += (p - *m) * share);
         }
-        self.flow.fold(&row.flow, share);
+        self.flow.fold(&mut self.squares, &row.flow, share);
         self.uniform += (row.pattern.uniform() - self.uniform) * share;
     }
 }
@@ -131,6 +156,10 @@ pub struct Run {
     pub experiment: Experiment,
     /// The uncut run on show when it was asked; `None` for an uncut run.
     pub base: Option<RunId>,
+    /// The state that it was asked in.
+    pub setup: Setup,
+    /// Its letter: 0 is A.
+    pub letter: usize,
     /// Prompt positions; empty until the worker has begun.
     pub prompt: Vec<PromptToken>,
     /// Words of the prompt that the tokenizer does not know.
@@ -156,6 +185,8 @@ impl Run {
             id,
             experiment,
             base,
+            setup: Setup::default(),
+            letter: 0,
             prompt: Vec::new(),
             unknown_words: Vec::new(),
             start: None,
@@ -181,6 +212,17 @@ impl Run {
     pub fn visual_keys(&self) -> Vec<usize> {
         let first = |t: &&PromptToken| t.span == Span::Visual && t.visual.is_none_or(|v| v.image == 0);
         self.prompt.iter().filter(first).map(|t| t.position).collect()
+    }
+
+    /// Bytes of the attention that it holds.
+    pub fn bytes(&self) -> usize {
+        let rows = self.rows.iter().flatten().chain(self.scored.iter().filter_map(|scored| scored.row.as_ref()));
+        // Rows that are told once are held once.
+        let mut held: Vec<(*const f32, usize)> =
+            rows.map(|row| (row.pattern.data.as_ptr(), row.pattern.data.len())).collect();
+        held.sort_unstable();
+        held.dedup();
+        held.iter().map(|(_, len)| 4 * len).sum()
     }
 
     /// Whether both are about the same prompt, position by position.

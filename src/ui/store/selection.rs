@@ -2,7 +2,7 @@
 //!
 //! Knows runs by their slot, tokens, layers, heads and patches by number; nothing of what they hold.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::worker::protocol::Slot;
 
@@ -11,15 +11,6 @@ pub const BASELINE: Slot = 0;
 /// The slot of the run under the knockouts in force.
 pub const CUT: Slot = 1;
 
-/// The name of a slot, to show.
-pub fn slot_name(slot: Slot) -> Cow<'static, str> {
-    match slot {
-        BASELINE => "baseline".into(),
-        CUT => "cut".into(),
-        other => format!("run {other}").into(),
-    }
-}
-
 /// Which run, answer tokens, layer, head and patches the maps and charts show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -27,14 +18,24 @@ pub struct Selection {
     pub slot: Slot,
     /// Answer tokens that clicks pinned, ascending; none shows the mean of the whole answer.
     pub tokens: Vec<usize>,
+    /// The token that a phrase is taken from.
+    pub anchor: Option<usize>,
     /// Token under the pointer, and its run: a preview.
     pub hovered: Option<(Slot, usize)>,
     /// Decoder layer.
     pub layer: usize,
     /// Query head, or `None` for the mean of all.
     pub head: Option<usize>,
-    /// Visual tokens that are locked, by number.
+    /// Layer and head under the pointer: a preview.
+    pub preview: Option<(usize, Option<usize>)>,
+    /// Visual tokens that are locked, by their number among those of the image.
     pub patches: BTreeSet<usize>,
+    /// The visual token under the pointer, wherever that is.
+    pub patch: Option<usize>,
+    /// Absolute positions that the lens reads, beside those of the pinned tokens and the locked patches.
+    pub positions: BTreeSet<usize>,
+    /// The run whose maps are taken off those of the run on show.
+    pub against: Option<Slot>,
     /// Which answer `tokens` are of: counts on with every question, image and model.
     pub answer: u64,
 }
@@ -42,15 +43,20 @@ pub struct Selection {
 impl Selection {
     /// What heads maps and charts show, in words.
     pub fn head_name(&self) -> String {
-        self.head.map_or("mean of heads".to_string(), |head| format!("head {head}"))
+        self.looked_at().1.map_or("mean of heads".to_string(), |head| format!("head {head}"))
     }
 
-    /// The pinned token that maps show.
+    /// Layer and head to draw: those under the pointer, else those chosen.
+    pub fn looked_at(&self) -> (usize, Option<usize>) {
+        self.preview.unwrap_or((self.layer, self.head))
+    }
+
+    /// The first pinned token.
     pub fn pinned(&self) -> Option<usize> {
         self.tokens.first().copied()
     }
 
-    /// The run and token to draw: what is hovered, else what is pinned.
+    /// The run and token to draw: what is hovered, else the first that is pinned.
     pub fn shown(&self) -> (Slot, Option<usize>) {
         match self.hovered {
             Some((slot, token)) => (slot, Some(token)),
@@ -58,11 +64,35 @@ impl Selection {
         }
     }
 
+    /// The run and tokens to draw: what is hovered, else all that are pinned; none means the whole answer.
+    pub fn subject(&self) -> (Slot, Vec<usize>) {
+        match self.hovered {
+            Some((slot, token)) => (slot, vec![token]),
+            None => (self.slot, self.tokens.clone()),
+        }
+    }
+
+    /// Pins everything from the token pinned first to this one.
+    pub fn pin_to(&mut self, slot: Slot, token: usize) {
+        let from = self.anchor.filter(|_| self.slot == slot).unwrap_or(token);
+        self.slot = slot;
+        self.anchor = Some(from);
+        self.tokens = (from.min(token)..=from.max(token)).collect();
+    }
+
+    /// Pins these tokens.
+    pub fn pin_all(&mut self, slot: Slot, tokens: Vec<usize>) {
+        self.slot = slot;
+        self.anchor = tokens.first().copied();
+        self.tokens = tokens;
+    }
+
     /// Pins one token, or unpins it when it is the one that is pinned.
     pub fn pin(&mut self, slot: Slot, token: usize) {
         let again = self.slot == slot && self.tokens == [token];
         self.slot = slot;
         self.tokens = if again { Vec::new() } else { vec![token] };
+        self.anchor = self.pinned();
     }
 
     /// Moves the pin by `by`, staying inside an answer of `len` tokens; pins an end if none was.
@@ -74,6 +104,7 @@ impl Selection {
             None => 0,
         };
         self.tokens = vec![to];
+        self.anchor = Some(to);
     }
 
     /// Moves the layer by `by`, staying inside a model of `n_layers`.
@@ -81,25 +112,33 @@ impl Selection {
         self.layer = self.layer.saturating_add_signed(by).min(n_layers.saturating_sub(1));
     }
 
+    /// Moves the head by `by`, from the mean of heads through all of them.
+    pub fn step_head(&mut self, by: isize, n_heads: usize) {
+        let at = self.head.map_or(0, |head| head + 1);
+        self.head = at.saturating_add_signed(by).min(n_heads).checked_sub(1);
+    }
+
     /// Keeps layer and head inside another model's bounds, and forgets what is the answer's.
     pub fn fit(&mut self, n_layers: usize, n_heads: usize) {
         self.layer = self.layer.min(n_layers.saturating_sub(1));
         self.head = self.head.filter(|&h| h < n_heads);
-        self.slot = BASELINE;
+        (self.slot, self.against, self.preview) = (BASELINE, None, None);
         self.forget();
     }
 
     /// Forgets tokens: those of another answer are others.
     pub fn another_answer(&mut self) {
         self.tokens.clear();
+        self.anchor = None;
         self.answer += 1;
     }
 
     /// Forgets tokens and patches: those of another image are others.
     pub fn forget(&mut self) {
         self.another_answer();
-        self.hovered = None;
+        (self.hovered, self.patch) = (None, None);
         self.patches.clear();
+        self.positions.clear();
     }
 }
 
@@ -123,6 +162,18 @@ mod tests {
         assert_eq!(s.shown(), (CUT, Some(3)));
         s.pin(CUT, 3);
         assert_eq!(s.shown(), (CUT, None));
+    }
+
+    #[test]
+    fn a_phrase_is_taken_from_the_first_pin_both_ways() {
+        let mut s = Selection::default();
+        s.pin(CUT, 4);
+        s.pin_to(CUT, 6);
+        assert_eq!(s.tokens, [4, 5, 6]);
+        s.pin_to(CUT, 2);
+        assert_eq!(s.tokens, [2, 3, 4]);
+        s.pin_to(BASELINE, 1);
+        assert_eq!((s.slot, s.tokens.as_slice()), (BASELINE, &[1][..]));
     }
 
     #[test]

@@ -1,14 +1,13 @@
-//! What the user has set up: how maps are drawn, and what is cut.
+//! What the user has set up: how maps are drawn, how answers are chosen, what tints words, what the pointer does.
 //!
-//! Plain values that a file can hold. Knows the grammar of knockouts; nothing of runs or of drawing.
+//! Plain values that a file can hold. Knows nothing of runs or of drawing.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     spec::{
-        knockout::{Knockout, KnockoutError},
-        sets::{Name, Numbers, Places, Set, Term},
-        span::Span,
+        experiment::{Experiment, Sampling},
+        picture::ImageSource,
     },
     trace::palette::Colormap,
 };
@@ -53,8 +52,36 @@ pub enum ColorRange {
     Locked(f32),
 }
 
+/// Which views of a tiled image are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Views {
+    /// The tiles, where they lie on the image.
+    #[default]
+    Tiles,
+    /// The view of the whole.
+    Whole,
+    /// Every view by itself, as it enters the encoder.
+    Apart,
+}
+
+impl Views {
+    /// All of them.
+    pub const ALL: [Views; 3] = [Views::Tiles, Views::Whole, Views::Apart];
+
+    /// Its name, to show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Views::Tiles => "tiles merged",
+            Views::Whole => "view of the whole",
+            Views::Apart => "as the model sees it",
+        }
+    }
+}
+
 /// How maps are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MapSettings {
     /// Colours.
     pub colormap: Colormap,
@@ -64,10 +91,20 @@ pub struct MapSettings {
     pub underlay: Underlay,
     /// Which numbers the colours stand for.
     pub range: ColorRange,
-    /// Of a tiled image: the tiles rather than the view of the whole.
-    pub tiles: bool,
+    /// Which views are seen.
+    pub views: Views,
     /// Whether the map is drawn at all.
     pub visible: bool,
+    /// Exponent of the place on the colours: below 1 small values stand out, above 1 large ones.
+    pub gamma: f32,
+    /// Whether colours run smoothly from the middle of a patch to that of the next.
+    pub smooth: bool,
+    /// Whether attention sinks are left out.
+    pub without_sinks: bool,
+    /// Whether the borders of patches are drawn.
+    pub grid: bool,
+    /// Whether masks that are known are outlined, and the peak of the map is crossed.
+    pub marks: bool,
 }
 
 impl Default for MapSettings {
@@ -77,8 +114,13 @@ impl Default for MapSettings {
             opacity: 0.6,
             underlay: Underlay::default(),
             range: ColorRange::default(),
-            tiles: true,
+            views: Views::default(),
             visible: true,
+            gamma: 1.0,
+            smooth: false,
+            without_sinks: false,
+            grid: false,
+            marks: true,
         }
     }
 }
@@ -90,54 +132,99 @@ impl MapSettings {
         if !(self.opacity.is_finite() && (0.0..=1.0).contains(&self.opacity)) {
             self.opacity = MapSettings::default().opacity;
         }
+        if !(self.gamma.is_finite() && (0.2..=5.0).contains(&self.gamma)) {
+            self.gamma = 1.0;
+        }
         if matches!(self.range, ColorRange::Locked(high) if !sound(high)) {
             self.range = ColorRange::default();
         }
     }
 }
 
-/// The knockouts that the user has set up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CutSettings {
-    /// Whether `answer -> visual` is blocked in `range`.
-    pub enabled: bool,
-    /// First and last layer blocked.
-    pub range: (usize, usize),
-    /// Further knockouts, as typed, separated by `;`.
-    pub typed: String,
+/// How an answer is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asking {
+    /// Longest answer, in tokens.
+    pub max_new: usize,
+    /// How tokens are drawn; the likeliest is taken if `None`.
+    pub sampling: Option<Sampling>,
+    /// Decides drawn tokens and random patches.
+    pub seed: u64,
+    /// Candidates listed for every token.
+    pub top: usize,
 }
 
-impl CutSettings {
-    /// Whether anything is to be cut.
-    pub fn wants_a_cut(&self) -> bool {
-        self.enabled || !self.typed.trim().is_empty()
+impl Default for Asking {
+    fn default() -> Self {
+        Asking { max_new: 64, sampling: None, seed: 0, top: 10 }
     }
+}
 
-    /// The knockout that the two handles stand for.
-    pub fn range_knockout(&self) -> Knockout {
-        let term = |span| Term { minus: false, name: Name::Span(span), places: Places::All, rings: 0 };
-        let whole = |span| Set(vec![term(span)]);
-        Knockout {
-            query: whole(Span::Answer),
-            key: whole(Span::Visual),
-            layers: Numbers::range(self.range.0, self.range.1),
-            heads: Numbers::All,
+impl Asking {
+    /// An uncut question about one image.
+    pub fn experiment(&self, image: ImageSource, question: &str) -> Experiment {
+        let Asking { max_new, sampling, seed, top } = *self;
+        Experiment { sampling, seed, top, ..Experiment::ask(image, question, max_new) }
+    }
+}
+
+/// What tints words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tint {
+    /// Attention to the image in the layer and head on show; to the locked patches, where some are.
+    #[default]
+    Attention,
+    /// What the cut does to the log probability.
+    Change,
+    /// How undecided the model was: entropy of its distribution, in nats.
+    Entropy,
+    /// Nothing.
+    Nothing,
+}
+
+impl Tint {
+    /// All of them.
+    pub const ALL: [Tint; 4] = [Tint::Attention, Tint::Change, Tint::Entropy, Tint::Nothing];
+
+    /// Its name, to show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tint::Attention => "attention to the image",
+            Tint::Change => "change of log probability",
+            Tint::Entropy => "entropy",
+            Tint::Nothing => "no tint",
         }
     }
+}
 
-    /// The typed knockouts.
-    ///
-    /// # Errors
-    /// The first that cannot be read.
-    pub fn typed_knockouts(&self) -> Result<Vec<Knockout>, KnockoutError> {
-        self.typed.split(';').filter(|text| !text.trim().is_empty()).map(str::parse).collect()
-    }
+/// What the pointer does on an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tool {
+    /// Reads values; a click locks a patch, a drag moves the image.
+    #[default]
+    Look,
+    /// Paints patches.
+    Brush,
+    /// Paints a rectangle of patches.
+    Box,
+    /// Wipes painted patches.
+    Wipe,
+}
 
-    /// Puts the range into the middle half of a model of `n_layers`.
-    pub fn centre(&mut self, n_layers: usize) {
-        self.range = match n_layers {
-            0..4 => (0, n_layers.saturating_sub(1)),
-            n => (n / 4, n * 3 / 4 - 1),
-        };
+impl Tool {
+    /// All of them.
+    pub const ALL: [Tool; 4] = [Tool::Look, Tool::Brush, Tool::Box, Tool::Wipe];
+
+    /// Its name, to show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tool::Look => "look",
+            Tool::Brush => "brush",
+            Tool::Box => "box",
+            Tool::Wipe => "wipe",
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Everything the window knows: it changes by [`Event`]s of the worker and [`Command`]s of the user, and
+//! Everything the window knows: it changes by [`Event`]s of the worker and commands of the user (`act`), and
 //! says what to ask of the worker.
 //!
 //! An event reports and never commands: what is asked for follows from what the user wants and from what is
@@ -8,19 +8,25 @@ use std::path::PathBuf;
 
 use crate::{
     progress::Progress,
-    spec::experiment::Experiment,
+    spec::picture::ImageSource,
+    trace::run::ModelInfo,
     ui::store::{
-        command::Command,
+        cut_list::CutSettings,
         cuts::Cuts,
         first_look::{FirstLook, first_look},
-        images::Images,
+        images::{Held, Images},
+        run::{Run, ScoredToken},
         runs::Runs,
+        saved::SavedRun,
         selection::{BASELINE, CUT, Selection},
-        settings::{CutSettings, MapSettings},
-        undo::{Changeable, History},
+        settings::{Asking, MapSettings, Tint, Tool},
+        setup::{Setup, Trail},
+        studies::Studies,
+        subject::{Difference, Kept, Subject},
+        undo::History,
         wanted::{Arrival, Wanted},
     },
-    worker::protocol::{Event, ImageView, ModelView, Request, RunId},
+    worker::protocol::{Event, ImageView, ModelView, Request, RunId, Slot},
 };
 
 /// See the module.
@@ -32,61 +38,131 @@ pub struct Store {
     pub images: Images,
     /// All runs.
     pub runs: Runs,
+    /// What was found out about them.
+    pub studies: Studies,
     /// What is looked at.
     pub selection: Selection,
     /// How maps are drawn.
     pub map: MapSettings,
-    /// Knockouts set up.
+    /// What is done to the model.
     pub cut: CutSettings,
     /// The question.
     pub prompt: String,
-    /// Longest answer.
-    pub max_new: usize,
+    /// How answers are chosen.
+    pub asking: Asking,
+    /// What tints words.
+    pub tint: Tint,
+    /// What the pointer does on images.
+    pub tool: Tool,
     /// The last error.
     pub error: Option<String>,
-    /// Something to know that is no error.
-    pub notice: Option<String>,
+    /// Things to know that are no errors, oldest first: the window shows each once, and takes it.
+    pub notices: Vec<String>,
     /// What the worker is doing.
     pub progress: Option<Progress>,
     /// Sample scenes on offer.
     pub scenes: Vec<PathBuf>,
     /// Sample questions on offer.
     pub questions: Vec<String>,
-    cuts: Cuts,
-    wanted: Wanted,
-    history: History,
+    /// Images and models that were opened before, the last one first.
+    pub recent: Vec<PathBuf>,
+    /// What of the model of a saved run is known, while there is no model.
+    pub(super) saved_model: Option<ModelInfo>,
+    pub(super) cuts: Cuts,
+    pub(super) wanted: Wanted,
+    pub(super) history: History,
+    pub(super) trail: Trail,
+    pub(super) kept: Kept,
+    /// Lines of the list that were in force before all were put out of it.
+    pub(super) put_out: Vec<usize>,
     /// The user stopped what went on, and nothing was asked for since.
-    cancelled: bool,
+    pub(super) cancelled: bool,
     /// The next answer is the first about its image, and nothing was selected since: where to look is open.
-    at_first_sight: bool,
+    pub(super) at_first_sight: bool,
     /// The user chose a layer.
-    layer_chosen: bool,
+    pub(super) layer_chosen: bool,
 }
 
 impl Store {
     /// A window with nothing in it yet.
     pub fn new(prompt: String, max_new: usize) -> Self {
-        Store { prompt, max_new, ..Default::default() }
+        let asking = Asking { max_new, ..Asking::default() };
+        Store { prompt, asking, ..Default::default() }
+    }
+
+    /// What is known of the model: of the loaded one, or of that of a saved run.
+    pub fn model_info(&self) -> Option<&ModelInfo> {
+        self.model.as_ref().map(|model| &model.info).or(self.saved_model.as_ref())
     }
 
     /// Decoder layers of the model; 0 before there is one.
     pub fn n_layers(&self) -> usize {
-        self.model.as_ref().map_or(0, |m| m.info.n_layers)
+        self.model_info().map_or(0, |info| info.n_layers)
     }
 
     /// Query heads a layer; 0 before there is a model.
     pub fn n_heads(&self) -> usize {
-        self.model.as_ref().map_or(0, |m| m.info.n_heads)
+        self.model_info().map_or(0, |info| info.n_heads)
     }
 
-    /// The image on show.
+    /// The image that is asked about.
     pub fn image(&self) -> Option<&ImageView> {
         self.images.current()
     }
 
+    /// The image of a run, with its number; the one that is asked about where there is no run.
+    pub fn image_of(&self, slot: Slot) -> Option<&Held> {
+        match self.runs.lane(slot).view().and_then(|run| run.experiment.images.first()) {
+            Some(picture) => self.images.get(&picture.image),
+            None => self.images.last(),
+        }
+    }
+
+    /// The image of the run on show.
+    pub fn image_shown(&self) -> Option<&Held> {
+        self.image_of(self.selection.subject().0)
+    }
+
+    /// What maps and charts show; `None` where there is nothing yet.
+    pub fn subject(&self) -> Option<Subject<'_>> {
+        self.kept.subject(&self.runs, &self.selection)
+    }
+
+    /// How that differs from the run that is compared with; `None` where none is, or the two do not fit.
+    pub fn difference(&self) -> Option<&Difference> {
+        self.kept.difference()
+    }
+
+    /// The uncut run that a slot's run is compared with; the run itself where it is uncut.
+    pub fn base_of(&self, slot: Slot) -> Option<&Run> {
+        let run = self.runs.lane(slot).view()?;
+        match run.base {
+            Some(base) => self.runs.get(base),
+            None => Some(run),
+        }
+    }
+
+    /// What the cut on show did to each token of the uncut answer; empty where there is none. `slot`: that of the
+    /// uncut run or of the cut one.
+    pub fn effects_on(&self, slot: Slot) -> &[ScoredToken] {
+        let lane = self.runs.lane(slot);
+        let Some(run) = lane.running.or(lane.view()) else { return &[] };
+        match run.base {
+            Some(_) => &run.scored,
+            None => {
+                let cut = self.runs.cut();
+                // While a cut is scored anew, the scores of the one before stand.
+                let scored = [cut.running, cut.done()].into_iter().flatten();
+                let of_this = scored.filter(|cut| cut.base == Some(run.id) && !cut.scored.is_empty());
+                of_this.map(|cut| &cut.scored[..]).next().unwrap_or_default()
+            }
+        }
+    }
+
     /// Whether there is something to stop.
     pub fn busy(&self) -> bool {
-        self.wanted.loading() || self.progress.is_some() || self.runs.busy()
+        let studying = self.studies.running().next().is_some();
+        self.wanted.loading() || self.progress.is_some() || self.runs.busy() || studying
     }
 
     /// Whether the last thing that happened is that the user stopped what went on.
@@ -94,22 +170,63 @@ impl Store {
         self.cancelled && !self.busy()
     }
 
-    /// What is wrong with the cut: its text, or what the worker says of it.
+    /// What is wrong with the cut: a line of the list, or what the worker says of all.
     pub fn cut_error(&self) -> Option<&str> {
-        self.cuts.error().or_else(|| self.runs.cut().refusal())
+        self.cuts.first_error().or_else(|| self.runs.cut().refusal())
+    }
+
+    /// What is wrong with one line of the list.
+    pub fn line_error(&self, line: usize) -> Option<&str> {
+        self.cuts.error(line)
+    }
+
+    /// Whether there is a state to go back, or on, to.
+    pub fn can_go(&self, back: bool) -> bool {
+        self.trail.can_go(back)
+    }
+
+    /// Whether there is something to take back, or to make again.
+    pub fn can_undo(&self, back: bool) -> bool {
+        self.history.can(back)
     }
 
     /// For each token of the uncut answer and of the one under the cut, whether the other lacks it; `None`
     /// unless both are complete.
     pub fn changed(&self) -> Option<(Vec<bool>, Vec<bool>)> {
-        let (uncut, cut) = (self.runs.baseline().complete()?, self.runs.cut().complete()?);
-        let (kept, kept_cut) = cut.end.as_ref()?.common.as_ref().filter(|_| cut.base == Some(uncut.id))?;
+        self.changed_by(CUT)
+    }
+
+    /// The same of any run under a cut.
+    pub fn changed_by(&self, slot: Slot) -> Option<(Vec<bool>, Vec<bool>)> {
+        let cut = self.runs.lane(slot).complete()?;
+        let base = self.runs.get(cut.base?).filter(|base| base.end.is_some())?;
+        let live = self.runs.baseline();
+        if slot == CUT && live.complete().is_none_or(|live| live.id != base.id) {
+            return None;
+        }
+        let (kept, kept_cut) = cut.end.as_ref()?.common.as_ref()?;
         let changed = |kept: &[bool]| kept.iter().map(|kept| !kept).collect();
         Some((changed(kept), changed(kept_cut)))
     }
 
+    /// The present state.
+    pub fn setup(&self) -> Setup {
+        Setup {
+            image: self.images.source().cloned(),
+            prompt: self.prompt.trim().to_string(),
+            asking: self.asking,
+            cut: self.cut.clone(),
+        }
+    }
+
     /// Takes one event of the worker. Returns what is due now.
     pub fn event(&mut self, event: Event) -> Vec<Request> {
+        let requests = self.take(event);
+        self.kept.follow(&self.runs, &self.selection);
+        requests
+    }
+
+    fn take(&mut self, event: Event) -> Vec<Request> {
         match event {
             Event::Progress(progress) => self.progress = Some(progress),
             Event::Idle => self.progress = None,
@@ -119,7 +236,7 @@ impl Store {
             Event::Scoring { id, start } => self.runs.scoring(id, start),
             Event::Scored { id, token, effect, row } => self.runs.scored(id, token, effect, row),
             Event::Token { id, token, row } => self.runs.token(id, token, row),
-            Event::Done { id, end } => match self.runs.finished(id, *end) {
+            Event::Done { id, end } => match self.runs.finished(id, *end, &self.setup()) {
                 Some(BASELINE) => {
                     self.progress = None;
                     self.clamp_pins();
@@ -136,20 +253,31 @@ impl Store {
                 }
             }
             Event::Failed { id, error } => self.take_failure(id, error),
+            Event::Found { id, finding, steps } => self.studies.found(id, finding, steps),
+            Event::Studied { id, whole } => self.studies.ended(id, whole),
+            Event::Marked { source, object } => {
+                self.notices.push(format!("{}: {} patches are marked.", object.name, object.patches.len()));
+                self.images.mark(&source, object);
+            }
         }
         self.due()
     }
 
     fn take_model(&mut self, model: ModelView) -> Vec<Request> {
         let info = &model.info;
+        let another = self.model_info().is_none_or(|known| known.sha256 != info.sha256);
         self.runs.clear();
+        self.studies.clear();
         self.history.clear();
         self.selection.fit(info.n_layers, info.n_heads);
         if self.n_layers() != info.n_layers {
             self.layer_chosen = false;
             self.selection.layer = info.n_layers / 2;
-            self.cut.centre(info.n_layers);
         }
+        if another {
+            self.images.forget_others();
+        }
+        self.saved_model = None;
         self.model = Some(model);
         self.progress = None;
         let again = self.wanted.model(self.image().is_some());
@@ -161,8 +289,9 @@ impl Store {
             Arrival::Unwanted => return Vec::new(),
             Arrival::Told => self.images.put(view),
             Arrival::Wanted => {
-                self.runs.clear();
+                self.runs.turn_to();
                 self.selection.forget();
+                self.cut.set_painted(Default::default());
                 self.at_first_sight = true;
                 self.images.put(view);
                 self.error = None;
@@ -201,175 +330,98 @@ impl Store {
             }
             return;
         };
+        if self.studies.failed(id, &error) {
+            return;
+        }
         match self.runs.failed(id, error.clone()) {
             Some(BASELINE) => (self.error, self.progress) = (Some(error), None),
-            // Shown beside the knockouts.
+            // Shown beside the cuts.
             Some(_) => self.progress = None,
             None => {}
         }
     }
 
-    /// Does what was asked for, as far as it concerns the worker or this store. Dialogs, paths and the look
-    /// of the window are others' business.
-    pub fn apply(&mut self, command: Command) -> Vec<Request> {
-        let undoable = command.undoable();
-        let before = undoable.then(|| self.changeable());
-        let requests = self.change(command);
-        if let Some(before) = before {
-            let after = self.changeable();
-            self.history.note(before, after);
+    /// Takes up a run that was saved: it can be looked at without its model.
+    pub fn take_saved(&mut self, saved: SavedRun) {
+        let SavedRun { model, image, uncut, cut } = saved;
+        let known = self.model_info().is_some_and(|info| info.sha256 == model.sha256);
+        if !known {
+            self.runs.clear();
+            self.model = None;
+            self.saved_model = Some(model.clone());
         }
-        if requests.iter().any(|request| !matches!(request, Request::Cancel)) {
-            self.cancelled = false;
-        }
-        requests
-    }
-
-    /// The pointer let go: the next change of a slider or handle is another step to take back.
-    pub fn release(&mut self) {
-        self.history.release();
-    }
-
-    fn change(&mut self, command: Command) -> Vec<Request> {
-        match command {
-            Command::Ask(prompt, max_new) => {
-                (self.prompt, self.max_new) = (prompt, max_new);
-                return self.ask_when_ready();
-            }
-            Command::AskAgain => return self.ask_when_ready(),
-            Command::Cancel => return self.cancel(),
-            Command::OpenImage(source) => {
-                self.begin_loading();
-                self.wanted.open(source.clone());
-                return vec![Request::OpenImage(source)];
-            }
-            Command::LoadModel(path) => {
-                self.begin_loading();
-                self.wanted.load();
-                return vec![Request::LoadModel(path)];
-            }
-            Command::Undo | Command::Redo => self.step_back_or_forth(command == Command::Undo),
-            Command::DismissError => self.error = None,
-            Command::DismissNotice => self.notice = None,
-            Command::Hover(token) => {
-                self.selection.hovered = token;
-                return Vec::new();
-            }
-            other => {
-                self.select(&other);
-                self.set(other);
-            }
-        }
-        self.due()
-    }
-
-    /// Commands that change what is looked at.
-    fn select(&mut self, command: &Command) {
-        let n_layers = self.n_layers();
-        match command {
-            Command::Layer(_) | Command::LayerUp | Command::LayerDown => self.layer_chosen = true,
-            Command::Pin(..) | Command::Unpin | Command::NextWord | Command::PreviousWord => {
-                self.at_first_sight = false;
-            }
-            _ => {}
-        }
-        let selection = &mut self.selection;
-        match *command {
-            Command::Pin(slot, token) => selection.pin(slot, token),
-            Command::Unpin => selection.tokens.clear(),
-            Command::NextWord | Command::PreviousWord => {
-                let by = if *command == Command::NextWord { 1 } else { -1 };
-                let len = self.runs.lane(selection.slot).tokens().len();
-                selection.step_token(by, len);
-                selection.hovered = None;
-            }
-            Command::Show(slot) if self.runs.has(slot) => selection.slot = slot,
-            Command::Layer(layer) => selection.layer = layer.min(n_layers.saturating_sub(1)),
-            Command::LayerUp => selection.step_layer(1, n_layers),
-            Command::LayerDown => selection.step_layer(-1, n_layers),
-            Command::Head(head) => selection.head = head,
-            _ => {}
-        }
-    }
-
-    /// Commands that change settings.
-    fn set(&mut self, command: Command) {
-        match command {
-            Command::Map(settings) => self.map = settings,
-            Command::ToggleMap => self.map.visible = !self.map.visible,
-            Command::Underlay(underlay) => self.map.underlay = underlay,
-            Command::Range(range) => self.map.range = range,
-            Command::ToggleTiles => self.map.tiles = !self.map.tiles,
-            Command::Colours(colormap) => self.map.colormap = colormap,
-            Command::Cut(settings) => self.cut = settings,
-            Command::ToggleCut => self.cut.enabled = !self.cut.enabled,
-            _ => {}
-        }
-    }
-
-    fn ask_when_ready(&mut self) -> Vec<Request> {
+        self.studies.clear();
+        self.history.clear();
+        self.selection.fit(model.n_layers, model.n_heads);
+        self.selection.forget();
+        self.images.put(image);
+        let setup = cut.as_ref().unwrap_or(&uncut).setup.clone();
+        self.adopt(&setup);
+        self.runs.take_saved(*uncut, cut.map(|cut| *cut));
         self.error = None;
-        if self.wanted.loading() {
-            self.wanted.ask();
-            return Vec::new();
-        }
-        self.wanted.cancel();
-        self.ask()
+        self.kept.follow(&self.runs, &self.selection);
     }
 
-    fn ask(&mut self) -> Vec<Request> {
+    /// Takes over what a state says, but for its image.
+    pub(super) fn adopt(&mut self, setup: &Setup) {
+        self.prompt.clone_from(&setup.prompt);
+        self.asking = setup.asking;
+        self.cut = setup.cut.clone();
+    }
+
+    /// Asks the question about the image on show.
+    pub(super) fn ask(&mut self) -> Vec<Request> {
         let (Some(_), Some(image)) = (&self.model, self.images.source()) else { return Vec::new() };
-        let experiment = Experiment::ask(image.clone(), self.prompt.trim(), self.max_new);
+        let experiment = self.asking.experiment(image.clone(), self.prompt.trim());
         self.error = None;
         self.selection.another_answer();
-        self.runs.ask(experiment)
-    }
-
-    fn cancel(&mut self) -> Vec<Request> {
-        self.cancelled = self.busy();
-        self.wanted.cancel();
-        self.progress = None;
-        vec![self.runs.cancel()]
-    }
-
-    /// What is on its way stops what runs, and what was wrong is about to be something else.
-    fn begin_loading(&mut self) {
-        self.runs.abandon();
-        self.error = None;
-    }
-
-    fn step_back_or_forth(&mut self, back: bool) {
-        let mut to = self.changeable();
-        let changed = if back { self.history.undo(&mut to) } else { self.history.redo(&mut to) };
-        if changed {
-            let Changeable { slot, tokens, layer, head, map, cut, .. } = to;
-            (self.map, self.cut) = (map, cut);
-            let selection = &mut self.selection;
-            (selection.slot, selection.tokens, selection.layer, selection.head) = (slot, tokens, layer, head);
-            self.clamp_pins();
-        }
-    }
-
-    fn changeable(&self) -> Changeable {
-        let Selection { slot, tokens, answer, layer, head, .. } = self.selection.clone();
-        Changeable { slot, tokens, answer, layer, head, map: self.map, cut: self.cut.clone() }
+        let setup = self.setup();
+        self.trail.note(setup.clone());
+        self.runs.ask(experiment, setup)
     }
 
     /// Brings the cut in force up to date with what is set up.
-    fn due(&mut self) -> Vec<Request> {
+    pub(super) fn due(&mut self) -> Vec<Request> {
         let uncut = self.runs.baseline().view().filter(|run| !run.prompt.is_empty());
         self.cuts.follow(&self.cut, self.model.as_ref().map(|m| &m.info), uncut);
-        let stop = self.runs.want(CUT, self.cuts.knockouts());
-        if !self.cut.wants_a_cut() {
+        if self.model.is_none() {
+            return Vec::new();
+        }
+        let stop = self.runs.want(self.cuts.intervention(), self.cut.control);
+        if self.cuts.intervention().is_empty() && self.selection.slot == CUT {
             self.selection.slot = BASELINE;
         }
+        if self.selection.against.is_some_and(|slot| !self.runs.has(slot)) {
+            self.selection.against = None;
+        }
+        if self.selection.slot > CUT && !self.runs.has(self.selection.slot) {
+            self.selection.slot = BASELINE;
+            self.selection.another_answer();
+        }
         // Whatever is on its way stops every run, and makes another due.
-        let next = if self.wanted.loading() { None } else { self.runs.next_request() };
+        let setup = self.setup();
+        let next = if self.wanted.loading() { None } else { self.runs.next_request(&setup) };
         stop.into_iter().chain(next).collect()
     }
 
-    fn clamp_pins(&mut self) {
+    pub(super) fn clamp_pins(&mut self) {
         let len = self.runs.lane(self.selection.slot).tokens().len();
         self.selection.tokens.retain(|&at| at < len);
+        self.selection.anchor = self.selection.anchor.filter(|&at| at < len);
+    }
+
+    /// Notes a path that was opened.
+    pub(super) fn note_recent(&mut self, source: &ImageSource) {
+        if let Some(path) = source.file() {
+            self.note_path(path.to_path_buf());
+        }
+    }
+
+    pub(super) fn note_path(&mut self, path: PathBuf) {
+        /// Paths that are remembered.
+        const RECENT: usize = 12;
+        self.recent.retain(|other| *other != path);
+        self.recent.insert(0, path);
+        self.recent.truncate(RECENT);
     }
 }

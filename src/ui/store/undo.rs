@@ -2,10 +2,15 @@
 //!
 //! Knows the part of the store that the user can change back and forth; nothing of the runs that follow.
 
+use std::collections::BTreeSet;
+
 use undo::{Merged, Record};
 
 use crate::{
-    ui::store::settings::{CutSettings, MapSettings},
+    ui::store::{
+        cut_list::CutSettings,
+        settings::{MapSettings, Tint},
+    },
     worker::protocol::Slot,
 };
 
@@ -13,18 +18,26 @@ use crate::{
 const KEPT: usize = 200;
 
 /// What can be changed back and forth.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changeable {
     /// The run on show.
     pub slot: Slot,
     /// Pinned tokens.
     pub tokens: Vec<usize>,
+    /// Locked visual tokens.
+    pub patches: BTreeSet<usize>,
+    /// Positions that the lens reads.
+    pub positions: BTreeSet<usize>,
     /// Which answer `slot` and `tokens` are of; not to be taken back.
     pub answer: u64,
     /// Layer on show.
     pub layer: usize,
     /// Head on show.
     pub head: Option<usize>,
+    /// The run that is compared with.
+    pub against: Option<Slot>,
+    /// What tints words.
+    pub tint: Tint,
     /// How maps are drawn.
     pub map: MapSettings,
     /// What is cut.
@@ -43,9 +56,13 @@ impl Changeable {
         if self.answer == from.answer {
             take(&mut self.slot, &from.slot, &to.slot);
             take(&mut self.tokens, &from.tokens, &to.tokens);
+            take(&mut self.patches, &from.patches, &to.patches);
+            take(&mut self.positions, &from.positions, &to.positions);
+            take(&mut self.against, &from.against, &to.against);
         }
         take(&mut self.layer, &from.layer, &to.layer);
         take(&mut self.head, &from.head, &to.head);
+        take(&mut self.tint, &from.tint, &to.tint);
         take(&mut self.map, &from.map, &to.map);
         take(&mut self.cut, &from.cut, &to.cut);
     }
@@ -56,7 +73,9 @@ impl Changeable {
 enum Handle {
     Layer,
     Opacity,
-    Range,
+    Gamma,
+    /// Layers of a cut, or painted patches.
+    Cut,
 }
 
 /// One change.
@@ -71,16 +90,20 @@ struct Edit {
 impl Handle {
     /// What moved between two states.
     fn of(a: &Changeable, b: &Changeable) -> Option<Handle> {
-        if (&a.slot, &a.tokens, a.head) != (&b.slot, &b.tokens, b.head) {
+        let [mut rest, before] = [b, a].map(Clone::clone);
+        (rest.layer, rest.map, rest.cut) = (before.layer, before.map, before.cut.clone());
+        if rest != before {
             return None;
         }
         let opacity = MapSettings { opacity: b.map.opacity, ..a.map } == b.map;
+        let gamma = MapSettings { gamma: b.map.gamma, ..a.map } == b.map;
+        // Whatever a drag does to one line of the list, or adds to it in the beginning, is one change.
+        let (a_lines, b_lines) = (a.cut.items.len(), b.cut.items.len());
         match (a.layer != b.layer, a.map != b.map, a.cut != b.cut) {
             (true, false, false) => Some(Handle::Layer),
             (false, true, false) if opacity => Some(Handle::Opacity),
-            (false, false, true) if a.cut.typed == b.cut.typed && a.cut.range != b.cut.range => {
-                Some(Handle::Range)
-            }
+            (false, true, false) if gamma => Some(Handle::Gamma),
+            (false, false, true) if a_lines.abs_diff(b_lines) <= 1 => Some(Handle::Cut),
             _ => None,
         }
     }
@@ -135,6 +158,11 @@ impl History {
         self.record.set_saved();
     }
 
+    /// Whether there is a change to take back, or to make again.
+    pub fn can(&self, back: bool) -> bool {
+        if back { self.record.can_undo() } else { self.record.can_redo() }
+    }
+
     /// Takes the last change back that `target` can still see. Returns whether there was one.
     pub fn undo(&mut self, target: &mut Changeable) -> bool {
         let before = target.clone();
@@ -162,9 +190,7 @@ mod tests {
     use super::*;
 
     fn start() -> Changeable {
-        let map = MapSettings::default();
-        let cut = CutSettings::default();
-        Changeable { slot: 0, tokens: Vec::new(), answer: 0, layer: 4, head: None, map, cut }
+        Changeable { layer: 4, ..Changeable::default() }
     }
 
     fn at(layer: usize) -> Changeable {

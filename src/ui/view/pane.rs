@@ -5,7 +5,10 @@
 
 use egui::Ui;
 
-use crate::ui::{frame::Frame, store::store::Store};
+use crate::{
+    trace::offer::Offer,
+    ui::{frame::Frame, store::store::Store},
+};
 
 /// A view.
 pub trait View {
@@ -14,4 +17,9 @@ pub trait View {
 
     /// Draws it.
     fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame);
+
+    /// What it shows now, as data for others: the first that has a form is what is exported in that form.
+    fn offers(&mut self, _store: &Store) -> Vec<Offer> {
+        Vec::new()
+    }
 }

@@ -2,11 +2,14 @@
 
 pub(crate) mod busy;
 pub(crate) mod color_bar;
+pub(crate) mod export_menu;
+pub(crate) mod figure;
 pub(crate) mod hatch;
 pub mod heatmap;
 pub(crate) mod listed;
 pub(crate) mod map_controls;
 pub(crate) mod number;
+pub(crate) mod picture;
 pub(crate) mod range_strip;
 pub(crate) mod section;
 mod slots;
