@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use crate::{
     spec::span::Span,
-    trace::{flow, palette::span_rgb, run::Trace},
+    trace::{palette::span_rgb, run::Trace},
 };
 
 /// The answer's mean attention to every span, layer by layer, as one line a span.
 pub fn flow_svg(trace: &Trace) -> String {
     let (layers, answer, spans) = (trace.kept.layers.len(), trace.pattern.len().max(1), Span::ALL.len());
-    let flow = flow::of_trace(trace);
+    let flow = trace.shares();
     let share = |layer: usize, span: usize| {
         let rows = flow.iter().skip(layer * answer * spans + span).step_by(spans).take(answer);
         rows.sum::<f32>() / answer as f32

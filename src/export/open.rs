@@ -9,12 +9,13 @@ use crate::{
     export::{
         error::ExportError,
         folder::{TENSORS, TRACE},
-        trace::FORMAT,
+        trace::{FLOW, FORMAT},
     },
     files::{input, output::was_stopped},
-    spec::record::Kept,
+    spec::{record::Kept, span::Span},
     statistics::finite::all_finite,
     trace::{
+        flow::SpanFlow,
         geometry::{Geometry, View},
         pattern::{PatternRow, StoredRow},
         run::{KnockoutReport, ModelInfo, Stop, Timing, Trace},
@@ -36,6 +37,8 @@ struct Saved {
     knockouts: Vec<KnockoutReport>,
     stop: Stop,
     timing: Seconds,
+    /// Absent in files of before.
+    flow_rows: Option<[usize; Span::COUNT]>,
 }
 
 /// Times in seconds.
@@ -66,7 +69,10 @@ pub fn open(dir: &Path) -> Result<Trace, ExportError> {
     }
     fits(&saved).map_err(|why| bad(&json, why))?;
     let bytes = input::read(&tensors).map_err(|e| bad(&tensors, unread(e)))?;
-    let pattern = rows(&bytes, &saved).map_err(|why| bad(&tensors, why))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|e| bad(&tensors, format!("not a complete safetensors file ({e})")))?;
+    let pattern = rows(&file, &saved).map_err(|why| bad(&tensors, why))?;
+    let flow = flow(&file, &saved).map_err(|why| bad(&tensors, why))?;
     let seconds = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
     let Seconds { load, encode, prefill, decode, decode_steps } = saved.timing;
     Ok(Trace {
@@ -78,6 +84,7 @@ pub fn open(dir: &Path) -> Result<Trace, ExportError> {
         answer: saved.answer,
         kept: saved.recorded,
         pattern,
+        flow,
         knockouts: saved.knockouts,
         stop: saved.stop,
         timing: Timing {
@@ -110,6 +117,10 @@ fn fits(saved: &Saved) -> Result<(), String> {
     if saved.knockouts.iter().any(|k| k.pairs.len() != model.n_layers) {
         return Err("`knockouts` count pairs in another number of layers than the model has".to_string());
     }
+    let positions = saved.prompt.len() + saved.answer.len();
+    if saved.flow_rows.iter().flatten().any(|&rows| rows > positions) {
+        return Err(format!("`flow_rows` counts more rows than there are positions, {positions}"));
+    }
     let visual = saved.prompt.iter().filter_map(|token| Some((token.position, token.visual?)));
     let mut shown = saved.images.iter().enumerate().flat_map(|(image, geometry)| {
         let views = geometry.views.iter().enumerate();
@@ -136,26 +147,37 @@ fn cells(view: View) -> impl Iterator<Item = Option<Cell>> {
     lead.chain(rows.flat_map(move |row| (0..view.grid.cols).map(move |col| Some(Cell { row, col }))))
 }
 
-/// The rows of `pattern`, `[layers, heads, answer, positions]`, each cut to the keys that it could see.
-fn rows(bytes: &[u8], saved: &Saved) -> Result<Vec<StoredRow>, String> {
-    let file =
-        SafeTensors::deserialize(bytes).map_err(|e| format!("not a complete safetensors file ({e})"))?;
-    let tensor = file.tensor("pattern").map_err(|e| format!("has no pattern ({e})"))?;
-    let kept = &saved.recorded;
-    let (n_layers, n_heads, n_rows) = (kept.layers.len(), kept.heads.len(), kept.rows.len());
-    let positions = saved.prompt.len() + saved.answer.len();
-    let expected = [n_layers, n_heads, n_rows, positions];
+/// The values of a tensor that must have this shape.
+fn values(file: &SafeTensors<'_>, name: &str, expected: &[usize]) -> Result<Vec<f32>, String> {
+    let tensor = file.tensor(name).map_err(|e| format!("has no {name} ({e})"))?;
     if tensor.shape() != expected {
         let found = tensor.shape();
-        return Err(format!("`pattern` has shape {found:?}, expected {expected:?} by trace.json"));
+        return Err(format!("`{name}` has shape {found:?}, expected {expected:?} by trace.json"));
     }
     if tensor.dtype() != Dtype::F32 {
-        return Err(format!("`pattern` is {}, expected {}", tensor.dtype(), Dtype::F32));
+        return Err(format!("`{name}` is {}, expected {}", tensor.dtype(), Dtype::F32));
     }
     let values: Vec<f32> = tensor.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
     if !all_finite(&values) {
-        return Err("`pattern` holds NaN or an infinity".to_string());
+        return Err(format!("`{name}` holds NaN or an infinity"));
     }
+    Ok(values)
+}
+
+/// What each span reads from each, if trace.json says of how many rows.
+fn flow(file: &SafeTensors<'_>, saved: &Saved) -> Result<Option<SpanFlow>, String> {
+    let Some(rows) = saved.flow_rows else { return Ok(None) };
+    let n_layers = saved.model.n_layers;
+    let data = values(file, FLOW, &[n_layers, Span::COUNT, Span::COUNT])?;
+    Ok(Some(SpanFlow { n_layers, rows, data }))
+}
+
+/// The rows of `pattern`, `[layers, heads, answer, positions]`, each cut to the keys that it could see.
+fn rows(file: &SafeTensors<'_>, saved: &Saved) -> Result<Vec<StoredRow>, String> {
+    let kept = &saved.recorded;
+    let (n_layers, n_heads, n_rows) = (kept.layers.len(), kept.heads.len(), kept.rows.len());
+    let positions = saved.prompt.len() + saved.answer.len();
+    let values = values(file, "pattern", &[n_layers, n_heads, n_rows, positions])?;
     let row = |(at, &s): (usize, &usize)| {
         let n_keys = saved.prompt.len() + s;
         let mut data = Vec::with_capacity(n_layers * n_heads * n_keys);

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    export::error::ExportError, files::output::Output, statistics::finite::all_finite, trace::run::Trace,
+    export::error::ExportError, files::output::Output, spec::span::Span, statistics::finite::all_finite,
+    trace::run::Trace,
 };
 
 /// A tensor of float32.
@@ -62,6 +63,12 @@ impl<'a> Tensor<'a> {
         let (layers, heads) = (trace.kept.layers.len(), trace.kept.heads.len());
         let shape = vec![layers, heads, trace.pattern.len(), trace.n_positions()];
         Tensor { name: name.to_string(), shape, values: Values::Pattern(trace) }
+    }
+
+    /// What each span of a trace reads from each, if that is known.
+    pub fn flow(name: &str, trace: &'a Trace) -> Option<Self> {
+        let flow = trace.flow.as_ref()?;
+        Some(Tensor::whole(name, vec![flow.n_layers, Span::COUNT, Span::COUNT], &flow.data))
     }
 
     fn n_bytes(&self) -> usize {

@@ -3,9 +3,10 @@
 //!
 //! `pattern` is `[layers, heads, answer, positions]`, row `s` the one that predicted answer token `s`,
 //! 0 where it cannot see; of the layers, heads and answer rows that trace.json lists under `recorded`.
-//! `flow` is `[layers, answer, spans]`, spans in the order of [`Span::ALL`](crate::spec::span::Span::ALL).
-//! Under an intervention both are those of the new answer; `baseline.pattern` is that of the uncut one,
-//! `forced.pattern` that of the uncut answer under the intervention. All float32.
+//! `flow` is `[layers, answer, spans]`, spans in the order of [`Span::ALL`](crate::spec::span::Span::ALL); `flow.spans` is
+//! `[layers, query spans, key spans]`, of every layer, all heads and all rows that ran.
+//! Under an intervention all are those of the new answer; `baseline.pattern` and `baseline.flow.spans` are those of the
+//! uncut one, `forced.pattern` that of the uncut answer under the intervention. All float32.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,7 +23,6 @@ use crate::{
     studies::session::TOLERANCE,
     trace::{
         finding::Compression,
-        flow,
         geometry::Geometry,
         report::{Control, Effect, Outcome, Report, Start},
         run::{KnockoutReport, ModelInfo, Stop, Trace},
@@ -33,6 +33,9 @@ use crate::{
 
 /// The name that trace.json of this layout carries.
 pub const FORMAT: &str = "sightline-trace-2";
+
+/// The tensor that holds what each span reads from each.
+pub const FLOW: &str = "flow.spans";
 
 /// What was asked for beside the runs themselves.
 #[derive(Clone, Debug, Default)]
@@ -140,6 +143,8 @@ struct Summary<'a> {
     recorded: &'a Kept,
     knockouts: &'a [KnockoutReport],
     spans: [&'static str; Span::COUNT],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow_rows: Option<[usize; Span::COUNT]>,
     timing: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline: Option<Uncut<'a>>,
@@ -202,6 +207,7 @@ fn summary<'a>(report: &'a Report, difference: Option<Difference>, extra: &'a Ex
         recorded: &trace.kept,
         knockouts: &trace.knockouts,
         spans: Span::ALL.map(Span::name),
+        flow_rows: trace.flow.as_ref().map(|flow| flow.rows),
         timing: json!({
             "load": t.load.as_secs_f64(),
             "encode": t.encode.as_secs_f64(),
@@ -246,11 +252,12 @@ fn intervention<'a>(
 fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Tensor<'a>> {
     let trace = &report.answer;
     let shape = vec![trace.kept.layers.len(), trace.pattern.len(), Span::ALL.len()];
-    let mut tensors =
-        vec![Tensor::pattern("pattern", trace), Tensor::whole("flow", shape, flow::of_trace(trace))];
+    let mut tensors = vec![Tensor::pattern("pattern", trace), Tensor::whole("flow", shape, trace.shares())];
+    tensors.extend(Tensor::flow(FLOW, trace));
     if let Some(outcome) = &report.outcome {
         tensors.push(Tensor::pattern("baseline.pattern", report.baseline()));
         tensors.push(Tensor::pattern("forced.pattern", &outcome.forced));
+        tensors.extend(Tensor::flow(&format!("baseline.{FLOW}"), report.baseline()));
     }
     for (name, shape, values) in &extra.tensors {
         tensors.push(Tensor::whole(name, shape.clone(), values));

@@ -2,12 +2,17 @@
 //!
 //! Knows traces; neither tensors nor files.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     spec::experiment::Experiment,
     statistics::{finite::largest, spread::Spread},
-    trace::run::{KnockoutReport, Stop, Timing, Trace},
+    trace::{
+        flow::SpanFlow,
+        run::{KnockoutReport, Stop, Timing, Trace},
+    },
 };
 
 /// What an experiment gave.
@@ -130,6 +135,8 @@ pub struct End {
     pub timing: Timing,
     /// Which number formats were used for what.
     pub dtype: String,
+    /// What each span of the answer's rows reads from each; `None` where no row ran.
+    pub flow: Option<Arc<SpanFlow>>,
     /// Of an intervention: for each uncut and each new token, whether both answers share it.
     pub common: Option<(Vec<bool>, Vec<bool>)>,
     /// Of an intervention: the same on random patches.
@@ -138,12 +145,13 @@ pub struct End {
 
 impl From<&Report> for End {
     fn from(report: &Report) -> Self {
-        let Trace { stop, knockouts, timing, dtype, .. } = &report.answer;
+        let Trace { stop, knockouts, timing, dtype, flow, .. } = &report.answer;
         End {
             stop: *stop,
             knockouts: knockouts.clone(),
             timing: *timing,
             dtype: dtype.clone(),
+            flow: flow.clone().map(Arc::new),
             common: report.outcome.as_ref().map(|o| o.common.clone()),
             control: report.outcome.as_ref().and_then(|o| o.control.clone()),
         }

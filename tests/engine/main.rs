@@ -5,6 +5,7 @@
 mod common;
 mod decoding;
 mod finite;
+mod flow;
 mod loading;
 mod parity;
 mod runs;

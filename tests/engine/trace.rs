@@ -53,6 +53,7 @@ fn same(found: &Trace, expected: &Trace, half: bool) {
     assert_eq!(found.kept, expected.kept);
     assert_eq!(found.knockouts, expected.knockouts);
     assert_eq!(found.stop, expected.stop);
+    assert!(found.flow.is_some() && found.flow == expected.flow, "flow between spans");
     assert_eq!(found.pattern.len(), expected.pattern.len());
     for ((s, row), (s_expected, expected)) in found.rows().zip(expected.rows()) {
         assert_eq!(s, s_expected);

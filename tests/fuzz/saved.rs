@@ -85,7 +85,7 @@ fn open_trace(dir: &Path) -> bool {
         assert_eq!(row.data.len(), row.n_layers * row.n_heads * row.n_keys);
         (0..row.n_layers).for_each(|layer| _ = row.head_mean(layer));
     }
-    _ = (flow::of_trace(&trace), words::words(&words::answer(&trace)), trace.answer_text());
+    _ = (trace.shares(), words::words(&words::answer(&trace)), trace.answer_text());
     _ = spots(&trace.prompt, &trace.images);
     trace.images.iter().for_each(|image| _ = image.patches());
     true

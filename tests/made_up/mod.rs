@@ -247,6 +247,7 @@ pub fn end(experiment: &Experiment, stop: Stop) -> End {
             decode_steps: steps(experiment).len().saturating_sub(1),
         },
         dtype: "f32 throughout".into(),
+        flow: None,
         common: cut.then(|| diff::common(&ids(&experiment.uncut()), &ids(experiment))),
         control: None,
     }
