@@ -12,5 +12,6 @@ pub mod palette;
 pub mod pattern;
 pub mod report;
 pub mod run;
+pub mod sinks;
 pub mod tokens;
 pub mod words;

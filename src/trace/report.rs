@@ -12,6 +12,8 @@ use crate::{
     trace::{
         flow::SpanFlow,
         run::{KnockoutReport, Stop, Timing, Trace},
+        sinks::sinks,
+        tokens::visual,
     },
 };
 
@@ -137,10 +139,20 @@ pub struct End {
     pub dtype: String,
     /// What each span of the answer's rows reads from each; `None` where no row ran.
     pub flow: Option<Arc<SpanFlow>>,
+    /// Attention sinks of an uncut answer, by number among the visual tokens of the prompt; `None` of an
+    /// intervention, and where not all attention was recorded.
+    pub sinks: Option<Arc<[usize]>>,
     /// Of an intervention: for each uncut and each new token, whether both answers share it.
     pub common: Option<(Vec<bool>, Vec<bool>)>,
     /// Of an intervention: the same on random patches.
     pub control: Option<Control>,
+}
+
+/// Sinks of an answer by number among its visual tokens.
+fn numbered_sinks(trace: &Trace) -> Option<Arc<[usize]>> {
+    let visual = visual(&trace.prompt);
+    let numbered = sinks(trace)?.into_iter().filter_map(|position| visual.binary_search(&position).ok());
+    Some(numbered.collect())
 }
 
 impl From<&Report> for End {
@@ -152,6 +164,7 @@ impl From<&Report> for End {
             timing: *timing,
             dtype: dtype.clone(),
             flow: flow.clone().map(Arc::new),
+            sinks: report.outcome.is_none().then(|| numbered_sinks(&report.answer)).flatten(),
             common: report.outcome.as_ref().map(|o| o.common.clone()),
             control: report.outcome.as_ref().and_then(|o| o.control.clone()),
         }
