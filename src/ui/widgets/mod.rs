@@ -4,6 +4,8 @@ pub(crate) mod busy;
 pub(crate) mod color_bar;
 pub(crate) mod hatch;
 pub mod heatmap;
+mod heatmap_pipeline;
+mod lines;
 pub(crate) mod listed;
 pub(crate) mod map_controls;
 pub(crate) mod number;
