@@ -101,8 +101,8 @@ impl ImagePane {
             let bar = Rect::from_min_size(pos2(rect.right() + 10.0, rect.top()), bar);
             let mark = at.map(|at| map.value(at));
             let above = (0..map.patches.len()).any(|at| map.value(at) > map.range.1);
-            let Map { colormap, range, opacity, uniform, .. } = map;
-            ColorBar { colormap, range, opacity, uniform, above, mark }.show(ui, bar);
+            let Map { colormap, range, gamma, opacity, uniform, .. } = map;
+            ColorBar { colormap, range, gamma, opacity, uniform, above, mark }.show(ui, bar);
             self.range = Some(range);
             if store.map.visible {
                 map.paint(ui, rect, frame.gpu_maps);
@@ -241,7 +241,10 @@ fn patch_text(store: &Store, view: &ImageView, slot: Slot, map: &Map, at: usize)
     let rank = (0..map.patches.len()).filter(|&i| map.value(i) > value).count() + 1;
     [
         format!("{place} (position {key})"),
-        format!("attention {value:.6}, {} x uniform", number::short(value / map.uniform)),
+        match map.uniform {
+            Some(uniform) => format!("attention {value:.6}, {} x uniform", number::short(value / uniform)),
+            None => format!("{value:.6}"),
+        },
         format!("rank {rank} of {}, layer {}", map.patches.len(), map.layer),
     ]
 }

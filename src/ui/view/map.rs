@@ -70,8 +70,10 @@ impl Kept {
             head,
             range,
             colormap: store.map.colormap,
+            gamma: 1.0,
+            smooth: false,
             opacity: if store.map.underlay == Underlay::Nothing { 1.0 } else { store.map.opacity },
-            uniform,
+            uniform: Some(uniform),
             slot: 0,
         })
     }

@@ -6,6 +6,8 @@ pub(crate) mod export_menu;
 pub(crate) mod figure;
 pub(crate) mod hatch;
 pub mod heatmap;
+mod heatmap_pipeline;
+mod lines;
 pub(crate) mod listed;
 pub(crate) mod map_controls;
 pub(crate) mod number;
