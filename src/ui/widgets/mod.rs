@@ -2,6 +2,7 @@
 
 pub(crate) mod busy;
 pub(crate) mod color_bar;
+pub mod figure;
 pub(crate) mod hatch;
 pub mod heatmap;
 pub(crate) mod listed;
