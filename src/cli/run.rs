@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    slice::from_ref,
 };
 
 use sightline::{
@@ -166,7 +167,7 @@ impl Args {
             )
             .into());
         }
-        let session = Session::begin(&self.subject.model.folder(), dtype, &plan.experiment)?;
+        let session = Session::begin(&self.subject.model.folder(), dtype, from_ref(&plan.experiment))?;
         Ok(Planned { plan, session, out })
     }
 }

@@ -80,7 +80,7 @@ pub struct Start {
 }
 
 /// What an intervention does to one token of the baseline's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// Natural log probability in the baseline.
     pub baseline: f32,
@@ -117,7 +117,7 @@ pub fn totals(effects: &[Effect]) -> (f32, f32) {
 }
 
 /// The same intervention on random patches.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Control {
     /// Sum of [`Effect::delta`] over the answer: of the intervention, then of every draw.
     pub delta: Spread,
