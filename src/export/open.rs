@@ -15,7 +15,7 @@ use crate::{
     export::{
         error::ExportError,
         folder::{SESSION, TENSORS, TRACE},
-        trace::{FLOW, FORMAT},
+        trace::{FLOW, FORMAT, UNCUT_FLOW},
     },
     files::{input, output::was_stopped},
     spec::{experiment::Experiment, record::Kept, span::Span},

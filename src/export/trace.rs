@@ -36,6 +36,8 @@ pub const FORMAT: &str = "sightline-trace-2";
 
 /// The tensor that holds what each span reads from each.
 pub const FLOW: &str = "flow.spans";
+/// The tensor of the same of the uncut answer under an intervention.
+pub const UNCUT_FLOW: &str = "baseline.flow.spans";
 
 /// What was asked for beside the runs themselves.
 #[derive(Clone, Debug, Default)]
@@ -257,7 +259,7 @@ fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Tensor<'a>> {
     if let Some(outcome) = &report.outcome {
         tensors.push(Tensor::pattern("baseline.pattern", report.baseline()));
         tensors.push(Tensor::pattern("forced.pattern", &outcome.forced));
-        tensors.extend(Tensor::flow(&format!("baseline.{FLOW}"), report.baseline()));
+        tensors.extend(Tensor::flow(UNCUT_FLOW, report.baseline()));
     }
     for (name, shape, values) in &extra.tensors {
         tensors.push(Tensor::whole(name, shape.clone(), values));
