@@ -21,7 +21,7 @@ use crate::{
     statistics::finite::largest,
     studies::session::TOLERANCE,
     trace::{
-        finding::Compression,
+        finding::{Compression, Effects},
         flow,
         geometry::Geometry,
         report::{Control, Effect, Outcome, Report, Start},
@@ -43,6 +43,8 @@ pub struct Extra {
     pub found: Vec<(String, Vec<Word>)>,
     /// Contexts that were shortened.
     pub compression: Vec<Compression>,
+    /// What the uncut answer depends on.
+    pub effects: Option<Effects>,
 }
 
 impl Extra {
@@ -147,6 +149,8 @@ struct Summary<'a> {
     intervention: Option<Intervention<'a>>,
     phrases: Vec<Value>,
     compression: &'a [Compression],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effects: Option<&'a Effects>,
 }
 
 /// The uncut answer beside that of an intervention.
@@ -214,6 +218,7 @@ fn summary<'a>(report: &'a Report, difference: Option<Difference>, extra: &'a Ex
         intervention: report.outcome.as_ref().map(|outcome| intervention(report, outcome, difference)),
         phrases: extra.found.iter().map(phrase).collect(),
         compression: &extra.compression,
+        effects: extra.effects.as_ref(),
     }
 }
 

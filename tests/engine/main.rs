@@ -8,5 +8,6 @@ mod finite;
 mod loading;
 mod parity;
 mod runs;
+mod studies;
 mod trace;
 mod worker;
