@@ -467,7 +467,7 @@ fn a_study_streams_what_it_finds_about_a_run_that_it_makes_itself() {
     for finding in &findings {
         assert_eq!(direct.step(&engine, &baseline, &[&seen], &cancel).unwrap().as_ref(), Some(finding));
     }
-    // What it ran is kept: the same question is told without a prefill, from where a cut starts.
+    // What it ran is what a cut starts from.
     worker.send(ask(2, bundled::PROMPT, &["answer -> visual @ 1-4"]));
     let told = until_done(&worker, 2);
     assert_eq!(told.scored.len(), baseline.trace.answer.len());
