@@ -118,6 +118,21 @@ pub fn score(
     Ok(Scored { start: resumed.start, trace, effects })
 }
 
+/// What an intervention does to the baseline's answer, token by token; nothing is recorded.
+///
+/// # Errors
+/// [`RunError`]; also when cancelled.
+pub fn effects(
+    engine: &Engine,
+    baseline: &Baseline,
+    intervention: &Intervention,
+    images: &[&Seen],
+    cancel: &Cancel,
+) -> Result<Vec<Effect>, RunError> {
+    let change = change_of(engine, baseline, intervention, images, cancel, &mut |_| {})?;
+    effects_of(engine, baseline, intervention, &change, cancel)
+}
+
 /// What an intervention changes on a kept run.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use crate::{
     statistics::finite::largest,
     studies::session::TOLERANCE,
     trace::{
-        finding::Compression,
+        finding::{Compression, Effects},
         geometry::Geometry,
         report::{Control, Effect, Outcome, Report, Start},
         run::{KnockoutReport, ModelInfo, Stop, Trace},
@@ -48,6 +48,8 @@ pub struct Extra {
     pub found: Vec<(String, Vec<Word>)>,
     /// Contexts that were shortened.
     pub compression: Vec<Compression>,
+    /// What the uncut answer depends on.
+    pub effects: Option<Effects>,
 }
 
 impl Extra {
@@ -154,6 +156,8 @@ struct Summary<'a> {
     intervention: Option<Intervention<'a>>,
     phrases: Vec<Value>,
     compression: &'a [Compression],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effects: Option<&'a Effects>,
 }
 
 /// The uncut answer beside that of an intervention.
@@ -222,6 +226,7 @@ fn summary<'a>(report: &'a Report, difference: Option<Difference>, extra: &'a Ex
         intervention: report.outcome.as_ref().map(|outcome| intervention(report, outcome, difference)),
         phrases: extra.found.iter().map(phrase).collect(),
         compression: &extra.compression,
+        effects: extra.effects.as_ref(),
     }
 }
 

@@ -9,5 +9,6 @@ mod flow;
 mod loading;
 mod parity;
 mod runs;
+mod studies;
 mod trace;
 mod worker;
