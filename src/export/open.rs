@@ -110,6 +110,7 @@ struct Intervention {
 struct Forced {
     id: u32,
     effect: Effect,
+    entropy: Option<f32>,
     top: Vec<Candidate>,
     in_new_answer: bool,
 }
@@ -311,7 +312,7 @@ fn outcome_of(
     let scored = iter::zip(&uncut.answer, &forced).map(|(token, forced)| AnswerToken {
         logprob: forced.effect.logprob,
         top: forced.top.clone(),
-        entropy: None,
+        entropy: forced.entropy,
         ..token.clone()
     });
     Ok(Outcome {

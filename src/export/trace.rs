@@ -187,6 +187,8 @@ struct Forced<'a> {
     id: u32,
     text: &'a str,
     effect: &'a Effect,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entropy: Option<f32>,
     top: &'a [Candidate],
     in_new_answer: bool,
 }
@@ -241,6 +243,7 @@ fn intervention<'a>(
         id: token.id,
         text: &token.text,
         effect,
+        entropy: token.entropy,
         top: &token.top,
         in_new_answer,
     });
