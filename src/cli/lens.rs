@@ -8,14 +8,15 @@ use std::{
 
 use serde_json::json;
 use sightline::{
-    engine::{check::Foreseen, error::RunError, folder::ModelFolder, inside::positions, load::Engine},
+    engine::{check::Foreseen, error::RunError, folder::ModelFolder, inside::positions},
     export::lines::Lines,
     progress::Cancel,
     spec::{
         parse::{parse_numbers, parse_set},
         sets::{Numbers, PatchSet, Set},
     },
-    studies::lens::{Lens, LensLayer, Reading, lens},
+    studies::lens::{Followed, Lens, followed, lens},
+    trace::finding::{LensPage, LensReading},
 };
 
 use crate::{
@@ -98,11 +99,11 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let printed = args.subject.top.unwrap_or(PRINTED);
     eprintln!("answer: {}", baseline.trace.answer_text());
     let mut failed = None;
-    let mut on_layer = |layer: LensLayer| {
+    let mut on_layer = |page: LensPage| {
         let is_read = match &mut lines {
-            Some(lines) => lines.write(&[line(engine, &layer)]).map_err(|e| failed = Some(e)).is_ok(),
-            None if args.json.is_some() => print::line(format_args!("{}", line(engine, &layer))),
-            None => print::line(format_args!("{}", table(engine, &layer, printed))),
+            Some(lines) => lines.write(&[line(&page)]).map_err(|e| failed = Some(e)).is_ok(),
+            None if args.json.is_some() => print::line(format_args!("{}", line(&page))),
+            None => print::line(format_args!("{}", table(&page, printed))),
         };
         if !is_read {
             cancel.cancel();
@@ -122,35 +123,30 @@ fn resolve_layers(layers: &Numbers, folder: &ModelFolder) -> Result<Vec<bool>, R
 
 /// The token that stands for a word.
 fn token(folder: &ModelFolder, word: &str) -> Result<u32, String> {
-    match folder.prompts.word_ids(word)[..] {
-        [] => Err(format!("--word `{word}`: the model's vocabulary has no token for it")),
-        [id] => Ok(id),
-        [id, ..] => {
-            let first = folder.prompts.token_text(id);
-            eprintln!("`{word}` takes several tokens: its first, `{first}`, is followed");
-            Ok(id)
-        }
+    let Followed { id, whole } = followed(folder, word).map_err(|e| format!("--word: {e}"))?;
+    if !whole {
+        let first = folder.prompts.token_text(id);
+        eprintln!("`{word}` takes several tokens: its first, `{first}`, is followed");
     }
+    Ok(id)
 }
 
-fn line(engine: &Engine, layer: &LensLayer) -> serde_json::Value {
-    let readings = layer.readings.iter().map(|r| {
-        let top = r.top.iter().map(
-            |(id, p)| json!({ "id": id, "text": engine.folder.prompts.token_text(*id), "probability": p }),
-        );
+fn line(page: &LensPage) -> serde_json::Value {
+    let readings = page.readings.iter().map(|r| {
+        let top = r.top.iter().map(|c| json!({ "id": c.id, "text": c.text, "probability": c.logprob.exp() }));
         let chosen = r.chosen.map(|(rank, p)| json!({ "rank": rank, "probability": p }));
         json!({ "position": r.position, "top": top.collect::<Vec<_>>(), "word": chosen })
     });
-    json!({ "layer": layer.layer, "readings": readings.collect::<Vec<_>>() })
+    json!({ "layer": page.layer, "readings": readings.collect::<Vec<_>>() })
 }
 
 /// A layer as text, a line a position.
-fn table(engine: &Engine, layer: &LensLayer, printed: usize) -> String {
-    let line = |r: &Reading| {
+fn table(page: &LensPage, printed: usize) -> String {
+    let line = |r: &LensReading| {
         let top = r.top.iter().take(printed);
-        let top = top.map(|(id, p)| format!("{} {p:.3}", engine.folder.prompts.token_text(*id).trim()));
+        let top = top.map(|c| format!("{} {:.3}", c.text.trim(), c.logprob.exp()));
         let chosen = r.chosen.map(|(rank, p)| format!("   word: rank {rank}, {p:.4}")).unwrap_or_default();
         format!("\n  {:>5}  {}{chosen}", r.position, top.collect::<Vec<_>>().join(", "))
     };
-    format!("layer {}{}", layer.layer, layer.readings.iter().map(line).collect::<String>())
+    format!("layer {}{}", page.layer, page.readings.iter().map(line).collect::<String>())
 }

@@ -6,6 +6,7 @@ use std::{error::Error, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 mod bar;
+mod effects;
 mod eval;
 mod lens;
 mod model;

@@ -38,7 +38,7 @@ fn dtype() -> impl clap::builder::TypedValueParser<Value = WeightDtype> {
 }
 
 /// Reads one of some values by its name.
-fn named<T: Copy + Send + Sync + 'static>(
+pub fn named<T: Copy + Send + Sync + 'static>(
     all: &'static [(&'static str, T)],
 ) -> impl clap::builder::TypedValueParser<Value = T> {
     use clap::builder::TypedValueParser as _;

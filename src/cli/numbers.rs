@@ -1,6 +1,6 @@
 //! Numbers on the command line: what is out of range is told before any file is opened.
 
-use sightline::spec::{experiment::Sampling, picture};
+use sightline::spec::{experiment::Sampling, parse::parse_numbers, picture, sets::Numbers};
 
 /// A number of things, one at least.
 pub fn count(text: &str) -> Result<usize, String> {
@@ -9,6 +9,20 @@ pub fn count(text: &str) -> Result<usize, String> {
         Ok(n) => Ok(n),
         Err(e) => Err(format!("expected a whole number from 1 on ({e})")),
     }
+}
+
+/// A number of layers with one in the middle.
+pub fn window(text: &str) -> Result<usize, String> {
+    let n = count(text)?;
+    match n.is_multiple_of(2) {
+        true => Err(format!("is {n}, expected an odd number of layers: one in the middle")),
+        false => Ok(n),
+    }
+}
+
+/// Some of what is numbered from 0 on.
+pub fn numbers(text: &str) -> Result<Numbers, String> {
+    parse_numbers(&text.to_lowercase())
 }
 
 /// How many tokens an answer may have.

@@ -1,17 +1,58 @@
 //! The pictures that `run` leaves.
 
+use std::sync::Arc;
+
 use sightline::{
     export::{
         error::ExportError,
         flow_svg::flow_svg,
         folder::{FLOW, phrase_picture, token_picture},
-        picture,
+        offer::encode,
+        picture::level,
     },
     files::output::Output,
-    trace::{pattern::PatternRow, run::Trace, tokens::visual, words::Word},
+    trace::{
+        offer::{Format, Offer},
+        pattern::PatternRow,
+        run::Trace,
+        sheet::MapSheet,
+        tokens::visual,
+        words::Word,
+    },
 };
 
 use crate::cli::subject::Opened;
+
+/// A picture to be drawn.
+struct Heatmap {
+    /// Its file's.
+    name: String,
+    /// What it is of: a kind, and which.
+    of: (&'static str, String),
+    layer: usize,
+    /// One a visual token.
+    values: Vec<f32>,
+}
+
+impl Heatmap {
+    /// What the file says of itself.
+    fn settings(&self, trace: &Trace, max: f32, colours: &str) -> Vec<(String, String)> {
+        let (kind, which) = &self.of;
+        let knockouts: Vec<&str> = trace.knockouts.iter().map(|knockout| knockout.text.as_str()).collect();
+        let all = [
+            ("Model", trace.model.name.clone()),
+            ("Weights sha256", trace.model.sha256.clone()),
+            ("Answer", trace.answer_text()),
+            ("Knockouts", knockouts.join("; ")),
+            (*kind, which.clone()),
+            ("Layer", self.layer.to_string()),
+            ("Head", "mean of all that were kept".to_string()),
+            ("Range", format!("0 to {max}")),
+            ("Colours", colours.to_string()),
+        ];
+        all.map(|(name, value)| (name.to_string(), value)).into()
+    }
+}
 
 /// One heatmap a token and a found phrase, from the layer whose head mean looks at the image most, all on
 /// one range: from 0 to `range`, or to the largest value if none is given. What there is to say of them, once they
@@ -23,14 +64,18 @@ pub fn write_pictures(
     range: Option<f32>,
     out: &Output,
 ) -> Result<String, ExportError> {
-    let patches = opened.seen.geometry.patches();
     let visual = visual(&trace.prompt);
     let rows: Vec<(usize, PatternRow)> = trace.rows().collect();
     let map = |rows: &[&PatternRow]| brightest(trace, rows, &visual);
-    let mut maps: Vec<(String, Vec<f32>)> = Vec::new();
+    let mut maps: Vec<Heatmap> = Vec::new();
     for (s, row) in &rows {
         let text = &trace.answer[*s].text;
-        maps.extend(map(&[row]).map(|(layer, map)| (token_picture(*s, text, layer), map)));
+        maps.extend(map(&[row]).map(|(layer, values)| Heatmap {
+            name: token_picture(*s, text, layer),
+            of: ("Token", format!("{s}: {}", text.trim())),
+            layer,
+            values,
+        }));
     }
     for word in found.iter().flat_map(|(_, words)| words) {
         // The row that predicted a token is kept under the token's place in the answer.
@@ -38,20 +83,25 @@ pub fn write_pictures(
         let places: Vec<usize> = word.positions.iter().filter_map(place).collect();
         let here: Vec<&PatternRow> =
             rows.iter().filter(|(s, _)| places.contains(s)).map(|(_, row)| row).collect();
-        if let (Some(first), Some((layer, map))) = (places.first(), map(&here)) {
-            maps.push((phrase_picture(*first, &word.text, layer), map));
+        if let (Some(first), Some((layer, values))) = (places.first(), map(&here)) {
+            let name = phrase_picture(*first, &word.text, layer);
+            maps.push(Heatmap { name, of: ("Phrase", word.text.clone()), layer, values });
         }
     }
-    let largest = |map: &[f32]| map.iter().copied().fold(0.0, f32::max);
-    let largest: Vec<f32> = maps.iter().map(|(_, map)| largest(map)).collect();
+    let largest = |map: &Heatmap| map.values.iter().copied().fold(0.0, f32::max);
+    let largest: Vec<f32> = maps.iter().map(largest).collect();
     let reached = largest.iter().copied().fold(0.0, f32::max);
     let max = range.unwrap_or(reached);
-    for (name, map) in &maps {
-        let picture = picture::heatmap(&opened.image, &patches, map, max);
-        picture::write_png(&picture, name, out)?;
+    let picture = Arc::new(opened.image.clone());
+    for map in &maps {
+        let geometry = &opened.seen.geometry;
+        // Beside tiles, the view of the whole is painted.
+        let mut sheet = MapSheet::new(Arc::clone(&picture), geometry, &map.values, false, (0.0, max));
+        sheet.caption = vec![format!("{} {}, layer {}", map.of.0, map.of.1, map.layer)];
+        sheet.settings = map.settings(trace, max, sheet.colormap.name());
+        out.write(&map.name, &encode(&Offer::Map(Box::new(sheet)), Format::Png)?)?;
     }
     out.write(FLOW, flow_svg(trace).as_bytes())?;
-    let level = picture::level;
     let mut said = format!("heatmaps: token_*.png, colours from 0 to {}; flow chart: flow.svg", level(max));
     let clipped = largest.iter().filter(|value| **value > max).count();
     if clipped > 0 {

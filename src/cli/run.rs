@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    slice::from_ref,
 };
 
 use sightline::{
@@ -37,6 +38,7 @@ use sightline::{
 
 use crate::cli::{
     bar::Bars,
+    effects::EffectArgs,
     numbers,
     pictures::write_pictures,
     subject::{Opened, Plan, SubjectArgs, warn_of_unknown_words},
@@ -73,6 +75,8 @@ pub struct Args {
     /// Keep the first answer in the compressed context too.
     #[arg(long, requires = "compress")]
     keep_answer: bool,
+    #[command(flatten)]
+    effects: EffectArgs,
     /// Also write a heatmap PNG for every answer token, and the flow chart as SVG.
     #[arg(long)]
     pictures: bool,
@@ -98,6 +102,7 @@ impl Args {
             compress: Vec::new(),
             ask: Vec::new(),
             keep_answer: false,
+            effects: EffectArgs::default(),
             pictures: true,
             range: None,
             out: out.to_path_buf(),
@@ -116,6 +121,7 @@ impl Args {
             }
         }
         subject.check(self.control.is_some(), !self.compress.is_empty())?;
+        self.effects.check()?;
         let records_nothing = subject.record.as_ref().is_some_and(|record| record.none);
         if self.pictures && records_nothing {
             return Err("--pictures has nothing to draw with --record none: leave one out".into());
@@ -150,6 +156,7 @@ impl Args {
         let images = [&plan.framed];
         let foreseen = Foreseen::new(folder, dtype, &plan.experiment, &images)?;
         foreseen.allow(dtype, self.held(&plan.experiment))?;
+        self.effects.foresee(folder, foreseen.max_new)?;
         if !self.compress.is_empty() {
             compression::check(&foreseen, &self.ask)?;
             warn_of_unknown_words(folder, &self.ask);
@@ -166,7 +173,7 @@ impl Args {
             )
             .into());
         }
-        let session = Session::begin(&self.subject.model.folder(), dtype, &plan.experiment)?;
+        let session = Session::begin(&self.subject.model.folder(), dtype, from_ref(&plan.experiment))?;
         Ok(Planned { plan, session, out })
     }
 }
@@ -283,6 +290,7 @@ fn extra(
         let images = [&opened.seen];
         extra.compression.push(ask_compressed(engine, baseline, keep, &args.ask, &images, max_new, cancel)?);
     }
+    args.effects.find(opened, baseline, cancel, &mut extra)?;
     Ok(extra)
 }
 

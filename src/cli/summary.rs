@@ -6,7 +6,7 @@ use sightline::{
     export::trace as data,
     spec::span::Span,
     trace::{
-        finding::Compression,
+        finding::{Block, Compression, Effects},
         report::{Outcome, Report},
     },
 };
@@ -105,5 +105,34 @@ pub fn print_extra(extra: &data::Extra) {
         for q in questions {
             println!("  {}: {} | whole context: {}", q.question, q.compressed, q.full);
         }
+    }
+    if let Some(effects) = &extra.effects {
+        print_effects(effects);
+    }
+}
+
+/// What matters most of everything that was taken away.
+fn print_effects(effects: &Effects) {
+    let n = effects.tokens.len();
+    println!("changes in the log probability of the uncut answer ({n} of its tokens), in nats:");
+    let blocks = effects.blocks.as_ref().map_or(&[][..], |blocks| blocks.found.as_slice());
+    for agreement in &effects.agreement {
+        let side = agreement.side;
+        let of_side: Vec<&Block> = blocks.iter().filter(|block| block.side == side).collect();
+        let lowest = of_side.iter().map(|block| block.delta).fold(f32::INFINITY, f32::min);
+        let best = agreement.mean.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        let said = |(layer, rank): (usize, &f32)| {
+            format!("; rank correlation with attention at most {rank:.3}, in layer {layer}")
+        };
+        let with = best.map(said).unwrap_or_default();
+        println!("  {} blocks of {side} x {side} patches: lowest {lowest:.4}{with}", of_side.len());
+    }
+    let edges = effects.edges.iter().flat_map(|edges| &edges.found);
+    if let Some(edge) = edges.min_by(|a, b| a.delta.total_cmp(&b.delta)) {
+        let (query, key) = (edge.query.name(), edge.key.name());
+        println!("  edges: lowest {:.4}, {query} -> {key} around layer {}", edge.delta, edge.layer);
+    }
+    if let Some(head) = effects.heads.iter().min_by(|a, b| a.delta.total_cmp(&b.delta)) {
+        println!("  heads: lowest {:.4}, layer {} head {}", head.delta, head.layer, head.head);
     }
 }

@@ -4,11 +4,7 @@
 //! Row `s` of an answer is the query row that predicts answer token `s`: the last prompt row for
 //! `s = 0`. Residuals are `[rows, width]`. Knows prompts, decoding and traces; not what a cut means.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::OnceLock, time::Instant};
 
 use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
@@ -22,17 +18,15 @@ use crate::{
         event::{RunEvent, Told},
         folder::ModelFolder,
         load::Engine,
-        logits::{argmax, log_softmax, norm, top},
+        logits::{argmax, entropy, log_softmax, norm, top},
         memory::Sizes,
         parts::Parts,
         resolve::{Asked, Uncut},
         sampling::choose,
         see::Seen,
+        watch::{Gathered, Watch},
     },
-    model::{
-        cpu::is_plain,
-        hooks::{Hooks, Keep},
-    },
+    model::{cpu::is_plain, hooks::Hooks},
     progress::{Cancel, Cancelled, Progress, Stage},
     prompt::{
         build::Prompt,
@@ -45,8 +39,9 @@ use crate::{
         span::Span,
     },
     trace::{
+        flow::SpanFlow,
         pattern::{PatternRow, StoredRow},
-        run::{KnockoutReport, ModelInfo, Stop, Timing, Trace},
+        run::{KnockoutReport, Stop, Timing, Trace},
         tokens::{AnswerToken, Candidate, visual},
     },
 };
@@ -142,6 +137,7 @@ pub(super) fn blank(engine: &Engine, prompt: &Prompt, kept: Kept, images: &[&See
         answer: Vec::new(),
         kept,
         pattern: Vec::new(),
+        flow: None,
         knockouts: Vec::new(),
         stop: Stop::MaxNew,
         timing: Timing {
@@ -185,7 +181,8 @@ pub(super) fn answer(
         Some(ids) => answer.score(&mut decoding, rows, &ids[..max_new]),
         None => answer.go_on(&mut decoding, rows, max_new, 0),
     };
-    let Keeping { resid, logits } = answer.keeping.take().unwrap_or_default();
+    let Answer { keeping, flow, .. } = answer;
+    let Keeping { resid, logits } = keeping.unwrap_or_default();
     trace.stop = match stop {
         Ok(Stop::MaxNew | Stop::Forced) if max_new < experiment.length() => Stop::Context,
         Ok(stop) => stop,
@@ -194,6 +191,8 @@ pub(super) fn answer(
     };
     decoding.check()?;
     finish(&mut trace, knockouts, &decoding);
+    let flow = flow.rows(&prompt.tokens)?;
+    trace.flow = (!flow.spans.is_empty()).then(|| SpanFlow::of(&flow));
     let cache = decoding.cache().clone();
     drop(decoding);
     let joined = resid.into_iter().filter_map(|(layer, parts)| Some((layer, parts.join()?)));
@@ -207,6 +206,7 @@ pub(super) fn answer(
         norms: logits.par_iter().map(|row| norm(row)).collect(),
         logits,
         trace,
+        flow,
         prompt,
         change,
         cache,
@@ -298,30 +298,9 @@ pub(super) struct Answer<'a, 'b> {
     keeping: Option<Keeping>,
     resid_every: usize,
     watch: Watch,
+    /// What the rows that ran so far give to each span.
+    pub(super) flow: Gathered,
     on: &'b mut dyn FnMut(RunEvent<'_>),
-}
-
-/// Which attention is kept, as the decoder's hooks take it.
-pub(super) struct Watch {
-    rows: Vec<usize>,
-    layers: Option<Arc<[bool]>>,
-    heads: Option<Arc<[usize]>>,
-}
-
-impl Watch {
-    pub(super) fn new(kept: &Kept, info: &ModelInfo) -> Self {
-        let layers = (kept.layers.len() < info.n_layers)
-            .then(|| (0..info.n_layers).map(|l| kept.layers.contains(&l)).collect());
-        let heads = (kept.heads.len() < info.n_heads).then(|| kept.heads.clone().into());
-        Watch { rows: kept.rows.clone(), layers, heads }
-    }
-
-    /// For a pass whose last `n` of `rows` predict the answer from place `s` on.
-    pub(super) fn keep(&self, rows: usize, s: usize, n: usize) -> Keep {
-        let kept = self.rows.iter().filter(|&&k| (s..s + n).contains(&k));
-        let rows = kept.map(|k| rows - n + (k - s)).collect();
-        Keep { rows, layers: self.layers.clone(), heads: self.heads.clone() }
-    }
 }
 
 impl<'a, 'b> Answer<'a, 'b> {
@@ -342,15 +321,15 @@ impl<'a, 'b> Answer<'a, 'b> {
         resid_every: usize,
         on: &'b mut dyn FnMut(RunEvent<'_>),
     ) -> Self {
-        let watch = Watch::new(&trace.kept, &engine.info);
+        let watch = Watch::new(&trace.kept, &engine.info, &trace.prompt);
         let said = engine.folder.prompts.spoken();
-        Answer { engine, experiment, trace, said, keeping, resid_every, watch, on }
+        let flow = Gathered::new(engine.info.n_layers);
+        Answer { engine, experiment, trace, said, keeping, resid_every, watch, flow, on }
     }
 
     /// The hooks of a pass whose last `n` of `rows` predict the answer from place `s` on.
     fn hooks(&self, rows: usize, s: usize, n: usize) -> Hooks {
-        let pattern = self.watch.keep(rows, s, n);
-        Hooks { pattern, resid_every: self.resid_every, ..Hooks::default() }
+        Hooks { resid_every: self.resid_every, ..self.watch.hooks(rows, s, n) }
     }
 
     /// How many of a pass's `rows` to read the output of, where `n` predict something.
@@ -416,6 +395,7 @@ impl<'a, 'b> Answer<'a, 'b> {
 
     /// Keeps what is to be kept of a pass and hands on its rows.
     fn passed(&mut self, passed: Passed) -> Result<Vec<Row>, DecodingError> {
+        self.flow.push(passed.groups)?;
         if let Some(keeping) = &mut self.keeping {
             let (half, mut resid) = (self.experiment.record.half, passed.resid_pre);
             resid.push((self.engine.info.n_layers, passed.resid_post));
@@ -480,6 +460,7 @@ impl<'a, 'b> Answer<'a, 'b> {
             text,
             span: Span::Answer,
             logprob: logprobs.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
+            entropy: Some(entropy(logprobs)),
             top,
             end,
             partial,

@@ -13,7 +13,7 @@ use crate::{
     progress::Progress,
     prompt::build::Prompt,
     spec::experiment::Experiment,
-    trace::run::Trace,
+    trace::{flow::RowFlow, run::Trace},
 };
 
 /// A run kept whole enough to start others from: see `resume`.
@@ -23,6 +23,8 @@ pub struct Baseline {
     pub experiment: Experiment,
     /// What came out.
     pub trace: Trace,
+    /// What every row that ran gives to each span.
+    pub flow: RowFlow,
     /// Its prompt.
     pub prompt: Prompt,
     /// `[vocabulary]` logits, one row an answer token.

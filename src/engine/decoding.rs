@@ -181,6 +181,8 @@ pub struct Row {
 pub struct Passed {
     /// Oldest first.
     pub rows: Vec<Row>,
+    /// `[layers that ran, rows, groups]`, all rows of the pass; `None` where the hooks asked for no groups.
+    pub groups: Option<Tensor<3>>,
     /// What the hooks kept: layer and `[rows, width]`, all rows of the pass.
     pub resid_pre: Vec<(usize, Tensor<2>)>,
     /// `[read rows, width]`: output of the last block, not normed.
@@ -326,6 +328,7 @@ impl<'a> Decoding<'a> {
         };
         Ok(Passed {
             rows: logits.chunks(vocabulary).enumerate().map(row).collect(),
+            groups: recorded.groups,
             resid_pre,
             resid_post: resid,
         })

@@ -17,6 +17,13 @@ pub fn less_norm(logits: &[f32], norm: f64) -> Vec<f32> {
     logits.iter().map(|&l| (l as f64 - norm) as f32).collect()
 }
 
+/// Entropy of a distribution given by its log probabilities, in nats.
+pub fn entropy(logprobs: &[f32]) -> f32 {
+    let terms = logprobs.iter().map(|&l| f64::from(l)).filter(|l| l.is_finite());
+    // No probability has a negative part in it; the sum of none is -0.
+    (-terms.map(|l| l.exp() * l).sum::<f64>()).max(0.0) as f32
+}
+
 /// The place of the largest value, the first one on ties, as `torch.argmax`.
 pub fn argmax(values: &[f32]) -> usize {
     let best = |best: usize, (i, v): (usize, &f32)| if *v > values[best] { i } else { best };

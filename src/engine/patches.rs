@@ -2,12 +2,10 @@
 //!
 //! `register`: embeddings at the decoder's input whose norm exceeds the mean by more than two standard
 //! deviations (Neo et al., arXiv 2410.07149), longest first. `sink`: tokens that draw attention
-//! whatever the word (after arXiv 2503.03321): for every visual token, the least that any answer row
-//! of the uncut answer gives it, averaged over layers and heads; those more than two standard
-//! deviations above the mean, most first. `random`: all, shuffled by a seed. `gradient` comes from
-//! `gradient`. Knows plain numbers, not tensors.
+//! whatever the word (`trace::sinks`). `random`: all, shuffled by a seed. `gradient` comes from `gradient`. Knows
+//! plain numbers, not tensors.
 
-use crate::{spec::resolve::Spot, trace::pattern::PatternRow};
+use crate::spec::resolve::Spot;
 
 /// The view of the whole image.
 pub fn whole(spots: &[Spot]) -> Vec<usize> {
@@ -22,20 +20,6 @@ pub fn last_row(spots: &[Spot]) -> Vec<usize> {
         view_is_last && same.map(|s| s.row).max() == Some(spot.row)
     };
     spots.iter().filter(|s| last(s)).map(|s| s.position).collect()
-}
-
-/// For every visual position, the least attention that any of `rows` pays it, averaged over layers and
-/// heads.
-pub fn least_attention(rows: &[PatternRow], visual: &[usize]) -> Vec<f32> {
-    let mut least = vec![f32::INFINITY; visual.len()];
-    for row in rows {
-        let means: Vec<Vec<f32>> = (0..row.n_layers).map(|layer| row.head_mean(layer)).collect();
-        for (least, &key) in least.iter_mut().zip(visual) {
-            let mean = means.iter().map(|m| m[key]).sum::<f32>() / row.n_layers.max(1) as f32;
-            *least = least.min(mean);
-        }
-    }
-    least
 }
 
 #[cfg(test)]
@@ -56,13 +40,5 @@ mod tests {
         assert_eq!(whole(&spots), [8, 9, 10, 11]);
         assert_eq!(last_row(&spots), [10, 11]);
         assert_eq!(last_row(&spots[..8]), [6, 7]);
-    }
-
-    #[test]
-    fn a_sink_is_looked_at_by_every_row() {
-        let row =
-            |data: [f32; 4]| PatternRow { n_layers: 1, n_heads: 1, n_keys: 4, data: data.to_vec().into() };
-        let rows = [row([0.1, 0.6, 0.2, 0.1]), row([0.1, 0.1, 0.6, 0.2])];
-        assert_eq!(least_attention(&rows, &[1, 2]), [0.1, 0.2]);
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     trace::{
         geometry::{Geometry, spots},
         run::Trace,
+        sinks::sinks,
         tokens::visual,
     },
 };
@@ -103,7 +104,7 @@ impl Asked<'_> {
         for &set in named {
             let members = match set {
                 PatchSet::Register => self.register(&visual)?,
-                PatchSet::Sink => sink(&visual, uncut.as_ref().map(|u| u.trace)),
+                PatchSet::Sink => sink(uncut.as_ref().map(|u| u.trace)),
                 PatchSet::Gradient => match &mut uncut {
                     Some(uncut) => Ok(self.by_gradient(uncut, &visual)?),
                     None => Err("it needs the uncut answer".to_string()),
@@ -230,14 +231,9 @@ fn object(visual: &[usize], images: &[Geometry], objects: &[Option<&[bool]>]) ->
     Ok(visual.iter().zip(members).filter(|(_, member)| *member).map(|(&p, _)| p).collect())
 }
 
-fn sink(visual: &[usize], uncut: Option<&Trace>) -> Result<Vec<usize>, String> {
+fn sink(uncut: Option<&Trace>) -> Result<Vec<usize>, String> {
     let trace = uncut.ok_or("it needs the uncut answer")?;
-    if !trace.holds_everything() {
-        return Err("it needs the attention of every layer, head and answer row recorded".to_string());
-    }
-    let rows: Vec<_> = trace.rows().map(|(_, row)| row).collect();
-    let least = patches::least_attention(&rows, visual);
-    let members = outliers(&least).into_iter().map(|i| visual[i]).collect();
+    let members = sinks(trace).ok_or("it needs the attention of every layer, head and answer row recorded")?;
     some(members, "none draws more than its share of attention from every answer row")
 }
 

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use crate::{
     engine::{
-        answer::{Answer, Watch, blank, finish, kept, with_text},
+        answer::{Answer, blank, finish, kept, with_text},
         baseline::Baseline,
         change::Change,
         decoding::{Decoding, DecodingError, Row, host, parts},
@@ -28,6 +28,7 @@ use crate::{
         resolve::Asked,
         sampling::choose,
         see::Seen,
+        watch::{Gathered, Watch},
     },
     model::hooks::Hooks,
     progress::{Cancel, Progress, Stage},
@@ -37,6 +38,7 @@ use crate::{
     },
     trace::{
         diff::common,
+        flow::{RowFlow, SpanFlow},
         pattern::{PatternRow, StoredRow},
         report::{Effect, Outcome, Start},
         run::{Stop, Trace},
@@ -83,7 +85,7 @@ pub fn intervene(
     };
     let experiment = Experiment { intervention: intervention.clone(), ..baseline.experiment.clone() };
     let mut resumed = Resumed::new(engine, baseline, &experiment, &change, cancel)?;
-    let mut forced = match resumed.score() {
+    let mut forced = match resumed.score(true) {
         Err(e) if e.is_cancelled() => return cancelled(),
         other => other?,
     };
@@ -110,10 +112,25 @@ pub fn score(
     let change = change_of(engine, baseline, intervention, images, cancel, &mut |_| {})?;
     let experiment = Experiment { intervention: intervention.clone(), ..baseline.experiment.clone() };
     let mut resumed = Resumed::new(engine, baseline, &experiment, &change, cancel)?;
-    let mut forced = resumed.score()?;
+    let mut forced = resumed.score(true)?;
     let effects = resumed.effects(&forced);
     let trace = resumed.forced_trace(&mut forced, images, &effects, &mut |_| {})?;
     Ok(Scored { start: resumed.start, trace, effects })
+}
+
+/// What an intervention does to the baseline's answer, token by token; nothing is recorded.
+///
+/// # Errors
+/// [`RunError`]; also when cancelled.
+pub fn effects(
+    engine: &Engine,
+    baseline: &Baseline,
+    intervention: &Intervention,
+    images: &[&Seen],
+    cancel: &Cancel,
+) -> Result<Vec<Effect>, RunError> {
+    let change = change_of(engine, baseline, intervention, images, cancel, &mut |_| {})?;
+    effects_of(engine, baseline, intervention, &change, cancel)
 }
 
 /// What an intervention changes on a kept run.
@@ -156,7 +173,7 @@ pub(super) fn effects_of(
     let mut experiment = Experiment { intervention: intervention.clone(), ..baseline.experiment.clone() };
     experiment.record.pattern.none = true;
     let mut resumed = Resumed::new(engine, baseline, &experiment, change, cancel)?;
-    let forced = resumed.score()?;
+    let forced = resumed.score(false)?;
     Ok(resumed.effects(&forced))
 }
 
@@ -181,6 +198,8 @@ struct Forced {
     norms: Vec<f64>,
     /// Of each: its attention in the layers that ran, until the trace takes it; `None` where it is not kept.
     pattern: Vec<Option<StoredRow>>,
+    /// What all rows give to each span, those that did not run too; empty where it was not asked for.
+    flow: RowFlow,
 }
 
 impl Forced {
@@ -206,11 +225,17 @@ impl<'a> Resumed<'a> {
         Ok(Resumed { engine, baseline, experiment, change, decoding, start: None, begun })
     }
 
-    /// Scores the baseline's answer.
-    fn score(&mut self) -> Result<Forced, RunError> {
+    /// Scores the baseline's answer; `flow`: also what all rows give to each span.
+    fn score(&mut self, flow: bool) -> Result<Forced, RunError> {
         let (baseline, answer) = (self.baseline, self.baseline.trace.answer.len());
         let n_rows = baseline.n_rows();
-        let mut forced = Forced { first: answer, logits: vec![], norms: vec![], pattern: vec![] };
+        let mut forced = Forced {
+            first: answer,
+            logits: vec![],
+            norms: vec![],
+            pattern: vec![],
+            flow: if flow { baseline.flow.clone() } else { RowFlow::default() },
+        };
         let Some((layer, row)) = self.change.start(n_rows).filter(|_| answer > 0) else { return Ok(forced) };
         let (layer, resid) = baseline.stored(layer)?;
         let rows = n_rows - row;
@@ -220,20 +245,25 @@ impl<'a> Resumed<'a> {
         let predicting = answer.min(rows);
         forced.first = answer - predicting;
         self.start = Some(Start { layer, row, rows });
-        let watch = Watch::new(&self.kept()?, &self.engine.info);
+        let watch = Watch::new(&self.kept()?, &self.engine.info, &baseline.prompt.tokens);
+        let mut ran = Gathered::new(self.engine.info.n_layers - layer);
         let input = baseline.rows(resid, row);
         for part in parts(rows, predicting) {
             let n = part.end - part.start.max(rows - predicting);
             let first = forced.first + forced.logits.len();
-            let hooks = Hooks { pattern: watch.keep(part.len(), first, n), ..Hooks::default() };
+            let hooks = watch.hooks(part.len(), first, n);
+            let groups = hooks.groups.filter(|_| flow);
+            let hooks = Hooks { groups, ..hooks };
             let at = row + part.start;
             let passed = self.decoding.rows_from(layer, at, input.part(part), [n, n], hooks)?;
+            ran.push(passed.groups)?;
             for (s, Row { logits, pattern }) in (first..).zip(passed.rows) {
                 forced.pattern.push(self.pattern(s, pattern)?);
                 forced.logits.push(logits);
             }
         }
         self.decoding.check()?;
+        forced.flow = ran.over(forced.flow, layer, row)?;
         forced.norms = forced.logits.par_iter().map(|row| norm(row)).collect();
         Ok(forced)
     }
@@ -311,6 +341,7 @@ impl<'a> Resumed<'a> {
             trace = baseline.trace.clone();
         } else {
             trace.stop = Stop::Forced;
+            trace.flow = Some(SpanFlow::of(&forced.flow));
             trace.timing.prefill = self.begun.elapsed();
         }
         self.report(&mut trace);
@@ -331,11 +362,14 @@ impl<'a> Resumed<'a> {
         trace.timing.prefill = self.begun.elapsed();
         on(RunEvent::Progress(Progress::begun(Stage::Decode)));
         let mut answer = Answer::begin(self.engine, experiment, &mut trace, on);
+        answer.flow = Gathered::after(&forced.flow);
         let mut stop = baseline.trace.stop;
         for (s, old) in baseline.trace.ids().into_iter().enumerate() {
             if cancel.is_cancelled() {
                 // What follows was not said; what the scored pass ran of it does not count.
-                self.decoding.truncate(baseline.prompt.len() + s.saturating_sub(1));
+                let rows = baseline.prompt.len() + s.saturating_sub(1);
+                self.decoding.truncate(rows);
+                answer.flow.truncate(rows)?;
                 stop = Stop::Cancelled;
                 break;
             }
@@ -355,10 +389,13 @@ impl<'a> Resumed<'a> {
             }
             // The rows of the baseline's further tokens are no part of this answer.
             self.decoding.truncate(baseline.prompt.len() + s);
+            answer.flow.truncate(baseline.prompt.len() + s)?;
             stop = if ends { Stop::End } else { self.part(&mut answer, new, s)? };
             break;
         }
         self.decoding.check()?;
+        let flow = answer.flow.rows(&baseline.prompt.tokens)?;
+        trace.flow = Some(SpanFlow::of(&flow));
         trace.stop = stop;
         self.report(&mut trace);
         Ok(trace)

@@ -66,7 +66,7 @@ impl Engine {
         }
         if uncut.stop == Stop::Cancelled {
             // Stopped before the intervention's own answer began.
-            let answer = Trace { answer: Vec::new(), pattern: Vec::new(), ..uncut.clone() };
+            let answer = Trace { answer: Vec::new(), pattern: Vec::new(), flow: None, ..uncut.clone() };
             return Ok(Report { experiment, uncut: Some(uncut), answer, outcome: None });
         }
         self.allow(&experiment, images, baseline.prompt.len(), Held::Intervention)?;

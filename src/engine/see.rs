@@ -83,13 +83,23 @@ impl Seen {
 
 /// Which visual tokens show the object of a mask's file.
 fn marked_from(geometry: &Geometry, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
-    let mask = Mask::open(&object.file)
-        .map_err(|e| RunError::Mask { file: object.file.clone(), why: format!("cannot be read ({e})") })?;
-    marked(geometry, &mask, object)
+    marked(geometry, &mask_of(object)?, object)
 }
 
-/// Which visual tokens show the object of a mask.
-fn marked(geometry: &Geometry, mask: &Mask, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
+/// Reads the mask of an object.
+///
+/// # Errors
+/// [`RunError::Mask`].
+pub fn mask_of(object: &ObjectMask) -> Result<Mask, RunError> {
+    let fail = |why: String| RunError::Mask { file: object.file.clone(), why };
+    Mask::open(&object.file).map_err(|e| fail(format!("cannot be read ({e})")))
+}
+
+/// `[visual tokens]`: which of them show the object of a mask of the upright source image.
+///
+/// # Errors
+/// As [`Seen::mark`].
+pub fn marked(geometry: &Geometry, mask: &Mask, object: &ObjectMask) -> Result<Vec<bool>, RunError> {
     let fail = |why: String| RunError::Mask { file: object.file.clone(), why };
     share(object.share).map_err(fail)?;
     let (found, expected) = (mask.size(), geometry.source);

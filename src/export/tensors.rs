@@ -1,12 +1,13 @@
 //! A safetensors file, written piece by piece, and the same bytes for the same tensors: the crate's own writer holds
 //! all of a file at once, and keeps metadata in no order.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, path::Path};
 
 use serde_json::{Map, Value, json};
 
 use crate::{
-    export::error::ExportError, files::output::Output, statistics::finite::all_finite, trace::run::Trace,
+    export::error::ExportError, files::output::Output, spec::span::Span, statistics::finite::all_finite,
+    trace::run::Trace,
 };
 
 /// A tensor of float32.
@@ -64,26 +65,47 @@ impl<'a> Tensor<'a> {
         Tensor { name: name.to_string(), shape, values: Values::Pattern(trace) }
     }
 
+    /// What each span of a trace reads from each, if that is known.
+    pub fn flow(name: &str, trace: &'a Trace) -> Option<Self> {
+        let flow = trace.flow.as_ref()?;
+        Some(Tensor::whole(name, vec![flow.n_layers, Span::COUNT, Span::COUNT], &flow.data))
+    }
+
     fn n_bytes(&self) -> usize {
         size_of::<f32>() * self.shape.iter().product::<usize>()
     }
 }
 
-/// Writes tensors, sorted by name, and what else there is to say of them.
+/// Writes tensors into a folder, as [`pieces`].
 ///
 /// # Errors
 /// [`ExportError`]: it cannot be written, or a tensor has not as many values as its shape says.
 pub fn write(
-    mut tensors: Vec<Tensor<'_>>,
+    tensors: Vec<Tensor<'_>>,
     metadata: &[(&str, &str)],
     name: &str,
     out: &Output,
 ) -> Result<(), ExportError> {
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut file = out.create(name)?;
+    pieces(tensors, metadata, &out.place(name), &mut |bytes| Ok(file.put(bytes)?))?;
+    Ok(file.finish()?)
+}
+
+/// A file of tensors, sorted by name, and what else there is to say of them, piece by piece; `file` is what errors
+/// call it.
+///
+/// # Errors
+/// [`ExportError`]: those of `put`, or a tensor has not as many values as its shape says.
+pub fn pieces(
+    mut tensors: Vec<Tensor<'_>>,
+    metadata: &[(&str, &str)],
+    file: &Path,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let header = header(&tensors, metadata);
-    file.put(&(header.len() as u64).to_le_bytes())?;
-    file.put(&header)?;
+    put(&(header.len() as u64).to_le_bytes())?;
+    put(&header)?;
     let mut bytes = Vec::new();
     for tensor in tensors {
         let mut found = 0;
@@ -92,15 +114,15 @@ pub fn write(
             bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
             bytes.resize(bytes.len() + size_of::<f32>() * zeros, 0);
             found += bytes.len();
-            file.put(&bytes)
+            put(&bytes)
         })?;
         let expected = tensor.n_bytes();
         if found != expected {
             let why = format!("`{}` has {found} bytes, expected {expected} by its shape", tensor.name);
-            return Err(ExportError::Encode { file: out.place(name), why });
+            return Err(ExportError::Encode { file: file.to_path_buf(), why });
         }
     }
-    Ok(file.finish()?)
+    Ok(())
 }
 
 /// The file's head: JSON, filled up so that values lie at multiples of 8 bytes.

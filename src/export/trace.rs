@@ -3,9 +3,10 @@
 //!
 //! `pattern` is `[layers, heads, answer, positions]`, row `s` the one that predicted answer token `s`,
 //! 0 where it cannot see; of the layers, heads and answer rows that trace.json lists under `recorded`.
-//! `flow` is `[layers, answer, spans]`, spans in the order of [`Span::ALL`](crate::spec::span::Span::ALL).
-//! Under an intervention both are those of the new answer; `baseline.pattern` is that of the uncut one,
-//! `forced.pattern` that of the uncut answer under the intervention. All float32.
+//! `flow` is `[layers, answer, spans]`, spans in the order of [`Span::ALL`](crate::spec::span::Span::ALL); `flow.spans` is
+//! `[layers, query spans, key spans]`, of every layer, all heads and all rows that ran.
+//! Under an intervention all are those of the new answer; `baseline.pattern` and `baseline.flow.spans` are those of the
+//! uncut one, `forced.pattern` that of the uncut answer under the intervention. All float32.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,8 +22,7 @@ use crate::{
     statistics::finite::largest,
     studies::session::TOLERANCE,
     trace::{
-        finding::Compression,
-        flow,
+        finding::{Compression, Effects},
         geometry::Geometry,
         report::{Control, Effect, Outcome, Report, Start},
         run::{KnockoutReport, ModelInfo, Stop, Trace},
@@ -34,6 +34,11 @@ use crate::{
 /// The name that trace.json of this layout carries.
 pub const FORMAT: &str = "sightline-trace-2";
 
+/// The tensor that holds what each span reads from each.
+pub const FLOW: &str = "flow.spans";
+/// The tensor of the same of the uncut answer under an intervention.
+pub const UNCUT_FLOW: &str = "baseline.flow.spans";
+
 /// What was asked for beside the runs themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Extra {
@@ -43,6 +48,8 @@ pub struct Extra {
     pub found: Vec<(String, Vec<Word>)>,
     /// Contexts that were shortened.
     pub compression: Vec<Compression>,
+    /// What the uncut answer depends on.
+    pub effects: Option<Effects>,
 }
 
 impl Extra {
@@ -140,6 +147,8 @@ struct Summary<'a> {
     recorded: &'a Kept,
     knockouts: &'a [KnockoutReport],
     spans: [&'static str; Span::COUNT],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow_rows: Option<[usize; Span::COUNT]>,
     timing: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline: Option<Uncut<'a>>,
@@ -147,6 +156,8 @@ struct Summary<'a> {
     intervention: Option<Intervention<'a>>,
     phrases: Vec<Value>,
     compression: &'a [Compression],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effects: Option<&'a Effects>,
 }
 
 /// The uncut answer beside that of an intervention.
@@ -202,6 +213,7 @@ fn summary<'a>(report: &'a Report, difference: Option<Difference>, extra: &'a Ex
         recorded: &trace.kept,
         knockouts: &trace.knockouts,
         spans: Span::ALL.map(Span::name),
+        flow_rows: trace.flow.as_ref().map(|flow| flow.rows),
         timing: json!({
             "load": t.load.as_secs_f64(),
             "encode": t.encode.as_secs_f64(),
@@ -214,6 +226,7 @@ fn summary<'a>(report: &'a Report, difference: Option<Difference>, extra: &'a Ex
         intervention: report.outcome.as_ref().map(|outcome| intervention(report, outcome, difference)),
         phrases: extra.found.iter().map(phrase).collect(),
         compression: &extra.compression,
+        effects: extra.effects.as_ref(),
     }
 }
 
@@ -246,11 +259,12 @@ fn intervention<'a>(
 fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Tensor<'a>> {
     let trace = &report.answer;
     let shape = vec![trace.kept.layers.len(), trace.pattern.len(), Span::ALL.len()];
-    let mut tensors =
-        vec![Tensor::pattern("pattern", trace), Tensor::whole("flow", shape, flow::of_trace(trace))];
+    let mut tensors = vec![Tensor::pattern("pattern", trace), Tensor::whole("flow", shape, trace.shares())];
+    tensors.extend(Tensor::flow(FLOW, trace));
     if let Some(outcome) = &report.outcome {
         tensors.push(Tensor::pattern("baseline.pattern", report.baseline()));
         tensors.push(Tensor::pattern("forced.pattern", &outcome.forced));
+        tensors.extend(Tensor::flow(UNCUT_FLOW, report.baseline()));
     }
     for (name, shape, values) in &extra.tensors {
         tensors.push(Tensor::whole(name, shape.clone(), values));

@@ -1,4 +1,5 @@
-//! A folder that a run writes: under temporary names while it goes on, put in place together at its end.
+//! A folder that a run writes: under temporary names while it goes on, put in place together at its end; and one file
+//! by itself.
 //!
 //! What stops a run before [`Output::commit`], a full disk or a signal, leaves the files of the run before it as they
 //! were. Commit takes its seals away first and writes the new ones last: where a seal is, everything is there and
@@ -9,16 +10,22 @@ use std::{
     io::{self, BufWriter, Write},
     iter, mem,
     path::{Path, PathBuf},
+    process,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use crate::files::error::WriteError;
+use crate::files::{error::WriteError, input};
 
 /// How temporary names begin.
 const PART: &str = ".sightline-part-";
+/// The same of a file that is written by itself: it says nothing of the folder that it lies in.
+const ALONE: &str = ".sightline-file-";
+/// Nobody writes one file for so long: what is older was left by a program that was stopped.
+const LEFT: Duration = Duration::from_secs(3600);
 
 /// Which files a kind of run leaves. Names have `/` between folder and file.
 #[derive(Debug)]
@@ -247,6 +254,58 @@ impl Write for Part<'_> {
     }
 }
 
+/// Writes one file: under a temporary name beside it, and in its place when it is whole and on the disk. Whatever
+/// stops that leaves the file that was there.
+///
+/// # Errors
+/// [`WriteError::Refused`].
+pub fn write_file(file: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    // Through a link, to the file that it names.
+    let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+    put_in_place(&target, bytes).map_err(|source| WriteError::Refused { file: file.to_path_buf(), source })
+}
+
+fn put_in_place(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    if let Err(e) = input::size(target)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(e);
+    }
+    if target.file_name().is_none() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name"));
+    }
+    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sweep_alone(dir);
+    // Two programs may write the same file at once: one of both stays, whole.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let part = dir.join(format!("{ALONE}{}-{number}", process::id()));
+    let written = File::create_new(&part).and_then(|mut out| {
+        out.write_all(bytes)?;
+        out.sync_all()
+    });
+    if let Err(e) = written.and_then(|()| fs::rename(&part, target)) {
+        let _ = fs::remove_file(&part);
+        return Err(e);
+    }
+    if cfg!(unix) {
+        // Not every file system can, and none needs it but for a failure of power.
+        let _ = File::open(dir).and_then(|dir| dir.sync_all());
+    }
+    Ok(())
+}
+
+/// Removes what programs left that were stopped while they wrote one file.
+fn sweep_alone(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_alone = entry.file_name().to_string_lossy().starts_with(ALONE);
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if is_alone && age().is_some_and(|age| age > LEFT) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Whether a folder has what only a run leaves that was stopped while it wrote.
 pub fn was_stopped(dir: &Path) -> bool {
     fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_part(&entry)))
@@ -373,6 +432,38 @@ mod tests {
         fs::write(dir.path().join(format!("{PART}7")), "half").unwrap();
         drop(open(dir.path()));
         assert_eq!(files(dir.path()), of("kept", &["file"]));
+    }
+
+    #[test]
+    fn one_file_is_whole_or_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("map.png");
+        write_file(&file, b"one").unwrap();
+        write_file(&file, b"two").unwrap();
+        // What was left an hour ago goes, what may be at work stays; neither makes a run's folder a stopped one.
+        for (name, age) in [("old", 2 * LEFT), ("new", Duration::ZERO)] {
+            let left = File::create_new(dir.path().join(format!("{ALONE}{name}"))).unwrap();
+            left.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        assert!(!was_stopped(dir.path()));
+        write_file(&dir.path().join("more.png"), b"more").unwrap();
+        let expected = [(format!("{ALONE}new"), ""), ("map.png".into(), "two"), ("more.png".into(), "more")];
+        assert_eq!(files(dir.path()), expected.map(|(name, text)| (name, text.to_string())));
+        for wrong in [dir.path().to_path_buf(), dir.path().join("none/map.png"), file.join("below")] {
+            let error = write_file(&wrong, b"x").unwrap_err().to_string();
+            assert!(
+                error.contains("cannot be written") && error.contains(wrong.to_str().unwrap()),
+                "{error}"
+            );
+        }
+        assert_eq!(files(dir.path()).len(), 3, "nothing is left of what failed");
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&file, dir.path().join("link.png")).unwrap();
+            write_file(&dir.path().join("link.png"), b"three").unwrap();
+            assert_eq!(fs::read(&file).unwrap(), b"three");
+            assert!(dir.path().join("link.png").is_symlink());
+        }
     }
 
     #[cfg(unix)]

@@ -95,6 +95,14 @@ impl Mask {
         self.exact
     }
 
+    /// Whether a pixel is an object's: of this value, or of any but 0. What lies beside the picture is none's.
+    pub fn holds(&self, x: u32, y: u32, value: Option<u16>) -> bool {
+        let (width, height) = self.size;
+        let inside = x < width && y < height;
+        let found = self.values.get(y as usize * width as usize + x as usize).copied().unwrap_or(0);
+        inside && value.map_or(found > 0, |value| found == value)
+    }
+
     /// The share of a patch that an object covers: pixels of this value, or of any but 0. Measured by area, in
     /// the part of the patch that lies on the picture: `rect` is `[x0, y0, x1, y1]` in its pixels. 0 where the
     /// patch shows none of it.
@@ -349,6 +357,14 @@ mod tests {
         stored.write_with_encoder(encoder).unwrap();
         let mask = Mask::decode(&bytes, "mask").unwrap();
         assert_eq!((mask.size, &mask.values[..]), ((2, 3), &[10, 0, 11, 1, 12, 2][..]));
+    }
+
+    #[test]
+    fn a_pixel_is_an_objects_by_its_value() {
+        let mask: Mask = GrayImage::from_fn(4, 2, |x, y| image::Luma([(x * y) as u8])).into();
+        assert!(mask.holds(3, 1, None) && mask.holds(3, 1, Some(3)) && !mask.holds(3, 1, Some(2)));
+        assert!(!mask.holds(3, 0, None) && mask.holds(3, 0, Some(0)));
+        assert!(!mask.holds(4, 0, Some(0)) && !mask.holds(0, 2, Some(0)));
     }
 
     #[test]

@@ -182,6 +182,12 @@ impl ImageProcessor {
         }
         self.plan.process(image, &self.levels)
     }
+
+    /// What goes into the encoder as pictures, one a view: resized, cut and padded, with the levels that the pixels
+    /// had before they were rescaled and normalised.
+    pub fn pictures(&self, processed: &Processed) -> Vec<RgbImage> {
+        processed.inputs.iter().map(|input| self.levels.picture(input)).collect()
+    }
 }
 
 impl Levels {
@@ -203,5 +209,44 @@ impl Levels {
             }
         }
         Input { pixels, size }
+    }
+
+    /// [`Levels::input`] backwards.
+    fn picture(&self, input: &Input) -> RgbImage {
+        let level = |channel: usize, value: f32| {
+            let value = self.normalise.map_or(value, |(mean, std)| value * std[channel] + mean[channel]);
+            let level = self.rescale.map_or(f64::from(value), |factor| f64::from(value) / factor);
+            // Saturates, whatever the number.
+            level.round() as u8
+        };
+        let mut picture = RgbImage::new(input.size.0, input.size.1);
+        let plane = (input.pixels.len() / 3).max(1);
+        for (channel, values) in input.pixels.chunks(plane).enumerate().take(3) {
+            for (pixel, &value) in picture.pixels_mut().zip(values) {
+                pixel.0[channel] = level(channel, value);
+            }
+        }
+        picture
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_comes_back() {
+        let ramp =
+            RgbImage::from_fn(256, 2, |x, y| image::Rgb([x as u8, 255 - x as u8, (x / 2) as u8 + y as u8]));
+        let normalise = Some(([0.48, 0.45, 0.4], [0.26, 0.5, 0.27]));
+        for (rescale, normalise) in
+            [(Some(1.0 / 255.0), normalise), (Some(1.0 / 127.5), None), (None, normalise), (None, None)]
+        {
+            let levels = Levels { filter: Filter::Bicubic, resize: true, rescale, normalise };
+            let whole = levels.input(&ramp, (0, 0), (256, 2));
+            assert_eq!(levels.picture(&whole), ramp, "{levels:?}");
+            let part = levels.picture(&levels.input(&ramp, (7, 1), (5, 1)));
+            assert_eq!((part.dimensions(), part.get_pixel(4, 0)), ((5, 1), ramp.get_pixel(11, 1)));
+        }
     }
 }

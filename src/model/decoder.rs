@@ -8,7 +8,7 @@
 //! are float32; products with weights and the cache run in the weights' format. Everything from
 //! embeddings to logits is differentiable.
 
-use std::{ops::Range, sync::Arc};
+use std::{cell::OnceCell, ops::Range, sync::Arc};
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::softmax};
 
@@ -16,7 +16,7 @@ use crate::{
     checkpoint::{config::TextConfig, weight_error::WeightError, weights::Weights},
     model::{
         cpu,
-        hooks::{Blocked, Hooks, Keep, Recorded},
+        hooks::{Blocked, Groups, Hooks, Keep, Recorded},
         kv_cache::KvCache,
         nn::{Linear, Matrix, RmsNorm, gated, index},
         rotary::{Position, Rotary},
@@ -52,6 +52,16 @@ pub struct DecoderKeys {
     pub model: String,
     /// The head's matrix.
     pub head: String,
+}
+
+/// What the attention of one layer gives.
+struct OfLayer {
+    /// `[rows, heads * head width]`.
+    mixed: Tensor<2>,
+    /// `[kept heads, kept rows, keys]`, unless it was written elsewhere.
+    pattern: Option<Tensor<3>>,
+    /// `[rows, groups]`, the mean of all heads, if that was asked for.
+    groups: Option<Tensor<2>>,
 }
 
 /// The rows of one forward pass. They follow the keys that the cache holds: a row sees those, the rows
@@ -158,6 +168,7 @@ impl Decoder {
         let each = shape[1] * shape[2] * keys;
         let mut written = vec![0.0; if cpu::is_plain(&x) { n_kept * each } else { 0 }];
         let (mut places, mut parts) = (written.chunks_exact_mut(each.max(1)), Vec::new());
+        let (members, mut groups) = (OnceCell::new(), Vec::new());
         for n in step.layers {
             cancel.check()?;
             let block = &self.blocks[n];
@@ -168,15 +179,14 @@ impl Decoder {
             let (q, k, v) = self.project(block, h, &rotary);
             let (k, v) = cache.append(n, k, v, self.cache_dtype);
             let place = if keep.layer(n) { places.next().unwrap_or_default() } else { &mut [] };
-            let (mut attended, part) = self.attend(n, [q, k, v], hooks, place, &mut recorded);
-            parts.extend(part);
+            let of = self.attend(n, [q, k, v], hooks, place, &members, &mut recorded);
+            let mut attended = of.mixed;
+            parts.extend(of.pattern);
+            groups.extend(of.groups);
             if n == last && step.read < rows {
                 [x, attended] = [x, attended].map(|rows| read_of(rows, step.read));
             }
-            x = block.out.forward_onto(x, attended);
-            let h = block.norm2.forward(x.clone());
-            let [gate, up] = Linear::forward_all([&block.gate, &block.up], h);
-            x = block.down.forward_onto(x, gated(self.config.act, gate, up));
+            x = self.after_attention(block, x, attended);
             for (_, features) in step.added.iter().filter(|(layer, _)| *layer == n) {
                 // The last block may have given fewer rows than ran.
                 let rows = x.dims()[0];
@@ -188,6 +198,7 @@ impl Decoder {
                 if parts.is_empty() { cpu::tensor(written, shape) } else { Tensor::stack(parts, 0) };
             recorded.pattern = Some(pattern);
         }
+        recorded.groups = (!groups.is_empty()).then(|| Tensor::stack(groups, 0));
         cache.advance(keys, step.positions);
         Ok(Forward { resid: x, recorded })
     }
@@ -205,16 +216,25 @@ impl Decoder {
         (rotary.turn(q, c.n_heads), rotary.turn(k, c.n_kv_heads), v)
     }
 
-    /// `[rows, heads * head width]`, some rows at a time; records the proof of the cuts. What is kept of the
-    /// pattern, `[kept heads, kept rows, keys]`, is written to `place` or, without one, given as a tensor.
+    /// The residual stream `x` with what a block adds: `attended`, projected, and its MLP.
+    fn after_attention(&self, block: &Block, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
+        let x = block.out.forward_onto(x, attended);
+        let h = block.norm2.forward(x.clone());
+        let [gate, up] = Linear::forward_all([&block.gate, &block.up], h);
+        block.down.forward_onto(x, gated(self.config.act, gate, up))
+    }
+
+    /// Attention of all rows, some at a time; records the proof of the cuts. What is kept of the pattern is written
+    /// to `place` or, without one, given as a tensor. `members` holds what [`members_of`] gives, once it was needed.
     fn attend(
         &self,
         layer: usize,
         [q, k, v]: [Tensor<3>; 3],
         hooks: &Hooks,
         place: &mut [f32],
+        members: &OnceCell<Tensor<3>>,
         recorded: &mut Recorded,
-    ) -> (Tensor<2>, Option<Tensor<3>>) {
+    ) -> OfLayer {
         let (rows, keys) = (q.dims()[1], k.dims()[1]);
         let blocked = hooks.blocked.get(layer).map(Vec::as_slice).unwrap_or_default();
         let how = cpu::Attend {
@@ -224,14 +244,16 @@ impl Decoder {
             fill: BLOCKED,
             rows: if hooks.pattern.layer(layer) { &hooks.pattern.rows } else { &[] },
             heads: hooks.pattern.heads.as_deref(),
+            groups: hooks.groups.as_ref(),
         };
         if let Some(done) = cpu::attention(&q, [&k, &v], &how, place) {
             for (b, left) in blocked.iter().zip(done.left) {
                 recorded.blocked_mass.push((layer, b.tag, Tensor::from_data([left], &self.device)));
             }
-            return (done.mixed, None);
+            let groups = hooks.groups.as_ref().map(|g| cpu::tensor(done.groups, [rows, g.count]));
+            return OfLayer { mixed: done.mixed, pattern: None, groups };
         }
-        let (mut mixed, mut kept) = (Vec::new(), Vec::new());
+        let (mut mixed, mut kept, mut grouped) = (Vec::new(), Vec::new(), Vec::new());
         for first in (0..rows).step_by(CHUNK) {
             let here = first..rows.min(first + CHUNK);
             let seen = keys - rows + here.end;
@@ -240,8 +262,15 @@ impl Decoder {
             let (attended, pattern) = self.attend_rows(layer, here.clone(), [q, k, v], blocked, recorded);
             mixed.push(attended);
             kept.extend(kept_part(&pattern, here, keys, layer, &hooks.pattern));
+            grouped.extend(hooks.groups.as_ref().map(|groups| {
+                by_group(pattern, members.get_or_init(|| members_of(groups, keys, &self.device)))
+            }));
         }
-        (Tensor::cat(mixed, 0), (!kept.is_empty()).then(|| Tensor::cat(kept, 1)))
+        OfLayer {
+            mixed: Tensor::cat(mixed, 0),
+            pattern: (!kept.is_empty()).then(|| Tensor::cat(kept, 1)),
+            groups: (!grouped.is_empty()).then(|| Tensor::cat(grouped, 0)),
+        }
     }
 
     /// Factor of the scores.
@@ -365,6 +394,24 @@ fn kept_part(
         part = Tensor::cat(vec![part, Tensor::zeros([heads, rows, keys - seen], &device)], 2);
     }
     Some(part)
+}
+
+/// `[1, groups, keys]`: 1 where a key belongs to a group, else 0.
+fn members_of(groups: &Groups, keys: usize, device: &Device) -> Tensor<3> {
+    let mut members = vec![0.0f32; groups.count * keys];
+    for (run, group) in groups.runs(keys) {
+        members[group * keys..][run].fill(1.0);
+    }
+    Tensor::from_data(TensorData::new(members, [1, groups.count, keys]), device)
+}
+
+/// `[rows, groups]`: what rows whose pattern is `[heads, rows, keys]` give each group of `members`, the mean of all
+/// heads. The rows may see fewer keys than there are members. Sums, and no product of matrices: some devices round what
+/// enters one.
+fn by_group(pattern: Tensor<3>, members: &Tensor<3>) -> Tensor<2> {
+    let ([_, rows, seen], [_, groups, _]) = (pattern.dims(), members.dims());
+    let mean = pattern.mean_dim(0).reshape([rows, 1, seen]);
+    (mean * members.clone().narrow(2, 0, seen)).sum_dim(2).reshape([rows, groups])
 }
 
 /// A product in the second factor's format, given as float32.

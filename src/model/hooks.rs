@@ -3,9 +3,9 @@
 //! Names follow TransformerLens: the scores are what goes into the softmax, the pattern what comes
 //! out, `resid_pre` is a block's input and `resid_post` its output. Knows rows, keys and heads by
 //! number; does not know what a span or a knockout is. Cuts are outer products, so that nothing the
-//! size of the square of the prompt is ever stored.
+//! size of the square of the prompt is ever stored; sums over groups of keys tell of all of it.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use burn::tensor::Tensor;
 
@@ -16,6 +16,8 @@ pub struct Hooks {
     pub blocked: Vec<Vec<Arc<Blocked>>>,
     /// Whose attention is kept.
     pub pattern: Keep,
+    /// By which groups of keys the attention of every row is summed; `None` sums nothing.
+    pub groups: Option<Groups>,
     /// Keep `resid_pre` of every so-manyth layer, counted from layer 0; 0 keeps none.
     pub resid_every: usize,
 }
@@ -62,11 +64,37 @@ impl Keep {
     }
 }
 
+/// Which keys belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Groups {
+    /// Group of every key, cached ones first; keys past its end belong to none.
+    pub keys: Arc<[u8]>,
+    /// How many groups there are, one at least.
+    pub count: usize,
+}
+
+impl Groups {
+    /// Where neighbouring keys of one group stand, among the first `keys`, and which group that is.
+    pub(super) fn runs(&self, keys: usize) -> Vec<(Range<usize>, usize)> {
+        let here = &self.keys[..keys.min(self.keys.len())];
+        let mut start = 0;
+        let runs = here.chunk_by(|a, b| a == b).map(|run| {
+            let group = run.first().map_or(0, |&group| usize::from(group));
+            start += run.len();
+            (start - run.len()..start, group)
+        });
+        runs.filter(|(_, group)| *group < self.count).collect()
+    }
+}
+
 /// What the hooks kept.
 #[derive(Debug, Default)]
 pub struct Recorded {
     /// `[kept layers, kept heads, kept rows, keys]`, after the softmax; `None` where nothing was to be kept.
     pub pattern: Option<Tensor<4>>,
+    /// `[layers that ran, rows, groups]`: what every row gives the keys of each group, after the softmax, the mean of
+    /// all heads; `None` where no groups were asked for.
+    pub groups: Option<Tensor<3>>,
     /// Layer, and `[rows, width]`: that block's input.
     pub resid_pre: Vec<(usize, Tensor<2>)>,
     /// The proof: layer, tag, and the largest value after the softmax on a blocked pair, `[1]`; several

@@ -271,6 +271,7 @@ fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<
         fill: f32::MIN,
         rows: &rows,
         heads: None,
+        groups: None,
     };
     let shape = [heads, rows.len(), tokens];
     let mut pattern = vec![0.0; heads * rows.len() * tokens];

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::spec::{
     parse::parse_numbers,
     sets::{Numbers, SetError},
+    span::Span,
     text::as_text,
 };
 
@@ -117,19 +118,16 @@ impl Record {
         };
         // Every row sees the keys up to its own.
         let keys: u64 = kept.rows.iter().map(|s| (prompt + s) as u64).sum();
+        // Logits, and what every row gives to each span, float32.
+        let logits = || (4 * answer * vocabulary) as u64 * held.sequences();
+        let flow = (4 * layers * Span::COUNT) as u64 * positions * held.answers();
         let added = if baseline { (4 * extent.added * prompt * width) as u64 } else { 0 };
         Memory {
             pattern: (kept.layers.len() * kept.heads.len()) as u64 * keys * stored * held.answers(),
             residuals: residuals * positions * width as u64 * stored + added,
             // Keys and values, with room for half as many rows again: they grow where they lie.
             kv_cache: 3 * (layers * kv_heads * head_dim * weight_bytes) as u64 * positions * held.sequences(),
-            // Logits, float32, and the last block's output.
-            outputs: match baseline {
-                true => {
-                    (4 * answer * vocabulary) as u64 * held.sequences() + positions * width as u64 * stored
-                }
-                false => 0,
-            },
+            outputs: flow + if baseline { logits() + positions * width as u64 * stored } else { 0 },
             // The uncut answer is held twice: as it is told, and as others start from it.
             candidates: CANDIDATE * (answer * extent.top.min(vocabulary)) as u64 * (held.answers() + 1),
         }
@@ -232,7 +230,8 @@ pub struct Memory {
     /// Keys and values, `[2, layers, kv heads, positions, head width]`; twice where an intervention has its own.
     pub kv_cache: u64,
     /// What the last block and the head gave, `[positions, width]` and `[answer, vocabulary]`: what
-    /// interventions are compared with, and what they give.
+    /// interventions are compared with, and what they give; and of every answer what each row gives to each span,
+    /// `[layers, positions, spans]`.
     pub outputs: u64,
     /// Candidates of all answer tokens, with their texts.
     pub candidates: u64,
@@ -306,7 +305,7 @@ mod tests {
             answer: 300,
         };
         let memory = Record::default().memory(&extent, Held::Baseline);
-        let text = "attention 0.95 GB, residuals 0.48 GB, KV cache 1.45 GB, outputs 53.62 MB, candidates 0.38 MB: 2.94 GB in all";
+        let text = "attention 0.95 GB, residuals 0.48 GB, KV cache 1.45 GB, outputs 54.44 MB, candidates 0.38 MB: 2.94 GB in all";
         assert_eq!(memory.to_string(), text);
         assert_eq!(memory.residuals, 32 * 924 * 4096 * 4);
         assert_eq!(
@@ -317,7 +316,7 @@ mod tests {
         let three = Record::default().memory(&Extent { added: 2, ..extent }, Held::Intervention);
         assert_eq!((three.pattern, three.kv_cache), (3 * memory.pattern, 2 * memory.kv_cache));
         assert_eq!(three.residuals, memory.residuals + 2 * 624 * 4096 * 4);
-        assert_eq!(three.outputs, memory.outputs + 4 * 300 * 32064);
+        assert_eq!(three.outputs, memory.outputs + 4 * 300 * 32064 + 2 * 4 * 32 * 924 * 7);
         assert_eq!(Record::default().memory(&extent, Held::Checked).pattern, 4 * memory.pattern);
         // Grouped keys in half precision; residuals of layers 0, 5, 10, ...; one layer's attention.
         let record = Record {
@@ -332,6 +331,7 @@ mod tests {
         assert_eq!(memory.residuals, 7 * 924 * 4096 * 2);
         assert_eq!(memory.kv_cache, 3 * 32 * 8 * 128 * 924 * 2);
         assert_eq!(record.memory(&extent, Held::Answer).residuals, 0);
+        assert_eq!(record.memory(&extent, Held::Answer).outputs, 4 * 32 * 924 * 7);
         assert_eq!(Record { residuals_every: 0, ..record }.memory(&extent, Held::Baseline).residuals, 0);
     }
 }

@@ -1,9 +1,17 @@
 //! What to find out about an answer beyond its own run, as plain data.
 //!
-//! A study names what it is about and how finely; its findings, [`Finding`](crate::trace::finding::Finding)s, come one
-//! by one. Knows the grammar's numbers; knows nothing of tensors.
+//! A study names what it is about and how finely, and what it does to the model at each step, as an intervention that
+//! could be typed; its findings come one by one (`trace::finding`). Knows the grammar; knows nothing of tensors.
 
-use crate::spec::sets::Numbers;
+use serde::Serialize;
+
+use crate::spec::{
+    ablation::{Ablation, Fill},
+    experiment::Intervention,
+    knockout::Knockout,
+    sets::{Name, Numbers, Place, Places, Range, Set, Term},
+    span::Span,
+};
 
 /// A study of one answer. An empty list of tokens means all of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,14 +41,43 @@ pub struct PatchEffect {
     pub coarsest: usize,
 }
 
+impl PatchEffect {
+    /// What takes a block away: visual tokens by their number among those of the first image, ascending.
+    pub fn intervention(&self, patches: &[usize]) -> Intervention {
+        let block = block(patches);
+        match self.how {
+            Taking::Cut => {
+                let outside = Set(vec![term(Name::All), Term { minus: true, ..block.clone() }]);
+                let cut = Knockout {
+                    query: outside,
+                    key: Set(vec![block]),
+                    layers: self.layers.clone(),
+                    heads: Numbers::All,
+                };
+                cutting(cut)
+            }
+            Taking::Mean => {
+                let ablation = Ablation { tokens: Set(vec![block]), fill: Fill::Mean };
+                Intervention { knockouts: Vec::new(), ablations: vec![ablation] }
+            }
+        }
+    }
+}
+
 /// How a block of patches is taken away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Taking {
     /// No position outside the block may look at it: `all - BLOCK -> BLOCK`.
     #[default]
     Cut,
     /// It is overwritten with the mean visual embedding of the prompt.
     Mean,
+}
+
+impl Taking {
+    /// Both, by name.
+    pub const ALL: [(&'static str, Taking); 2] = [("cut", Taking::Cut), ("mean", Taking::Mean)];
 }
 
 /// What one span reads from another, cut in a window of layers around every layer.
@@ -52,11 +89,62 @@ pub struct EdgeEffect {
     pub width: usize,
 }
 
+impl EdgeEffect {
+    /// What cuts an edge in the window around a layer.
+    pub fn intervention(&self, query: Span, key: Span, layer: usize) -> Intervention {
+        // As query rows, `answer` would be those that predict it, the last prompt row among them.
+        let query = if query == Span::Answer { Name::Decode } else { Name::Span(query) };
+        let window = Range::Around(layer, self.width / 2);
+        let cut = Knockout {
+            query: Set(vec![term(query)]),
+            key: Set(vec![term(Name::Span(key))]),
+            layers: Numbers::Of(vec![window]),
+            heads: Numbers::All,
+        };
+        cutting(cut)
+    }
+}
+
 /// `answer -> visual`, cut in one head of one layer at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadEffect {
     /// Answer tokens whose log probabilities count.
     pub tokens: Vec<usize>,
+}
+
+impl HeadEffect {
+    /// What cuts one head's view of the image.
+    pub fn intervention(&self, layer: usize, head: usize) -> Intervention {
+        let cut = Knockout {
+            query: Set(vec![term(Name::Span(Span::Answer))]),
+            key: Set(vec![term(Name::Span(Span::Visual))]),
+            layers: Numbers::range(layer, layer),
+            heads: Numbers::range(head, head),
+        };
+        cutting(cut)
+    }
+}
+
+fn cutting(cut: Knockout) -> Intervention {
+    Intervention { knockouts: vec![cut], ablations: Vec::new() }
+}
+
+/// A whole named set.
+fn term(name: Name) -> Term {
+    Term { minus: false, name, places: Places::All, rings: 0 }
+}
+
+/// Some visual tokens, ascending, as they would be typed: `visual[0-2,12-14]`.
+fn block(patches: &[usize]) -> Term {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for &patch in patches {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == patch => *last = patch,
+            _ => runs.push((patch, patch)),
+        }
+    }
+    let places = runs.into_iter().map(|(a, b)| Place::Index(Range::Between(a, b))).collect();
+    Term { places: Places::Of(places), ..term(Name::Span(Span::Visual)) }
 }
 
 /// Where the logit lens reads.
@@ -121,5 +209,31 @@ impl StudyKind {
             StudyKind::Lens => "lens",
             StudyKind::Compress => "compression",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(intervention: &Intervention) -> String {
+        let cuts = intervention.knockouts.iter().map(Knockout::to_string);
+        cuts.chain(intervention.ablations.iter().map(Ablation::to_string)).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn every_step_is_an_intervention_that_could_be_typed() {
+        let map = PatchEffect { tokens: vec![], how: Taking::Cut, layers: Numbers::range(1, 2), coarsest: 2 };
+        let cut = map.intervention(&[0, 1, 12, 13, 20]);
+        assert_eq!(typed(&cut), "all - visual[0-1,12-13,20] -> visual[0-1,12-13,20] @ 1-2");
+        assert_eq!(typed(&cut).parse::<Knockout>().unwrap(), cut.knockouts[0]);
+        let mean = PatchEffect { how: Taking::Mean, ..map };
+        assert_eq!(typed(&mean.intervention(&[3])), "visual[3] = mean");
+
+        let edges = EdgeEffect { tokens: vec![], width: 3 };
+        assert_eq!(typed(&edges.intervention(Span::Last, Span::Visual, 4)), "last -> visual @ 4~1");
+        assert_eq!(typed(&edges.intervention(Span::Answer, Span::Answer, 0)), "decode -> answer @ 0~1");
+        let heads = HeadEffect { tokens: vec![] };
+        assert_eq!(typed(&heads.intervention(2, 3)), "answer -> visual @ 2 # 3");
     }
 }

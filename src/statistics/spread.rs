@@ -1,9 +1,9 @@
 //! One figure beside what chance gives.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A figure of an intervention beside those of its random draws.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Of the intervention itself.
     pub intervention: f32,

@@ -22,6 +22,7 @@ use crate::{
     prompt::build::Prompt,
     spec::{
         span::Span,
+        study::Compress,
         turn::{Content, Role, Turn},
     },
     statistics::rank::ranked,
@@ -74,18 +75,79 @@ fn needs_everything() -> RunError {
     RunError::Needs { what: WHAT, needs }
 }
 
-/// Shortens the context of a kept run.
-///
-/// # Errors
-/// [`RunError::Needs`] when not all attention was recorded, or for a share that is none.
-pub fn compress(engine: &Engine, baseline: &Baseline, keep: Keep) -> Result<Compressed, RunError> {
-    if !(0.0..=100.0).contains(&keep.percent) {
-        let needs = format!("a share from 0 to 100 %, not {}", keep.percent);
+/// Refuses a share that is none, and a run whose attention was not all recorded.
+fn check_share(baseline: &Baseline, percent: f32) -> Result<(), RunError> {
+    if !(0.0..=100.0).contains(&percent) {
+        let needs = format!("a share from 0 to 100 %, not {percent}");
         return Err(RunError::Needs { what: WHAT, needs });
     }
     if !baseline.trace.holds_everything() || baseline.trace.answer.is_empty() {
         return Err(needs_everything());
     }
+    Ok(())
+}
+
+/// Questions to shorter and shorter contexts, one share a step.
+#[derive(Debug)]
+pub struct Compressing {
+    study: Compress,
+    done: usize,
+}
+
+impl Compressing {
+    /// Before the first share.
+    ///
+    /// # Errors
+    /// [`RunError`], of the first share or question that cannot be; also when there is none.
+    pub fn new(
+        engine: &Engine,
+        baseline: &Baseline,
+        images: &[&Seen],
+        study: &Compress,
+    ) -> Result<Compressing, RunError> {
+        if study.percents.is_empty() || study.questions.is_empty() {
+            let needs = "a share of the visual tokens to keep, and a question".to_string();
+            return Err(RunError::Needs { what: WHAT, needs });
+        }
+        study.percents.iter().try_for_each(|&percent| check_share(baseline, percent))?;
+        let geometries: Vec<&Geometry> = images.iter().map(|seen| &seen.geometry).collect();
+        for question in &study.questions {
+            follow_up(&engine.folder, &baseline.experiment.turns, &baseline.prompt, question, &geometries)?;
+        }
+        Ok(Compressing { study: study.clone(), done: 0 })
+    }
+
+    /// Asks with the next share; `None` when all is done.
+    ///
+    /// # Errors
+    /// [`RunError`]; a cancelled step can be taken again.
+    pub fn step(
+        &mut self,
+        engine: &Engine,
+        baseline: &Baseline,
+        images: &[&Seen],
+        cancel: &Cancel,
+    ) -> Result<Option<Compression>, RunError> {
+        let Some(&percent) = self.study.percents.get(self.done) else { return Ok(None) };
+        let keep = Keep { percent, answer: self.study.keep_answer };
+        let (questions, max_new) = (&self.study.questions, baseline.experiment.max_new);
+        let asked = ask_compressed(engine, baseline, keep, questions, images, max_new, cancel)?;
+        self.done += 1;
+        Ok(Some(asked))
+    }
+
+    /// Steps done, and in all.
+    pub fn steps(&self) -> (usize, usize) {
+        (self.done, self.study.percents.len())
+    }
+}
+
+/// Shortens the context of a kept run.
+///
+/// # Errors
+/// [`RunError::Needs`] when not all attention was recorded, or for a share that is none.
+pub fn compress(engine: &Engine, baseline: &Baseline, keep: Keep) -> Result<Compressed, RunError> {
+    check_share(baseline, keep.percent)?;
     let n_prompt = baseline.prompt.len();
     let visual = visual(&baseline.prompt.tokens);
     let n = (visual.len() as f32 * keep.percent / 100.0).round() as usize;

@@ -7,7 +7,7 @@
 //! Knows experiments and files; not what a command line or a window shows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map},
     io, mem,
     path::{Path, PathBuf, absolute},
 };
@@ -39,18 +39,22 @@ pub struct Session {
     pub format: String,
     /// Model folder.
     pub model: PathBuf,
-    /// Of its weights, as traces state it.
+    /// Of its weights, as traces state it; empty of a session that was written before they were read.
     pub sha256: String,
     /// Which files of the model's folder it was read from. Unknown in files of before.
     #[serde(default)]
     pub sources: Sources,
     /// Number format of weights and KV cache, as on the command line.
     pub dtype: String,
-    /// SHA-256 of every file that its experiments read; of a folder, that of its images. None in files of before.
+    /// SHA-256 of every file that its experiments read; of a folder, that of its images. None in files of before, and
+    /// where it was written in haste.
     #[serde(default)]
     pub files: BTreeMap<PathBuf, String>,
     /// What was run, in order.
     pub entries: Vec<Entry>,
+    /// How a window showed it: names of runs, layer, cuts. What is in it is the window's; it changes no number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<Value>,
 }
 
 /// One experiment of a session.
@@ -90,34 +94,52 @@ pub struct Changed {
 }
 
 impl Session {
-    /// The session of an experiment that is still to be run: without numbers, and without the weights' sum.
+    /// The session of experiments that are still to be run: without numbers, and without the weights' sum.
     ///
     /// # Errors
     /// [`SessionError`], of a file that cannot be written down, or cannot be read.
-    pub fn begin(model: &Path, dtype: WeightDtype, experiment: &Experiment) -> Result<Self, SessionError> {
-        let whole = |path: &Path| absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let mut experiment = experiment.clone();
-        places(&mut experiment).into_iter().for_each(|place| *place = whole(place));
-        let (model, mut files) = (whole(model), BTreeMap::new());
-        for file in read_by(&experiment) {
-            let sum = sum_of(&file).map_err(|e| SessionError::new(&file, format!("cannot be read ({e})")))?;
-            files.insert(file, sum);
+    pub fn begin(model: &Path, dtype: WeightDtype, experiments: &[Experiment]) -> Result<Self, SessionError> {
+        let mut session = Self::quick(model, dtype, experiments)?;
+        for file in session.entries.iter().flat_map(|entry| read_by(&entry.experiment)) {
+            if let btree_map::Entry::Vacant(place) = session.files.entry(file) {
+                let unread = |e: io::Error| SessionError::new(place.key(), format!("cannot be read ({e})"));
+                let sum = sum_of(place.key()).map_err(unread)?;
+                place.insert(sum);
+            }
         }
+        Ok(session)
+    }
+
+    /// The same without the sums of files, which take long where images are large: for what is written again and
+    /// again. When it is run again nothing is compared, so it runs on whatever its files hold then.
+    ///
+    /// # Errors
+    /// [`SessionError`], of a path that cannot be written down.
+    pub fn quick(model: &Path, dtype: WeightDtype, experiments: &[Experiment]) -> Result<Self, SessionError> {
+        let whole = |path: &Path| absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let mut experiments = experiments.to_vec();
+        for place in experiments.iter_mut().flat_map(places) {
+            *place = whole(place);
+        }
+        let model = whole(model);
         // A path that is no text would be refused when all work is done, or be changed in silence.
-        if let Some(odd) = files.keys().chain([&model]).find(|path| path.to_str().is_none()) {
+        let paths = experiments.iter().flat_map(read_by).chain([model.clone()]);
+        if let Some(odd) = paths.into_iter().find(|path| path.to_str().is_none()) {
             let why =
                 "its path is not UTF-8, which session.json cannot hold: give it or its folder another name";
-            return Err(SessionError::new(odd, why.to_string()));
+            return Err(SessionError::new(&odd, why.to_string()));
         }
         let named = WeightDtype::ALL.iter().find(|(_, known)| *known == dtype);
+        let entry = |experiment| Entry { experiment, numbers: None };
         Ok(Session {
             format: FORMAT.to_string(),
             model,
             sha256: String::new(),
             sources: Sources::default(),
             dtype: named.map_or("f32", |(name, _)| name).to_string(),
-            files,
-            entries: vec![Entry { experiment, numbers: None }],
+            files: BTreeMap::new(),
+            entries: experiments.into_iter().map(entry).collect(),
+            view: None,
         })
     }
 
@@ -174,6 +196,12 @@ impl Session {
             Some(FORMAT_1) => upgrade(&mut found),
             Some(other) => return Err(format!("has format `{other}`, expected `{FORMAT}`")),
             None => return Err(format!("is no session file (it has no `format`, expected `{FORMAT}`)")),
+        }
+        // Nothing, however it is written.
+        if let Some(map) = found.as_object_mut()
+            && map.get("view").is_some_and(Value::is_null)
+        {
+            map.remove("view");
         }
         let session: Session = serde_json::from_value(found.clone()).map_err(refused)?;
         if session.entries.is_empty() {
@@ -270,6 +298,8 @@ fn unknown(found: &Value, known: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
     use crate::spec::picture::ObjectMask;
 
@@ -296,6 +326,7 @@ mod tests {
                     control: None,
                 }),
             }],
+            view: Some(json!({ "layer": 3, "runs": [{ "name": "A", "eye": null }] })),
         };
         let text = serde_json::to_string(&session).unwrap();
         assert_eq!(Session::parse(&text).unwrap(), session);
@@ -310,6 +341,25 @@ mod tests {
             let error = Session::parse(&text).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_window_keeps_is_its_own_and_may_be_missing() {
+        let experiment = Experiment::ask(ImageSource::File("a.png".into()), "what?", 4);
+        let session = Session::quick(Path::new("m"), WeightDtype::F16, &[experiment]).unwrap();
+        let plain = session.text().unwrap();
+        assert!(!plain.contains("view"), "{plain}");
+        assert_eq!(Session::parse(&plain).unwrap(), session);
+        let with = |view: &str| plain.replacen('{', &format!("{{\"view\": {view},"), 1);
+        assert_eq!(Session::parse(&with("null")).unwrap(), session);
+        for view in ["{\"whatever\": [1, {\"deep\": null}], \"layer\": 3}", "[]", "0.5", "\"text\""] {
+            let read = Session::parse(&with(view)).unwrap();
+            assert_eq!(read.view, Some(serde_json::from_str(view).unwrap()));
+            assert_eq!(Session::parse(&read.text().unwrap()).unwrap(), read, "written and read again");
+            assert_eq!(Session { view: None, ..read }, session, "it changes nothing else");
+        }
+        let error = Session::parse(&with("1").replace("\"view\"", "\"veiw\"")).unwrap_err();
+        assert!(error.contains("has `veiw`"), "{error}");
     }
 
     #[test]
@@ -340,10 +390,14 @@ mod tests {
         let fills = [format!("visual[0:0] = image:{}", at("donor.png").display())];
         let fills = fills.into_iter().chain([format!("visual[0:1] = mean:{}", at("many").display())]);
         experiment.intervention.ablations = fills.map(|fill| fill.parse().unwrap()).collect();
-        let mut session = Session::begin(dir.path(), WeightDtype::F32, &experiment).unwrap();
+        let begin = |experiments: &[Experiment]| Session::begin(dir.path(), WeightDtype::F32, experiments);
+        let mut session = begin(&[experiment.clone(), experiment.uncut()]).unwrap();
         assert_eq!(session.files.len(), 4);
-        assert_eq!(session.entries[0].experiment, experiment);
+        let entries: Vec<&Experiment> = session.entries.iter().map(|entry| &entry.experiment).collect();
+        assert_eq!(entries, [&experiment, &experiment.uncut()]);
         assert!(session.changed().is_empty());
+        let quick = Session::quick(dir.path(), WeightDtype::F32, from_ref(&experiment)).unwrap();
+        assert_eq!((&quick.entries[..], quick.files.len()), (&session.entries[..1], 0));
 
         // Written relative, and read from its folder: the same.
         let text = session.text().unwrap().replace(&format!("{}/", dir.path().display()), "");
@@ -360,7 +414,7 @@ mod tests {
         }
         std::fs::remove_file(at("mask.png")).unwrap();
         assert!(session.changed().is_empty(), "what is missing is told by who needs it");
-        assert!(Session::begin(dir.path(), WeightDtype::F32, &experiment).is_err());
+        assert!(begin(&[experiment]).is_err());
     }
 
     #[cfg(target_os = "linux")]
@@ -371,7 +425,9 @@ mod tests {
         let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff.png"));
         std::fs::write(&odd, "x").unwrap();
         let experiment = Experiment::ask(ImageSource::File(odd), "what?", 4);
-        let error = Session::begin(dir.path(), WeightDtype::F32, &experiment).unwrap_err().to_string();
-        assert!(error.contains("not UTF-8"), "{error}");
+        for begin in [Session::begin, Session::quick] {
+            let error = begin(dir.path(), WeightDtype::F32, from_ref(&experiment)).unwrap_err().to_string();
+            assert!(error.contains("not UTF-8"), "{error}");
+        }
     }
 }

@@ -5,7 +5,10 @@
 
 use serde::Serialize;
 
-use crate::{spec::span::Span, trace::tokens::Candidate};
+use crate::{
+    spec::{span::Span, study::Taking},
+    trace::tokens::Candidate,
+};
 
 /// One finding of a [`Study`](crate::spec::study::Study).
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +21,8 @@ pub enum Finding {
     Edge(EdgeFound),
     /// A head's view of the image was cut.
     Head(HeadFound),
-    /// One layer was read.
+    /// One layer was read, or a part of it: of many positions some at a time, and the pages of a layer that come
+    /// one after the other make up the whole.
     Lens(LensPage),
     /// A context was shortened, and asked.
     Compressed(Compression),
@@ -36,7 +40,8 @@ pub struct Block {
 }
 
 /// Spearman's rank correlation of a block's attention, per patch, with the fall that taking it away causes
-/// (`-delta`), per patch, over all blocks of one size. NaN never: 0 where either side is constant.
+/// (`-delta`), per patch, over all blocks of one size. NaN never: 0 where either side is constant. Both lists are
+/// empty where not all attention was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agreement {
     /// Patches along the sides of the blocks.
@@ -76,7 +81,7 @@ pub struct HeadFound {
 pub struct LensPage {
     /// Decoder layer; the reading is of its output.
     pub layer: usize,
-    /// One a position, in the order asked for.
+    /// One a position, in the order asked for: of all positions, or of some that follow those of the page before.
     pub readings: Vec<LensReading>,
 }
 
@@ -87,7 +92,8 @@ pub struct LensReading {
     pub position: usize,
     /// Likeliest tokens, best first.
     pub top: Vec<Candidate>,
-    /// Of the word asked for: how many tokens are likelier, and its probability.
+    /// Of the word asked for: how many tokens are likelier, and its probability. Of a word of several tokens the
+    /// first is followed.
     pub chosen: Option<(usize, f32)>,
 }
 
@@ -123,4 +129,46 @@ pub struct Asked {
     pub same: bool,
     /// Tokens of the longest common subsequence, as a share of the longer answer.
     pub agreement: f32,
+}
+
+/// All effects that were asked for of one answer, as trace.json holds them. Of a study that was not asked for there
+/// is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Effects {
+    /// Answer tokens whose log probabilities are summed.
+    pub tokens: Vec<usize>,
+    /// Of blocks of patches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<BlocksFound>,
+    /// How they go with attention, one a size.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agreement: Vec<Agreement>,
+    /// Of edges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edges: Option<EdgesFound>,
+    /// Of heads, layer by layer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadFound>,
+}
+
+/// An effect map with its settings.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BlocksFound {
+    /// Patches along the side of the first blocks.
+    pub coarsest: usize,
+    /// How a block was taken away.
+    pub how: Taking,
+    /// Layers in which it was cut, as typed.
+    pub layers: String,
+    /// Coarse ones first.
+    pub found: Vec<Block>,
+}
+
+/// The effects of edges with their settings.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EdgesFound {
+    /// Layers in the window.
+    pub width: usize,
+    /// The layers of one edge one after the other.
+    pub found: Vec<EdgeFound>,
 }

@@ -2,12 +2,19 @@
 //!
 //! Knows traces; neither tensors nor files.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     spec::experiment::Experiment,
     statistics::{finite::largest, spread::Spread},
-    trace::run::{KnockoutReport, Stop, Timing, Trace},
+    trace::{
+        flow::SpanFlow,
+        run::{KnockoutReport, Stop, Timing, Trace},
+        sinks::sinks,
+        tokens::visual,
+    },
 };
 
 /// What an experiment gave.
@@ -73,7 +80,7 @@ pub struct Start {
 }
 
 /// What an intervention does to one token of the baseline's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// Natural log probability in the baseline.
     pub baseline: f32,
@@ -110,7 +117,7 @@ pub fn totals(effects: &[Effect]) -> (f32, f32) {
 }
 
 /// The same intervention on random patches.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Control {
     /// Sum of [`Effect::delta`] over the answer: of the intervention, then of every draw.
     pub delta: Spread,
@@ -130,20 +137,34 @@ pub struct End {
     pub timing: Timing,
     /// Which number formats were used for what.
     pub dtype: String,
+    /// What each span of the answer's rows reads from each; `None` where no row ran.
+    pub flow: Option<Arc<SpanFlow>>,
+    /// Attention sinks of an uncut answer, by number among the visual tokens of the prompt; `None` of an
+    /// intervention, and where not all attention was recorded.
+    pub sinks: Option<Arc<[usize]>>,
     /// Of an intervention: for each uncut and each new token, whether both answers share it.
     pub common: Option<(Vec<bool>, Vec<bool>)>,
     /// Of an intervention: the same on random patches.
     pub control: Option<Control>,
 }
 
+/// Sinks of an answer by number among its visual tokens.
+fn numbered_sinks(trace: &Trace) -> Option<Arc<[usize]>> {
+    let visual = visual(&trace.prompt);
+    let numbered = sinks(trace)?.into_iter().filter_map(|position| visual.binary_search(&position).ok());
+    Some(numbered.collect())
+}
+
 impl From<&Report> for End {
     fn from(report: &Report) -> Self {
-        let Trace { stop, knockouts, timing, dtype, .. } = &report.answer;
+        let Trace { stop, knockouts, timing, dtype, flow, .. } = &report.answer;
         End {
             stop: *stop,
             knockouts: knockouts.clone(),
             timing: *timing,
             dtype: dtype.clone(),
+            flow: flow.clone().map(Arc::new),
+            sinks: report.outcome.is_none().then(|| numbered_sinks(&report.answer)).flatten(),
             common: report.outcome.as_ref().map(|o| o.common.clone()),
             control: report.outcome.as_ref().and_then(|o| o.control.clone()),
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     spec::{record::Kept, span::Span},
     trace::{
+        flow::{SpanFlow, of_row},
         geometry::Geometry,
         pattern::{PatternRow, StoredRow},
         tokens::{AnswerToken, PromptToken},
@@ -36,6 +37,9 @@ pub struct Trace {
     pub kept: Kept,
     /// One entry a kept row.
     pub pattern: Vec<StoredRow>,
+    /// What each span reads from each, over all rows that ran, every layer and the mean of all heads; `None` where no
+    /// row ran, or of files in which it was not noted yet.
+    pub flow: Option<SpanFlow>,
     /// One report a knockout, in the order given.
     pub knockouts: Vec<KnockoutReport>,
     /// Why the answer stopped.
@@ -54,6 +58,13 @@ impl Trace {
     /// Attention of the kept answer rows: place in the answer, and row.
     pub fn rows(&self) -> impl Iterator<Item = (usize, PatternRow)> + '_ {
         self.kept.rows.iter().copied().zip(self.pattern.iter().map(StoredRow::row))
+    }
+
+    /// `[layers, answer, spans]`, layers slowest: the share of head-mean attention that goes to each span, of the kept
+    /// layers, heads and answer rows.
+    pub fn shares(&self) -> Vec<f32> {
+        let rows: Vec<_> = self.rows().map(|(_, row)| of_row(&row, |key| self.span(key))).collect();
+        (0..self.kept.layers.len()).flat_map(|layer| rows.iter().flat_map(move |row| row[layer])).collect()
     }
 
     /// Answer token ids.

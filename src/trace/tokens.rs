@@ -62,6 +62,9 @@ pub struct AnswerToken {
     pub span: Span,
     /// Natural log probability that the model gave it.
     pub logprob: f32,
+    /// Entropy of the distribution that it was chosen from, in nats; unknown in files of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f32>,
     /// The likeliest tokens at this place, best first.
     pub top: Vec<Candidate>,
     /// Whether it is the token that ends an answer.

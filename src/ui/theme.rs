@@ -2,7 +2,7 @@
 //!
 //! Knows no view.
 
-use egui::{Color32, Context, FontFamily, FontId, TextStyle, Theme, Visuals};
+use egui::{Color32, Context, CornerRadius, FontFamily, FontId, Stroke, TextStyle, Theme, Visuals};
 
 use crate::{
     spec::span::Span,
@@ -28,21 +28,56 @@ pub fn install(ctx: &Context) {
         // A scroll bar has room of its own: it never lies over what it scrolls.
         style.spacing.scroll.floating_allocated_width = style.spacing.scroll.bar_width;
     });
+    ctx.set_visuals_of(Theme::Dark, dark());
+    ctx.set_visuals_of(Theme::Light, light());
+}
+
+/// Cool greys, one step apart for each layer of depth.
+fn dark() -> Visuals {
     let mut dark = Visuals::dark();
-    dark.panel_fill = Color32::from_gray(24);
-    dark.window_fill = Color32::from_gray(30);
-    dark.extreme_bg_color = Color32::from_gray(14);
-    dark.faint_bg_color = Color32::from_gray(32);
-    dark.override_text_color = Some(Color32::from_gray(215));
-    dark.selection.bg_fill = Color32::from_rgb(38, 84, 124);
-    ctx.set_visuals_of(Theme::Dark, dark);
+    dark.panel_fill = Color32::from_rgb(22, 23, 27);
+    dark.window_fill = Color32::from_rgb(30, 32, 37);
+    dark.extreme_bg_color = Color32::from_rgb(14, 15, 18);
+    dark.faint_bg_color = Color32::from_rgb(29, 31, 36);
+    dark.override_text_color = Some(Color32::from_rgb(217, 219, 224));
+    dark.selection.bg_fill = Color32::from_rgb(40, 88, 134);
+    dark.selection.stroke = Stroke::new(1.0, Color32::from_rgb(190, 222, 252));
+    let fills = [(22, 23, 27), (40, 43, 49), (52, 56, 64), (62, 67, 77), (48, 52, 60)];
+    shade_widgets(&mut dark, fills, Color32::from_rgb(46, 49, 56));
+    dark
+}
+
+fn light() -> Visuals {
     let mut light = Visuals::light();
-    light.panel_fill = Color32::from_gray(247);
+    light.panel_fill = Color32::from_rgb(247, 248, 250);
+    light.window_fill = Color32::WHITE;
     light.extreme_bg_color = Color32::WHITE;
-    light.faint_bg_color = Color32::from_gray(238);
-    light.override_text_color = Some(Color32::from_gray(30));
-    light.selection.bg_fill = Color32::from_rgb(172, 209, 240);
-    ctx.set_visuals_of(Theme::Light, light);
+    light.faint_bg_color = Color32::from_rgb(238, 240, 243);
+    light.override_text_color = Some(Color32::from_rgb(29, 31, 35));
+    light.selection.bg_fill = Color32::from_rgb(176, 211, 243);
+    light.selection.stroke = Stroke::new(1.0, Color32::from_rgb(12, 62, 112));
+    let fills = [(247, 248, 250), (229, 232, 237), (216, 221, 228), (201, 208, 218), (222, 226, 232)];
+    shade_widgets(&mut light, fills, Color32::from_rgb(214, 218, 224));
+    light
+}
+
+/// Flat controls: what can be pressed is a step lighter or darker, without borders.
+fn shade_widgets(visuals: &mut Visuals, fills: [(u8, u8, u8); 5], line: Color32) {
+    let widgets = &mut visuals.widgets;
+    widgets.noninteractive.bg_stroke = Stroke::new(1.0, line);
+    let states = [
+        &mut widgets.noninteractive,
+        &mut widgets.inactive,
+        &mut widgets.hovered,
+        &mut widgets.active,
+        &mut widgets.open,
+    ];
+    for (state, (r, g, b)) in states.into_iter().zip(fills) {
+        let fill = Color32::from_rgb(r, g, b);
+        (state.bg_fill, state.weak_bg_fill) = (fill, fill);
+        state.corner_radius = CornerRadius::same(4);
+        state.expansion = 0.0;
+    }
 }
 
 /// The colour of a span, the same in every view.
@@ -78,6 +113,12 @@ pub fn cut_color(visuals: &Visuals) -> Color32 {
     }
 }
 
+/// A number with a sign, -1 to 1, as a tint behind words: red where something is lost, blue where it is gained.
+pub fn signed_color(visuals: &Visuals, t: f32) -> Color32 {
+    let color = if t < 0.0 { cut_color(visuals) } else { accent(visuals) };
+    color.gamma_multiply(0.55 * t.abs().clamp(0.0, 1.0))
+}
+
 /// Marks what is not up to date.
 pub fn stale_color(visuals: &Visuals) -> Color32 {
     match visuals.dark_mode {
@@ -89,7 +130,7 @@ pub fn stale_color(visuals: &Visuals) -> Color32 {
 /// The outline of what is selected.
 pub fn accent(visuals: &Visuals) -> Color32 {
     match visuals.dark_mode {
-        true => Color32::from_rgb(120, 190, 255),
+        true => Color32::from_rgb(94, 170, 246),
         false => Color32::from_rgb(20, 100, 180),
     }
 }

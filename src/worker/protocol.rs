@@ -162,10 +162,7 @@ pub enum Event {
 impl Event {
     /// Whether it is one of many that come one after another: what matters is the last.
     pub fn streams(&self) -> bool {
-        matches!(
-            self,
-            Event::Progress(_) | Event::Scored { .. } | Event::Token { .. } | Event::Found { .. }
-        )
+        matches!(self, Event::Progress(_) | Event::Scored { .. } | Event::Token { .. } | Event::Found { .. })
     }
 }
 

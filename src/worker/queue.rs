@@ -2,11 +2,15 @@
 //!
 //! A request supersedes what it makes pointless: a run the older ones of its slot, an image or a model every
 //! run. Superseded work that has not begun is dropped; work that runs is stopped between two layers, or two
-//! pieces of a file. Knows requests; neither models nor threads.
+//! pieces of a file. A study waits elsewhere (`study`), and makes way for all that waits here. Knows requests; neither
+//! models nor threads.
 
 use std::collections::VecDeque;
 
-use crate::worker::protocol::{Request, Slot};
+use crate::{
+    spec::study::StudyKind,
+    worker::protocol::{Request, RunId, Slot},
+};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,29 +19,45 @@ pub enum Lane {
     Model,
     /// Opening an image.
     Image,
+    /// Reading a mask.
+    Mask,
     /// A run for a slot.
     Run(Slot),
+    /// A step of a study.
+    Study(RunId, StudyKind),
 }
 
 impl Request {
-    /// Its lane; none for a request that only stops others.
+    /// The lane in which it waits; none for a request that takes no time, and for a study.
     pub fn lane(&self) -> Option<Lane> {
         match self {
             Request::LoadModel(_) => Some(Lane::Model),
             Request::OpenImage(_) => Some(Lane::Image),
+            Request::Mark(_) => Some(Lane::Mask),
             Request::Run { slot, .. } => Some(Lane::Run(*slot)),
-            Request::Cancel => None,
+            Request::Cancel | Request::Hold(_) | Request::Study { .. } | Request::Drop(_) => None,
         }
     }
 
     /// Whether work of `lane`, begun or not, is pointless once this is asked for.
     pub fn supersedes(&self, lane: Lane) -> bool {
-        match self {
-            Request::Cancel | Request::LoadModel(_) => true,
+        match (self, lane) {
+            (Request::Cancel, _) => true,
+            // It is of the image that was on show when it was given.
+            (_, Lane::Mask) => false,
+            (Request::LoadModel(_), _) => true,
             // The model is kept and the image opened with it.
-            Request::OpenImage(_) => lane != Lane::Model,
-            Request::Run { .. } => self.lane() == Some(lane),
+            (Request::OpenImage(_), lane) => lane != Lane::Model,
+            (Request::Run { .. }, lane) => self.lane() == Some(lane),
+            (Request::Study { study, .. }, Lane::Study(_, kind)) => study.kind() == kind,
+            (Request::Drop(id), Lane::Study(of, _)) => *id == of,
+            (Request::Mark(_) | Request::Hold(_) | Request::Study { .. } | Request::Drop(_), _) => false,
         }
+    }
+
+    /// Whether what goes on in `lane` stops for it: it is pointless now, or it is a study, which makes way.
+    pub fn stops(&self, lane: Lane) -> bool {
+        self.supersedes(lane) || matches!(lane, Lane::Study(..)) && self.lane().is_some()
     }
 }
 
@@ -119,6 +139,36 @@ mod tests {
         queue.push(run(2, 0));
         assert_eq!(queue.push(Request::Cancel).len(), 2);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_mask_is_read_before_another_image_is_opened() {
+        let mut queue = Queue::default();
+        queue.push(Request::Mark("a.png".into()));
+        assert!(queue.push(Request::OpenImage(image())).is_empty());
+        assert!(queue.push(Request::LoadModel("m".into())).is_empty());
+        assert!(matches!(queue.pop(), Some(Request::Mark(_))));
+        queue.push(Request::Mark("a.png".into()));
+        assert_eq!(queue.push(Request::Cancel).len(), 3);
+    }
+
+    #[test]
+    fn a_study_makes_way_and_only_its_own_kind_takes_its_place() {
+        use crate::spec::study::{EdgeEffect, HeadEffect, Study};
+        let study = |study: Study| Request::Study {
+            id: 9,
+            base: Box::new(Experiment::ask(image(), "what?", 1)),
+            study: Box::new(study),
+        };
+        let lane = Lane::Study(7, StudyKind::Heads);
+        let heads = study(Study::Heads(HeadEffect { tokens: vec![] }));
+        let edges = study(Study::Edges(EdgeEffect { tokens: vec![], width: 1 }));
+        assert!(run(1, 0).stops(lane) && !run(1, 0).supersedes(lane));
+        assert!(Request::Mark("a.png".into()).stops(lane) && Request::OpenImage(image()).stops(lane));
+        assert!(heads.supersedes(lane) && !edges.stops(lane) && !Request::Hold(true).stops(lane));
+        assert!(Request::Drop(7).stops(lane) && !Request::Drop(8).stops(lane));
+        let mut queue = Queue::default();
+        assert!(queue.push(edges).is_empty() && queue.is_empty(), "it waits elsewhere");
     }
 
     #[test]

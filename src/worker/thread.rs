@@ -1,15 +1,16 @@
 //! The inference thread: requests in, events out, latest wins.
 //!
-//! Owns the loaded model, the images that it has encoded, and the uncut runs that interventions start from.
+//! Owns the loaded model, what is kept of it (`held`), and the studies that go on when nothing else does (`study`).
 //! It is handed a `wake` callback that asks for a repaint. Every long step is told as progress, and stops
 //! when it is superseded or cancelled; what was there before stays.
 
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, Sender, TryRecvError, channel},
     },
     thread,
 };
@@ -19,36 +20,35 @@ use image::RgbImage;
 use crate::{
     bundled,
     checkpoint::weights::WeightDtype,
-    device::{open::Compute, shared},
+    device::open::Compute,
     engine::{
-        baseline::Baseline,
         error::{EngineError, RunError},
-        event::{RunEvent, Told},
+        event::RunEvent,
         load::Engine,
         see::Seen,
     },
-    image::{open, plan::Processed},
+    image::open,
     progress::{Cancel, Progress, Stage},
-    spec::{
-        experiment::Experiment,
-        picture::{ImageSource, Picture},
-    },
+    spec::{experiment::Experiment, picture::ImageSource},
     trace::run::Stop,
     worker::{
-        objects::known_objects,
-        protocol::{Event, ImageView, ModelView, PICTURE_SIDE, Request, Row, RunId, ToldRow},
+        held::{Held, Shelf},
+        hold::Hold,
+        objects::marked_object,
+        protocol::{Event, ModelView, Request, RunId},
         queue::{Lane, Queue},
+        study::{Job, Jobs, Stepped},
+        tell::{Rarely, forward},
+        views::image_view,
     },
 };
-
-/// How many images stay encoded, and how many uncut runs stay at hand.
-const HELD: usize = 4;
 
 /// The window's end of the thread.
 pub struct Worker {
     requests: Sender<Request>,
     events: Receiver<Event>,
     running: Running,
+    hold: Arc<Hold>,
 }
 
 /// What the thread is at, shared so that a request can stop it.
@@ -63,17 +63,20 @@ impl Worker {
     pub fn spawn(compute: Compute, dtype: WeightDtype, wake: impl Fn(bool) + Send + 'static) -> Self {
         let (requests, inbox) = channel();
         let (outbox, events) = channel();
-        let running = Running::default();
+        let (running, hold) = (Running::default(), Arc::<Hold>::default());
         let mut thread = Thread {
             inbox,
             queue: Queue::default(),
+            jobs: Jobs::default(),
+            busy: false,
+            alone: false,
             running: running.clone(),
+            hold: hold.clone(),
             compute,
             dtype,
             engine: None,
             current: None,
-            images: Vec::new(),
-            baselines: Vec::new(),
+            shelf: Shelf::default(),
             tell: Box::new(move |event| {
                 let streams = event.streams();
                 // The window may have closed in between; then nobody needs to know.
@@ -82,15 +85,19 @@ impl Worker {
             }),
         };
         thread::spawn(move || thread.work());
-        Worker { requests, events, running }
+        Worker { requests, events, running, hold }
     }
 
     /// Asks for something; stops what it supersedes.
     pub fn send(&self, request: Request) {
+        if let Request::Hold(rests) = request {
+            // Whatever the thread is at has to see it.
+            return self.hold.set(rests);
+        }
         // Holding the lock, the thread cannot take the request up and be stopped by it.
         let running = lock(&self.running);
         if let Some((lane, cancel)) = running.as_ref()
-            && request.supersedes(*lane)
+            && request.stops(*lane)
         {
             cancel.cancel();
         }
@@ -109,27 +116,30 @@ impl Worker {
     }
 }
 
-/// An opened image; encoded once it is asked about.
-struct Held {
-    source: ImageSource,
-    pixels: Arc<RgbImage>,
-    processed: Arc<Processed>,
-    seen: Option<Seen>,
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Nobody is left to let go.
+        self.hold.set(false);
+    }
 }
 
 struct Thread {
     inbox: Receiver<Request>,
     queue: Queue,
+    jobs: Jobs,
+    /// Something was done since it was told that nothing goes on.
+    busy: bool,
+    /// The window is gone.
+    alone: bool,
     running: Running,
+    hold: Arc<Hold>,
     compute: Compute,
     dtype: WeightDtype,
     engine: Option<Engine>,
     /// The image on show.
     current: Option<(ImageSource, Arc<RgbImage>)>,
-    /// Images as the current model sees them, the last used last.
-    images: Vec<Held>,
-    /// Uncut runs of the current model, the last used last.
-    baselines: Vec<Baseline>,
+    /// What is kept of the current model.
+    shelf: Shelf,
     tell: Box<dyn Fn(Event) + Send>,
 }
 
@@ -161,66 +171,126 @@ impl Thread {
     /// Until the window is gone.
     fn work(&mut self) {
         loop {
-            if self.queue.is_empty() {
+            if self.queue.is_empty() && self.jobs.is_empty() {
+                if std::mem::take(&mut self.busy) {
+                    (self.tell)(Event::Idle);
+                }
                 match self.inbox.recv() {
                     Ok(request) => self.enqueue(request),
                     Err(_) => return,
                 }
             }
             self.drain();
-            let Some(request) = self.queue.pop() else { continue };
-            let Some(lane) = request.lane() else { continue };
-            let cancel = Cancel::default();
-            *lock(&self.running) = Some((lane, cancel.clone()));
-            // What was sent before the flag could be seen is in the inbox by now.
-            if self.drain() || self.queue.supersedes(lane) {
-                cancel.cancel();
+            match self.queue.pop() {
+                Some(request) => self.next(request),
+                None if self.alone => return,
+                None => self.study(),
             }
-            self.serve(request, &cancel);
-            *lock(&self.running) = None;
-            if self.queue.is_empty() {
-                (self.tell)(Event::Idle);
+        }
+    }
+
+    /// Serves a request that waited.
+    fn next(&mut self, request: Request) {
+        let Some(lane) = request.lane() else { return };
+        self.busy = true;
+        let cancel = Cancel::default();
+        *lock(&self.running) = Some((lane, cancel.clone()));
+        // What was sent before the flag could be seen is in the inbox by now.
+        if self.drain() || self.queue.supersedes(lane) {
+            cancel.cancel();
+        }
+        self.serve(request, &cancel);
+        *lock(&self.running) = None;
+    }
+
+    /// Takes one step of the study whose turn it is, unless something else came meanwhile.
+    fn study(&mut self) {
+        let Some(lane) = self.jobs.turn() else { return };
+        self.busy = true;
+        let cancel = Cancel::default();
+        *lock(&self.running) = Some((lane, cancel.clone()));
+        // As in `next`; what came may have taken the study away, too.
+        self.drain();
+        if self.queue.is_empty()
+            && self.jobs.turn() == Some(lane)
+            && let Some(job) = self.jobs.take()
+        {
+            self.step(job, &cancel);
+        }
+        *lock(&self.running) = None;
+    }
+
+    fn step(&mut self, mut job: Job, cancel: &Cancel) {
+        let id = job.id;
+        let outcome = guarded(|| {
+            let engine = self.engine.as_ref().ok_or(NO_MODEL)?;
+            Ok(job.step(engine, &mut self.shelf, cancel)?)
+        });
+        match outcome {
+            Ok(Stepped::Begun) | Err(Failure::Stopped) => self.jobs.put_back(job),
+            Ok(Stepped::Found(finding, steps)) => {
+                (self.tell)(Event::Found { id, finding, steps });
+                self.jobs.push(job);
             }
+            Ok(Stepped::Whole) => (self.tell)(Event::Studied { id, whole: true }),
+            Err(Failure::Error(error)) => (self.tell)(Event::Failed { id: Some(id), error }),
+        }
+    }
+
+    /// Gives up studies that are pointless.
+    fn give_up(&mut self, pointless: impl FnMut(&Job) -> bool) {
+        for id in self.jobs.give_up(pointless) {
+            (self.tell)(Event::Studied { id, whole: false });
         }
     }
 
     /// Whether a [`Request::Cancel`] was among what came.
     fn drain(&mut self) -> bool {
         let mut cancelled = false;
-        while let Ok(request) = self.inbox.try_recv() {
-            cancelled |= matches!(request, Request::Cancel);
-            self.enqueue(request);
+        loop {
+            match self.inbox.try_recv() {
+                Ok(request) => {
+                    cancelled |= matches!(request, Request::Cancel);
+                    self.enqueue(request);
+                }
+                Err(ended) => {
+                    self.alone |= ended == TryRecvError::Disconnected;
+                    return cancelled;
+                }
+            }
         }
-        cancelled
     }
 
     fn enqueue(&mut self, request: Request) {
+        match request {
+            // They take studies away only once they are there.
+            Request::LoadModel(_) | Request::OpenImage(_) => self.jobs.follow(&request),
+            _ => self.give_up(|job| request.supersedes(job.lane())),
+        }
+        if let Request::Study { id, base, study } = request {
+            return self.jobs.push(Job::new(id, *base, *study));
+        }
         for dropped in self.queue.push(request) {
             (self.tell)(Event::Stopped { id: id_of(&dropped) });
         }
     }
 
-    /// A panic in a driver or a library must not take the window's data with it.
     fn serve(&mut self, request: Request, cancel: &Cancel) {
         let id = id_of(&request);
-        let outcome = catch_unwind(AssertUnwindSafe(|| match request {
+        let outcome = guarded(|| match request {
             _ if cancel.is_cancelled() => Err(Failure::Stopped),
             Request::LoadModel(dir) => self.load(&dir, cancel),
             Request::OpenImage(source) => self.open(source, cancel),
+            Request::Mark(file) => self.mark(&file),
             Request::Run { id, experiment, .. } => self.run(id, &experiment, cancel),
-            Request::Cancel => Ok(()),
-        }));
-        let error = match outcome {
-            Ok(Ok(())) => return,
-            Ok(Err(Failure::Stopped)) => return (self.tell)(Event::Stopped { id }),
-            Ok(Err(Failure::Error(error))) => error,
-            Err(panic) => {
-                let words = panic.downcast_ref::<String>().map(String::as_str);
-                let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-                format!("the model stopped unexpectedly: {}", words.unwrap_or("no reason given"))
-            }
-        };
-        (self.tell)(Event::Failed { id, error });
+            // They never wait.
+            Request::Cancel | Request::Hold(_) | Request::Study { .. } | Request::Drop(_) => Ok(()),
+        });
+        match outcome {
+            Ok(()) => {}
+            Err(Failure::Stopped) => (self.tell)(Event::Stopped { id }),
+            Err(Failure::Error(error)) => (self.tell)(Event::Failed { id, error }),
+        }
     }
 
     /// Loads a model; the one before stays until this one is whole.
@@ -232,8 +302,8 @@ impl Thread {
         let engine = Engine::load(dir, &self.compute, self.dtype, cancel, &mut on)?;
         let (info, unused) = (engine.info.clone(), engine.vlm.unused.clone());
         self.engine = Some(engine);
-        self.images.clear();
-        self.baselines.clear();
+        self.shelf.clear();
+        self.give_up(Job::outlives_model);
         let device = self.compute.description.clone();
         let bundled = same_folder(dir, &bundled::model());
         (self.tell)(Event::Model(ModelView { info, device, unused, folder: dir.to_path_buf(), bundled }));
@@ -250,89 +320,60 @@ impl Thread {
         let pixels = Arc::new(open::read(&source).map_err(RunError::from)?);
         cancel.check().map_err(|_| Failure::Stopped)?;
         self.announce(source.clone(), pixels.clone())?;
+        self.give_up(|job| job.outlives_image(&source));
         self.current = Some((source, pixels));
         self.encode_last(cancel)
     }
 
     /// Says how the model sees an image, and holds it as the last used.
     fn announce(&mut self, source: ImageSource, pixels: Arc<RgbImage>) -> Result<(), Failure> {
-        let held = self.held(source, pixels)?;
-        let geometry = held.processed.geometry.clone();
-        (self.tell)(Event::Image(ImageView {
-            source: held.source.clone(),
-            picture: drawable(&held.pixels),
-            objects: known_objects(&held.source, &geometry),
-            geometry,
-            description: held.processed.describe(),
-        }));
-        self.images.retain(|other| other.source != held.source);
-        self.images.push(held);
-        if self.images.len() > HELD {
-            self.images.remove(0);
-        }
-        Ok(())
-    }
-
-    fn held(&self, source: ImageSource, pixels: Arc<RgbImage>) -> Result<Held, Failure> {
         let engine = self.engine.as_ref().ok_or(NO_MODEL)?;
-        let processed = Arc::new(engine.folder.process(&pixels)?);
-        Ok(Held { source, pixels, processed, seen: None })
-    }
-
-    /// Encodes the image that was used last, if it is not.
-    fn encode_last(&mut self, cancel: &Cancel) -> Result<(), Failure> {
-        let (Some(engine), Some(held)) = (&self.engine, self.images.last_mut()) else { return Ok(()) };
-        if held.seen.is_none() {
-            let tell = &self.tell;
-            let seen = engine.see(&held.processed, cancel, &mut |p| tell(Event::Progress(p)))?;
-            held.seen = Some(seen);
-        }
+        let held = Held::new(engine, source, pixels)?;
+        (self.tell)(Event::Image(image_view(&engine.folder.processor, &held)));
+        self.shelf.hold(held);
         Ok(())
     }
 
-    /// An experiment's image, encoded; opened in silence if it is not at hand.
-    fn look(&mut self, picture: &Picture, cancel: &Cancel) -> Result<Seen, Failure> {
-        let at = match self.images.iter().position(|held| held.source == picture.image) {
-            Some(at) => at,
-            None => {
-                (self.tell)(Event::Progress(Progress::begun(Stage::Open)));
-                let pixels = Arc::new(open::read(&picture.image).map_err(RunError::from)?);
-                let held = self.held(picture.image.clone(), pixels)?;
-                if self.images.len() == HELD {
-                    self.images.remove(0);
-                }
-                self.images.push(held);
-                self.images.len() - 1
-            }
-        };
-        let last = self.images.len() - 1;
-        self.images[at..].rotate_left(1);
-        self.encode_last(cancel)?;
-        let mut seen = self.images[last].seen.clone().ok_or(NO_MODEL)?;
-        if let Some(object) = &picture.object {
-            seen.mark_from(object)?;
+    fn encode_last(&mut self, cancel: &Cancel) -> Result<(), Failure> {
+        let Some(engine) = &self.engine else { return Ok(()) };
+        let tell = &self.tell;
+        Ok(self.shelf.encode_last(engine, cancel, &mut |progress| tell(Event::Progress(progress)))?)
+    }
+
+    /// Reads a mask of the image on show.
+    fn mark(&mut self, file: &Path) -> Result<(), Failure> {
+        let engine = self.engine.as_ref().ok_or(NO_MODEL)?;
+        let (source, pixels) = self.current.clone().ok_or(NO_IMAGE)?;
+        // It may not have been asked about for long.
+        if self.shelf.image(&source).is_none() {
+            self.shelf.hold(Held::new(engine, source.clone(), pixels)?);
         }
-        Ok(seen)
+        let held = self.shelf.image(&source).ok_or(NO_IMAGE)?;
+        let object = marked_object(file, &held.processed.geometry)?;
+        (self.tell)(Event::Marked { source, object });
+        Ok(())
     }
 
     fn run(&mut self, id: RunId, experiment: &Experiment, cancel: &Cancel) -> Result<(), Failure> {
-        if self.engine.is_none() {
-            return Err(NO_MODEL.into());
-        }
-        let mut seen = Vec::with_capacity(experiment.images.len());
-        for picture in &experiment.images {
-            seen.push(self.look(picture, cancel)?);
-        }
         let engine = self.engine.as_ref().ok_or(NO_MODEL)?;
+        let (tell, hold) = (&self.tell, &self.hold);
+        let mut told = |progress| tell(Event::Progress(progress));
+        let seen = self.shelf.look(engine, &experiment.images, cancel, &mut told)?;
         let images: Vec<&Seen> = seen.iter().collect();
-        let tell = &self.tell;
         let words = engine.folder.prompts.unknown_words(&experiment.question());
-        let mut on = |event: RunEvent<'_>| forward(id, &words, event, tell);
-        let base = experiment.uncut();
+        let mut is_scored = false;
+        let mut on = |event: RunEvent<'_>| {
+            is_scored |= matches!(event, RunEvent::Start(_));
+            let begins = matches!(event, RunEvent::Progress(Progress { stage: Stage::Decode, .. }));
+            if is_scored && begins {
+                hold.wait(cancel);
+            }
+            forward(id, &words, event, tell);
+        };
         // An uncut run is told token by token; one that an intervention needs first is not.
         let held = match experiment.intervention.is_empty() {
             true => None,
-            false => take(&mut self.baselines, |held| same_run(&held.experiment, &base)),
+            false => self.shelf.kept(&experiment.uncut()),
         };
         let (baseline, report) = match held {
             Some(baseline) => {
@@ -341,16 +382,10 @@ impl Thread {
             }
             None => {
                 let (baseline, report) = engine.run(experiment, &images, cancel, &mut on)?;
-                (baseline, Ok(report))
+                (Arc::new(baseline), Ok(report))
             }
         };
-        if baseline.trace.stop != Stop::Cancelled {
-            self.baselines.retain(|held| !same_run(&held.experiment, &baseline.experiment));
-            self.baselines.push(baseline);
-            if self.baselines.len() > HELD {
-                self.baselines.remove(0);
-            }
-        }
+        self.shelf.keep(baseline);
         let report = report?;
         if report.answer.stop == Stop::Cancelled && report.answer.answer.is_empty() {
             return Err(Failure::Stopped);
@@ -361,15 +396,15 @@ impl Thread {
 }
 
 const NO_MODEL: &str = "no model is loaded: open a model folder first";
+const NO_IMAGE: &str = "no image is open: open the one that the mask belongs to first";
 
-/// Whether two uncut runs are the same, wherever their objects are marked.
-fn same_run(a: &Experiment, b: &Experiment) -> bool {
-    let without_marks = |experiment: &Experiment| {
-        let mut experiment = experiment.clone();
-        experiment.images.iter_mut().for_each(|picture| picture.object = None);
-        experiment
-    };
-    without_marks(a) == without_marks(b)
+/// A panic in a driver or a library must not take the window's data with it.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic: Box<dyn Any + Send>| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(Failure::Error(format!("the model stopped unexpectedly: {words}")))
+    })
 }
 
 /// Whether two paths lead to one folder.
@@ -377,68 +412,9 @@ fn same_folder(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// An image, shrunk where it is too large to be drawn: here, since it takes long for the largest.
-fn drawable(pixels: &Arc<RgbImage>) -> Arc<RgbImage> {
-    let (w, h) = pixels.dimensions();
-    if w.max(h) <= PICTURE_SIDE {
-        return pixels.clone();
-    }
-    let scale = f64::from(PICTURE_SIDE) / f64::from(w.max(h));
-    let fit = |n: u32| ((f64::from(n) * scale).round() as u32).clamp(1, PICTURE_SIDE);
-    Arc::new(image::imageops::thumbnail(pixels.as_ref(), fit(w), fit(h)))
-}
-
 fn id_of(request: &Request) -> Option<RunId> {
     match request {
         Request::Run { id, .. } => Some(*id),
         _ => None,
-    }
-}
-
-fn take<T>(from: &mut Vec<T>, wanted: impl Fn(&T) -> bool) -> Option<T> {
-    let at = from.iter().position(wanted)?;
-    Some(from.remove(at))
-}
-
-/// Hands on what a run tells.
-fn forward(id: RunId, unknown_words: &[String], event: RunEvent<'_>, tell: &(dyn Fn(Event) + Send)) {
-    let told = match event {
-        RunEvent::Prompt(prompt) => {
-            Event::Started { id, prompt: prompt.tokens.clone(), unknown_words: unknown_words.to_vec() }
-        }
-        RunEvent::Progress(progress) => Event::Progress(progress),
-        RunEvent::Start(start) => Event::Scoring { id, start },
-        RunEvent::Scored { token, effect, row } => {
-            let row = row.map(|pattern| Row { pattern: pattern.clone(), resident: None });
-            Event::Scored { id, token: token.clone(), effect: *effect, row }
-        }
-        RunEvent::Token { token, row } => {
-            let row = match row {
-                Told::Nothing => ToldRow::Nothing,
-                Told::AsScored => ToldRow::AsScored,
-                Told::New { row, resident } => {
-                    let resident = resident.and_then(shared::resident);
-                    ToldRow::New(Row { pattern: row.clone(), resident })
-                }
-            };
-            Event::Token { id, token: token.clone(), row }
-        }
-    };
-    tell(told);
-}
-
-/// Tells of progress a hundred times at most.
-#[derive(Default)]
-struct Rarely {
-    told: u64,
-}
-
-impl Rarely {
-    fn tell(&mut self, progress: Progress, tell: &(dyn Fn(Event) + Send)) {
-        let share = progress.done * 100 / progress.total.unwrap_or(1).max(1);
-        if share > self.told {
-            self.told = share;
-            tell(Event::Progress(progress));
-        }
     }
 }

@@ -5,8 +5,10 @@
 mod common;
 mod decoding;
 mod finite;
+mod flow;
 mod loading;
 mod parity;
 mod runs;
+mod studies;
 mod trace;
 mod worker;

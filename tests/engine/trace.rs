@@ -9,10 +9,11 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sightline::{
     bundled,
+    checkpoint::weights::WeightDtype,
     engine::{load::Engine, see::Seen},
     export::{
         folder,
-        open::open,
+        open::{everything, open},
         trace::{Extra, FORMAT, write},
     },
     progress::Cancel,
@@ -21,6 +22,7 @@ use sightline::{
         picture::{ImageSource, ObjectMask, Picture},
         span::Span,
     },
+    studies::session::Session,
     trace::{geometry::Geometry, report::Report, run::Trace, tokens::AnswerToken},
 };
 
@@ -53,6 +55,7 @@ fn same(found: &Trace, expected: &Trace, half: bool) {
     assert_eq!(found.kept, expected.kept);
     assert_eq!(found.knockouts, expected.knockouts);
     assert_eq!(found.stop, expected.stop);
+    assert!(found.flow.is_some() && found.flow == expected.flow, "flow between spans");
     assert_eq!(found.pattern.len(), expected.pattern.len());
     for ((s, row), (s_expected, expected)) in found.rows().zip(expected.rows()) {
         assert_eq!(s, s_expected);
@@ -87,6 +90,94 @@ fn what_is_written_is_what_is_read() {
             save(&report, dir.path());
             same(&open(dir.path()).unwrap(), &report.answer, half);
         }
+    }
+}
+
+/// A trace without what no file holds.
+fn untimed(trace: &Trace) -> Trace {
+    Trace { timing: Default::default(), ..trace.clone() }
+}
+
+#[test]
+fn an_intervention_comes_back_with_both_runs_and_what_was_asked() {
+    let engine = load(&bundled::model());
+    let image = bundled::sample_image();
+    let seen = engine.look_at(&image, &Cancel::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let uncut = Experiment::ask(ImageSource::File(image.clone()), QUESTION, 6);
+    let cut = uncut.clone().with_knockouts(vec!["question + last + answer -> visual @ all".parse().unwrap()]);
+    for (record, control) in [("answer @ all", 2), ("answer[1-2] @ 2-3 # 1,3", 0), ("none", 0)] {
+        let mut experiment = Experiment { control, ..cut.clone() };
+        experiment.record.pattern = record.parse().unwrap();
+        let report = run(&engine, &seen, &experiment);
+        let outcome = report.outcome.as_ref().unwrap();
+        save(&report, dir.path());
+        let saved = everything(dir.path()).unwrap();
+        same(&untimed(&saved.answer), &untimed(&report.answer), false);
+        same(saved.uncut.as_ref().unwrap(), &untimed(report.baseline()), false);
+        let found = saved.outcome.as_ref().unwrap();
+        same(&found.forced, &untimed(&outcome.forced), false);
+        assert_eq!(
+            (found.start, &found.effects, &found.common),
+            (outcome.start, &outcome.effects, &outcome.common)
+        );
+        assert_eq!(found.control, outcome.control);
+        assert_eq!(found.control.is_some(), control > 0);
+        // Nobody said what was asked: the prompt did.
+        assert!(saved.session.is_none());
+        assert_eq!(saved.question.replace(' ', ""), QUESTION.replace(' ', ""));
+    }
+    let report = run(&engine, &seen, &uncut);
+    save(&report, dir.path());
+    let saved = everything(dir.path()).unwrap();
+    assert!(saved.uncut.is_none() && saved.outcome.is_none());
+
+    // The session of this run is believed, that of another is not.
+    let mut session = Session::begin(&bundled::model(), WeightDtype::F32, &[cut, uncut.clone()]).unwrap();
+    session.entries[1].numbers = Some(report.numbers());
+    fs::write(dir.path().join("session.json"), session.text().unwrap()).unwrap();
+    let saved = everything(dir.path()).unwrap();
+    assert_eq!(saved.pictures().collect::<Vec<_>>(), [image]);
+    let told = saved.session.unwrap();
+    assert_eq!((told.experiment, told.model), (uncut, session.model.clone()));
+    session.entries[1].numbers.as_mut().unwrap().answer[0].0 += 1;
+    fs::write(dir.path().join("session.json"), session.text().unwrap()).unwrap();
+    assert!(everything(dir.path()).unwrap().session.is_none());
+}
+
+#[test]
+fn an_intervention_that_does_not_fit_is_refused_with_its_reason() {
+    let engine = load(&bundled::model());
+    let seen = engine.look_at(bundled::sample_image(), &Cancel::default()).unwrap();
+    let cut = ask(QUESTION, 3).with_knockouts(vec!["answer -> visual @ 1".parse().unwrap()]);
+    let dir = tempfile::tempdir().unwrap();
+    save(&run(&engine, &seen, &cut), dir.path());
+    let file = dir.path().join("trace.json");
+    let whole = json(&file);
+    let cases: [(Change<'_>, &str); 8] = [
+        (&|t| _ = t.as_object_mut().unwrap().remove("baseline"), "only one of `baseline` and `intervention`"),
+        (&|t| t["intervention"] = json!(null), "only one of `baseline` and `intervention`"),
+        (&|t| t["baseline"]["answer"][0]["position"] = json!(3), "of `baseline` says that its position is 3"),
+        (&|t| _ = t["baseline"]["answer"].as_array_mut().unwrap().pop(), "`forced` is another answer"),
+        (&|t| t["intervention"]["forced"][0]["id"] = json!(7), "`forced` is another answer than `baseline`"),
+        (
+            &|t| t["intervention"]["new_in_answer"] = json!([]),
+            "`new_in_answer` is of an answer of another length",
+        ),
+        (
+            &|t| t["intervention"]["forced_knockouts"][0]["pairs"] = json!([1]),
+            "`forced_knockouts` count pairs",
+        ),
+        (&|t| t["intervention"]["forced"][0]["effect"]["kl"] = json!(null), "is no trace"),
+    ];
+    for (change, part) in cases {
+        let mut value = whole.clone();
+        change(&mut value);
+        fs::write(&file, value.to_string()).unwrap();
+        let error =
+            everything(dir.path()).err().map_or_else(|| "it was opened".to_string(), |e| e.to_string());
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+        assert!(open(dir.path()).is_ok(), "the answer itself is whole");
     }
 }
 

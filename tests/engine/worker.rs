@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeSet,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use sightline::{
@@ -15,8 +19,12 @@ use sightline::{
     spec::{
         experiment::{Experiment, Sampling},
         picture::{ImageSource, ObjectMask},
+        sets::Numbers,
+        study::{HeadEffect, LensAt, PatchEffect, Study, Taking},
     },
+    studies::steps::Steps,
     trace::{
+        finding::Finding,
         pattern::PatternRow,
         report::{Effect, End},
         run::{Stop, Trace},
@@ -386,4 +394,281 @@ fn a_cancelled_run_reports_what_there_was() {
     assert!(tokens > 0);
     worker.send(ask(2, bundled::PROMPT, &[]));
     assert_ne!(until_done(&worker, 2).end().stop, Stop::Cancelled);
+}
+
+fn study(id: RunId, knockouts: &[&str], study: Study) -> Request {
+    let base = experiment(&bundled::sample_image(), bundled::PROMPT, knockouts);
+    Request::Study { id, base: Box::new(base), study: Box::new(study) }
+}
+
+/// One of several hundred steps.
+fn long(coarsest: usize) -> Study {
+    Study::Patches(PatchEffect { tokens: vec![0], how: Taking::Cut, layers: Numbers::range(4, 5), coarsest })
+}
+
+/// One of as many steps as there are layers.
+fn short() -> Study {
+    Study::Lens(LensAt { positions: vec![0, 5], layers: Numbers::All, top: 2, word: None })
+}
+
+/// Everything up to an event, that event last.
+fn until(worker: &Worker, is: impl Fn(&Event) -> bool) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        let event = worker.wait().unwrap();
+        if let Event::Failed { error, .. } = &event {
+            assert!(is(&event), "{error}");
+        }
+        let found = is(&event);
+        events.push(event);
+        if found {
+            return events;
+        }
+    }
+}
+
+fn is_found(of: RunId) -> impl Fn(&Event) -> bool {
+    move |event| matches!(event, Event::Found { id, .. } if *id == of)
+}
+
+fn is_studied(of: RunId) -> impl Fn(&Event) -> bool {
+    move |event| matches!(event, Event::Studied { id, .. } if *id == of)
+}
+
+fn is_idle(event: &Event) -> bool {
+    matches!(event, Event::Idle)
+}
+
+/// The findings of a study among events, and how many steps were done at each.
+fn found(events: &[Event], of: RunId) -> (Vec<Finding>, Vec<usize>) {
+    let of = |event: &Event| match event {
+        Event::Found { id, finding, steps } if *id == of => Some((finding.clone(), steps.0)),
+        _ => None,
+    };
+    events.iter().filter_map(of).unzip()
+}
+
+#[test]
+fn a_study_streams_what_it_finds_about_a_run_that_it_makes_itself() {
+    let worker = opened();
+    worker.send(study(1, &[], short()));
+    let events = until(&worker, is_idle);
+    // Loading and opening are at their end only now: a study was waiting all the while.
+    let [.., Event::Studied { id: 1, whole: true }, Event::Idle] = &events[..] else { panic!("{events:?}") };
+    let (findings, steps) = found(&events, 1);
+    assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
+    assert!(events.iter().all(|event| !matches!(event, Event::Started { .. } | Event::Token { .. })));
+
+    let (engine, cancel) = (load(), Cancel::default());
+    let base = experiment(&bundled::sample_image(), bundled::PROMPT, &[]);
+    let (_, seen) = engine.look(&base.images[0], &cancel, &mut |_| {}).unwrap();
+    let baseline = engine.keep(&base, &[&seen], &cancel, &mut |_| {}).unwrap();
+    let mut direct = Steps::new(&engine, &baseline, &[&seen], &short()).unwrap();
+    for finding in &findings {
+        assert_eq!(direct.step(&engine, &baseline, &[&seen], &cancel).unwrap().as_ref(), Some(finding));
+    }
+    // What it ran is what a cut starts from.
+    worker.send(ask(2, bundled::PROMPT, &["answer -> visual @ 1-4"]));
+    let told = until_done(&worker, 2);
+    assert_eq!(told.scored.len(), baseline.trace.answer.len());
+}
+
+#[test]
+fn a_run_comes_in_between_the_steps_of_a_study() {
+    let worker = opened();
+    worker.send(ask(1, bundled::PROMPT, &[]));
+    until_done(&worker, 1);
+    worker.send(study(2, &[], long(4)));
+    let mut events = until(&worker, is_found(2));
+    worker.send(ask(3, bundled::PROMPT, &["answer -> visual @ 1-4"]));
+    let before = until(&worker, |event| matches!(event, Event::Done { id: 3, .. }));
+    assert!(!before.iter().any(is_studied(2)), "the run waited for the study's end");
+    assert!(!before.iter().any(is_idle), "the study was not at its end");
+    events.extend(before);
+    for _ in 0..20 {
+        events.extend(until(&worker, is_found(2)));
+    }
+    let (findings, steps) = found(&events, 2);
+    assert_eq!(
+        steps,
+        (1..=findings.len()).collect::<Vec<usize>>(),
+        "no step is lost, and none is told twice"
+    );
+    let blocks = findings.iter().filter_map(|finding| match finding {
+        Finding::Block(block) => Some(block.patches.clone()),
+        _ => None,
+    });
+    assert_eq!(blocks.clone().collect::<BTreeSet<Vec<usize>>>().len(), blocks.count());
+    worker.send(Request::Cancel);
+    let rest = until(&worker, is_idle);
+    assert!(matches!(rest[..], [.., Event::Studied { id: 2, whole: false }, Event::Idle]), "{rest:?}");
+}
+
+#[test]
+fn a_newer_study_of_a_kind_takes_an_older_ones_place_and_others_have_their_turn() {
+    let worker = opened();
+    worker.send(study(1, &[], long(4)));
+    until(&worker, is_found(1));
+    worker.send(study(2, &[], Study::Heads(HeadEffect { tokens: vec![] })));
+    worker.send(study(3, &[], long(2)));
+    let events = until(&worker, is_studied(1));
+    assert!(matches!(events.last(), Some(Event::Studied { whole: false, .. })));
+    // Both go on, by turns: the shorter is not kept waiting.
+    let events = until(&worker, is_studied(2));
+    assert!(matches!(events.last(), Some(Event::Studied { whole: true, .. })));
+    assert!(found(&events, 1).0.is_empty());
+    let (of_two, of_three) = (found(&events, 2).0.len(), found(&events, 3).0.len());
+    assert!(of_three > 0 && of_two.abs_diff(of_three) <= 2, "{of_two}, {of_three}");
+    worker.send(Request::Drop(99));
+    worker.send(Request::Drop(3));
+    let events = until(&worker, is_studied(3));
+    assert!(matches!(events.last(), Some(Event::Studied { whole: false, .. })));
+    until(&worker, is_idle);
+}
+
+#[test]
+fn a_study_ends_with_its_image_or_its_model() {
+    let worker = opened();
+    worker.send(study(1, &[], long(4)));
+    until(&worker, is_found(1));
+    // The same image again takes nothing away, nor does one that cannot be opened.
+    worker.send(Request::OpenImage(file(&bundled::sample_image())));
+    until(&worker, |event| matches!(event, Event::Image(_)));
+    worker.send(Request::OpenImage(file(Path::new("/nowhere.png"))));
+    until(&worker, |event| matches!(event, Event::Failed { id: None, .. }));
+    until(&worker, is_found(1));
+    worker.send(Request::OpenImage(file(&bundled::scene_images()[1])));
+    let events = until(&worker, is_studied(1));
+    assert!(matches!(events.last(), Some(Event::Studied { whole: false, .. })));
+    until(&worker, is_idle);
+    worker.send(study(2, &[], long(4)));
+    until(&worker, is_found(2));
+    worker.send(Request::LoadModel(bundled::model()));
+    let events = until(&worker, is_studied(2));
+    assert!(matches!(events.last(), Some(Event::Studied { whole: false, .. })));
+}
+
+#[test]
+fn only_the_lens_reads_a_run_that_something_was_done_to() {
+    let idle = worker();
+    idle.send(study(1, &[], short()));
+    assert_eq!(failure(&idle), (Some(1), "no model is loaded: open a model folder first".to_string()));
+    let worker = opened();
+    let cut = ["answer -> visual @ 2-5"];
+    worker.send(study(2, &cut, long(4)));
+    let (id, error) = failure(&worker);
+    assert!(id == Some(2) && error.contains("effect map needs an uncut answer"), "{error}");
+    let last = LensAt { positions: vec![152], layers: Numbers::range(5, 5), top: 2, word: None };
+    let read = |id: RunId, knockouts: &[&str]| {
+        worker.send(study(id, knockouts, Study::Lens(last.clone())));
+        found(&until(&worker, is_studied(id)), id).0
+    };
+    let (cut_first, uncut, cut_again) = (read(3, &cut), read(4, &[]), read(5, &cut));
+    assert_eq!((cut_first.len(), uncut.len()), (1, 1));
+    assert_ne!(cut_first, uncut, "the last row of the prompt was cut");
+    assert_eq!(cut_first, cut_again);
+}
+
+/// No answer begins for a while.
+fn nothing_begins(worker: &Worker) {
+    thread::sleep(Duration::from_millis(300));
+    while let Some(event) = worker.poll() {
+        assert!(!matches!(event, Event::Token { .. } | Event::Done { .. }), "{event:?}");
+    }
+}
+
+#[test]
+fn while_a_hand_rests_an_answer_is_scored_and_the_new_one_waits() {
+    let worker = opened();
+    worker.send(Request::Hold(true));
+    // Where nothing is scored nothing waits.
+    worker.send(ask(1, bundled::PROMPT, &[]));
+    let n = until_done(&worker, 1).answer.len();
+    let scored = |id: RunId| {
+        let mut scored = 0;
+        until(&worker, |event| matches!(event, Event::Scoring { id: of, .. } if *of == id));
+        while scored < n {
+            scored += usize::from(matches!(worker.wait().unwrap(), Event::Scored { id: of, .. } if of == id));
+        }
+    };
+    worker.send(ask(2, bundled::PROMPT, &["answer -> visual @ 1-4"]));
+    scored(2);
+    nothing_begins(&worker);
+    // The hand moves on: only the latest is wanted.
+    worker.send(ask(3, bundled::PROMPT, &["answer -> visual @ 2-4"]));
+    let stopped = until(&worker, |event| matches!(event, Event::Stopped { id: Some(2) }));
+    assert!(!stopped.iter().any(|event| matches!(event, Event::Token { .. })));
+    scored(3);
+    nothing_begins(&worker);
+    worker.send(Request::Hold(false));
+    let told = until_done(&worker, 3);
+    assert!(!told.answer.is_empty() && told.end().stop != Stop::Cancelled);
+    // A cancel ends a wait, too.
+    worker.send(Request::Hold(true));
+    worker.send(ask(4, bundled::PROMPT, &["answer -> visual @ 3-4"]));
+    scored(4);
+    worker.send(Request::Cancel);
+    until(&worker, |event| matches!(event, Event::Stopped { id: Some(4) }));
+}
+
+#[test]
+fn a_mask_becomes_an_object_of_the_image_on_show() {
+    let worker = opened();
+    let scene = next_image(&worker);
+    let objects = scene.objects.unwrap();
+    assert!(objects.iter().all(|object| object.outline.len() >= 4));
+    // The camera's box, from the scene's line.
+    let of = |at: usize| objects[0].outline.iter().flat_map(move |line| [line[at], line[at + 2]]);
+    let (x, y) = (of(0), of(1));
+    assert_eq!((x.clone().fold(f32::MAX, f32::min), x.fold(0.0, f32::max)), (103.0, 142.0));
+    assert_eq!((y.clone().fold(f32::MAX, f32::min), y.fold(0.0, f32::max)), (37.0, 65.0));
+
+    let mask = bundled::scenes().join("masks/000000.png");
+    worker.send(Request::Mark(mask));
+    let events = until(&worker, |event| matches!(event, Event::Marked { .. }));
+    let Some(Event::Marked { source, object }) = events.last() else { panic!() };
+    assert_eq!((source, object.name.as_str()), (&scene.source, "000000.png"));
+    let all: BTreeSet<usize> = objects.iter().flat_map(|object| object.patches.clone()).collect();
+    assert_eq!(object.patches, all.into_iter().collect::<Vec<usize>>());
+    worker.send(Request::Mark("/nowhere.png".into()));
+    assert!(matches!(failure(&worker), (None, error) if error.contains("/nowhere.png")));
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("other.png");
+    image::GrayImage::from_pixel(9, 9, image::Luma([1])).save(&other).unwrap();
+    worker.send(Request::Mark(other));
+    assert!(failure(&worker).1.contains("the mask is 9x9 pixels, expected 192x192"));
+}
+
+#[test]
+fn coco_annotations_beside_an_image_are_its_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("a.png");
+    fs::copy(bundled::sample_image(), &image).unwrap();
+    let text = fs::read_to_string(bundled::scenes().join("annotations.json")).unwrap();
+    let mut coco: serde_json::Value = serde_json::from_str(&text).unwrap();
+    coco["images"][0]["file_name"] = "a.png".into();
+    fs::write(dir.path().join("annotations.json"), coco.to_string()).unwrap();
+    let worker = opened();
+    let scene = next_image(&worker);
+    worker.send(Request::OpenImage(file(&image)));
+    assert_eq!(next_image(&worker).objects, scene.objects);
+}
+
+#[test]
+fn the_views_are_what_goes_into_the_encoder() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dir.path().join("plain.png");
+    image::RgbImage::from_pixel(300, 200, image::Rgb([10, 120, 230])).save(&plain).unwrap();
+    let worker = opened();
+    let scene = next_image(&worker);
+    assert_eq!(scene.views.len(), scene.geometry.views.len());
+    assert_eq!(scene.views[0].dimensions(), (192, 192));
+    assert_eq!(scene.views[0].as_raw(), scene.picture.as_raw(), "it needs no resizing");
+    worker.send(Request::OpenImage(file(&plain)));
+    let view = next_image(&worker);
+    assert!(!view.views.is_empty());
+    for pixel in view.views.iter().flat_map(|view| view.pixels()) {
+        let far = pixel.0.iter().zip([10u8, 120, 230]).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(far <= Some(1), "{pixel:?}");
+    }
 }

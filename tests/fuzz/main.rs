@@ -65,7 +65,6 @@ use sightline::{
         verify::verify,
     },
     trace::{
-        flow,
         geometry::{View, spots},
         words,
     },

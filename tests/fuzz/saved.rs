@@ -26,6 +26,7 @@ fn session_files() {
                 Entry { experiment, numbers }
             })
             .to_vec(),
+        view: Some(json!({ "layer": 3, "runs": [{ "name": "A", "cuts": [[0, 3]] }], "head": null })),
     };
     let (dir, ran) = (tempfile::tempdir().unwrap(), Cell::new(0));
     let file = dir.path().join("session.json");
@@ -64,11 +65,12 @@ fn first_layout(session: &Value) -> Value {
     session
 }
 
-/// A small trace in a folder.
+/// A small trace in a folder, of an intervention.
 fn saved_trace() -> tempfile::TempDir {
     let engine = load(&bundled::model());
     let seen = engine.look_at(bundled::sample_image(), &Cancel::default()).unwrap();
-    let mut experiment = ask("what is the background?", 3);
+    let cut = "answer -> visual @ 1-".parse().unwrap();
+    let mut experiment = ask("what is the background?", 3).with_knockouts(vec![cut]);
     experiment.record.pattern = "answer[0-1] @ 1-2 # 0,3".parse().unwrap();
     let (_, report) = engine.run(&experiment, &[&seen], &Cancel::default(), &mut |_| {}).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -80,14 +82,23 @@ fn saved_trace() -> tempfile::TempDir {
 
 /// Opens a trace and computes as much as it takes to draw it.
 fn open_trace(dir: &Path) -> bool {
-    let Some(trace) = outcome(export::open::open(dir)) else { return false };
-    for (_, row) in trace.rows() {
-        assert_eq!(row.data.len(), row.n_layers * row.n_heads * row.n_keys);
-        (0..row.n_layers).for_each(|layer| _ = row.head_mean(layer));
+    let Some(saved) = outcome(export::open::everything(dir)) else { return false };
+    let forced = saved.outcome.as_ref().map(|outcome| &outcome.forced);
+    for trace in [Some(&saved.answer), saved.uncut.as_ref(), forced].into_iter().flatten() {
+        for (s, row) in trace.rows() {
+            assert!(s < trace.answer.len());
+            assert_eq!(row.data.len(), row.n_layers * row.n_heads * row.n_keys);
+            (0..row.n_layers).for_each(|layer| _ = row.head_mean(layer));
+        }
+        _ = (trace.shares(), words::words(&words::answer(trace)), trace.answer_text());
+        _ = spots(&trace.prompt, &trace.images);
+        trace.images.iter().for_each(|image| _ = image.patches());
     }
-    _ = (flow::of_trace(&trace), words::words(&words::answer(&trace)), trace.answer_text());
-    _ = spots(&trace.prompt, &trace.images);
-    trace.images.iter().for_each(|image| _ = image.patches());
+    if let (Some(outcome), Some(uncut)) = (&saved.outcome, &saved.uncut) {
+        let (old, new) = &outcome.common;
+        assert_eq!((old.len(), new.len()), (uncut.answer.len(), saved.answer.answer.len()));
+        assert_eq!(outcome.effects.len(), uncut.answer.len());
+    }
     true
 }
 
@@ -107,28 +118,30 @@ fn saved_traces() {
     });
     // Few of its values are among so many tokens: those that say how much there is, by themselves.
     let document: Value = serde_json::from_slice(&whole).unwrap();
-    let keys = ["format", "images", "recorded", "answer_text", "stop", "knockouts", "timing"];
-    let small = |document: &Value| -> Value {
-        keys.iter()
-            .map(|key| (key.to_string(), document[key].clone()))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
-    };
-    try_all(
-        "the shapes of trace.json",
-        1,
-        64 * MB,
-        edits().prop_map(move |e| (e, small(&document))),
-        |(e, small)| {
-            let mut document: Value = serde_json::from_slice(&whole).unwrap();
-            if let Value::Object(changed) = edited(&small, &e) {
-                keys.iter().for_each(|key| _ = document.as_object_mut().unwrap().remove(*key));
-                document.as_object_mut().unwrap().extend(changed);
-            }
-            fs::write(&json_file, document.to_string()).unwrap();
-            check();
-        },
-    );
+    let shapes = ["format", "images", "recorded", "answer_text", "stop", "knockouts", "timing"];
+    for keys in [&shapes[..], &["baseline", "intervention"]] {
+        let small = |document: &Value| -> Value {
+            keys.iter()
+                .map(|key| (key.to_string(), document[key].clone()))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        try_all(
+            "parts of trace.json",
+            1,
+            64 * MB,
+            edits().prop_map(|e| (e, small(&document))),
+            |(e, small)| {
+                let mut document: Value = serde_json::from_slice(&whole).unwrap();
+                if let Value::Object(changed) = edited(&small, &e) {
+                    keys.iter().for_each(|key| _ = document.as_object_mut().unwrap().remove(*key));
+                    document.as_object_mut().unwrap().extend(changed);
+                }
+                fs::write(&json_file, document.to_string()).unwrap();
+                check();
+            },
+        );
+    }
     fs::write(&json_file, &whole).unwrap();
     let whole = fs::read(&tensors).unwrap();
     let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;

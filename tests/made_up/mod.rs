@@ -164,6 +164,7 @@ pub fn step(prompt: &[PromptToken], cuts: &[Cut], s: usize) -> Option<(AnswerTok
         id,
         text: text.clone(),
         span: Span::Answer,
+        entropy: Some(0.1 * (s % 7) as f32),
         logprob: -0.05 - 0.1 * (s % 3) as f32,
         top: vec![
             Candidate { id, text, logprob: -0.05 - 0.1 * (s % 3) as f32 },
@@ -247,6 +248,8 @@ pub fn end(experiment: &Experiment, stop: Stop) -> End {
             decode_steps: steps(experiment).len().saturating_sub(1),
         },
         dtype: "f32 throughout".into(),
+        flow: None,
+        sinks: None,
         common: cut.then(|| diff::common(&ids(&experiment.uncut()), &ids(experiment))),
         control: None,
     }

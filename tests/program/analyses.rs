@@ -203,6 +203,90 @@ fn a_compressed_context_keeps_what_it_says_and_a_whole_one_loses_nothing() {
 }
 
 #[test]
+fn effects_are_those_of_the_cuts_that_one_could_type() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = ["--max-new", "4", "--effect-tokens", "1-2", "--edge-effects", "3", "--head-effects"];
+    let map = ["--effect-map", "4", "--effect-layers", "2-5"];
+    let done = run(dir.path(), &[&asked[..], &map].concat()).succeeds();
+    for said in ["9 blocks of 4 x 4 patches", "144 blocks of 1 x 1", "edges: lowest", "heads: lowest"] {
+        assert!(done.out.contains(said), "{}", done.out);
+    }
+    let effects = json(&dir.path().join("trace.json"))["effects"].clone();
+    let tensors =
+        ["effect.patches.4", "effect.patches.2", "effect.patches.1", "effect.edges", "effect.heads"]
+            .map(|name| tensor(dir.path(), name));
+    assert_eq!(effects["tokens"], serde_json::json!([1, 2]));
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let blocks = list(&effects["blocks"]["found"]);
+    assert_eq!(blocks.len(), 9 + 36 + 144);
+    let settings = ["coarsest", "how", "layers"].map(|key| effects["blocks"][key].clone());
+    assert_eq!(settings, [Value::from(4), Value::from("cut"), Value::from("2-5")]);
+    let agreement = list(&effects["agreement"]);
+    assert_eq!(agreement.iter().map(|of| of["side"].clone()).collect::<Vec<_>>(), [4, 2, 1]);
+    assert!(agreement.iter().all(|of| list(&of["heads"]).len() == 24 && list(&of["mean"]).len() == 6));
+    let (edges, heads) = (list(&effects["edges"]["found"]), list(&effects["heads"]));
+    assert_eq!((&effects["edges"]["width"], heads.len()), (&Value::from(3), 24));
+
+    // The same numbers as tensors.
+    let number = |value: &Value| value.as_f64().unwrap() as f32;
+    for (block, (shape, values)) in blocks.iter().filter_map(|block| {
+        let side = [4, 2, 1].iter().position(|&side| block["side"] == side)?;
+        Some((block, &tensors[side]))
+    }) {
+        assert_eq!(shape[..], [144]);
+        for patch in list(&block["patches"]) {
+            assert_eq!(values[patch.as_u64().unwrap() as usize], number(&block["delta"]));
+        }
+    }
+    let (shape, values) = &tensors[3];
+    assert_eq!(shape[..], [6, 7, 7]);
+    let spans = ["bos", "system", "markers", "visual", "question", "last", "answer"];
+    let place = |name: &Value| spans.iter().position(|span| name == span).unwrap();
+    for edge in &edges {
+        let layer = edge["layer"].as_u64().unwrap() as usize;
+        let at = (layer * 7 + place(&edge["query"])) * 7 + place(&edge["key"]);
+        assert_eq!(values[at], number(&edge["delta"]));
+    }
+    let (shape, values) = &tensors[4];
+    assert_eq!((&shape[..], values.len()), (&[6, 4][..], heads.len()));
+
+    // And those of cuts by themselves.
+    let typed = |cut: &str| -> f32 {
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), &["--max-new", "4", "--knockout", cut]).succeeds();
+        let trace = json(&out.path().join("trace.json"));
+        let forced = list(&trace["intervention"]["forced"]);
+        forced[1..3].iter().map(|token| number(&token["effect"]["delta"])).sum()
+    };
+    let of = |found: &[Value], is: &dyn Fn(&Value) -> bool| -> f32 {
+        number(&found.iter().find(|one| is(one)).unwrap()["delta"])
+    };
+    let square = serde_json::json!([4, 5, 6, 7, 16, 17, 18, 19, 28, 29, 30, 31, 40, 41, 42, 43]);
+    for (found, cut) in [
+        (
+            of(&blocks, &|block: &Value| block["patches"] == square),
+            "all - visual[0-3:4-7] -> visual[0-3:4-7] @ 2-5",
+        ),
+        (
+            of(&edges, &|edge: &Value| {
+                edge["query"] == "last" && edge["key"] == "visual" && edge["layer"] == 3
+            }),
+            "last -> visual @ 2-4",
+        ),
+        (
+            of(&edges, &|edge: &Value| {
+                edge["query"] == "answer" && edge["key"] == "last" && edge["layer"] == 0
+            }),
+            "decode -> last @ 0-1",
+        ),
+        (of(&heads, &|head: &Value| head["layer"] == 3 && head["head"] == 1), "answer -> visual @ 3 # 1"),
+    ] {
+        let typed = typed(cut);
+        assert!((found - typed).abs() < 1e-4, "{cut}: found {found}, typed {typed}");
+    }
+}
+
+#[test]
 fn the_lens_of_the_last_layer_is_the_models_own_answer() {
     let dir = tempfile::tempdir().unwrap();
     run(dir.path(), &[]).succeeds();

@@ -387,8 +387,9 @@ fn pictures_of_two_runs_can_have_one_range() {
     // The bar's colours and its lower number are every picture's; the whole of it has the upper one too.
     let bar = |png: &Vec<u8>| {
         let picture = image::load_from_memory(png).unwrap().into_rgb8();
-        assert_eq!(picture.width(), 192);
-        image::imageops::crop_imm(&picture, 0, 192, 192, picture.height() - 192).to_image()
+        // 192 pixels, enlarged by 3.
+        assert_eq!(picture.width(), 576);
+        image::imageops::crop_imm(&picture, 0, 576, 576, picture.height() - 576).to_image()
     };
     let (printed, book) = pictures("is there a book?", &["--range", "0.9"]);
     assert!(

@@ -219,7 +219,16 @@ fn a_session_and_a_reference_are_checked_before_the_weights() {
         let entries = vec![Entry { experiment, numbers: None }];
         let (format, sha256, dtype) = (FORMAT.to_string(), "00".to_string(), "f32".to_string());
         let (files, sources) = (BTreeMap::new(), Default::default());
-        let session = Session { format, model: model.path().into(), sha256, sources, dtype, files, entries };
+        let session = Session {
+            format,
+            model: model.path().into(),
+            sha256,
+            sources,
+            dtype,
+            files,
+            entries,
+            view: None,
+        };
         fs::write(&file, session.text().unwrap()).unwrap();
         sightline(["replay", text(&file), "--device", "cpu"])
     };

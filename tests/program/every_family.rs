@@ -18,7 +18,7 @@ fn on_scene(command: &str, model: &Path, more: &[&str]) -> Done {
 }
 
 /// The analyses, by their arguments.
-const RUNS: [&[&str]; 12] = [
+const RUNS: [&[&str]; 13] = [
     &["--max-new", "3", "--pictures", "--find", "is"],
     &["--answer", "a red duck"],
     &["--max-new", "3", "--knockout", "answer -> visual @ 1-2", "--control", "2", "--check"],
@@ -29,6 +29,7 @@ const RUNS: [&[&str]; 12] = [
     &["--max-new", "3", "--compress", "50", "--ask", "is it red?"],
     &["--max-new", "3", "--compress", "0", "--ask", "is it red?", "--ask", "where?", "--keep-answer"],
     &["--answer", "a duck", "--compress", "50", "--ask", "where?"],
+    &["--max-new", "2", "--effect-map", "2", "--edge-effects", "1", "--head-effects", "--effect-tokens", "0"],
     &["--max-new", "3", "--temperature", "2", "--seed", "1"],
     &["--max-new", "3", "--half", "--dtype", "f16"],
 ];

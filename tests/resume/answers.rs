@@ -116,6 +116,9 @@ fn a_cancelled_intervention_stops_within_a_token() {
             assert_eq!((free.stop, free.answer.len(), tokens), (Stop::Cancelled, at, at));
             assert_eq!(free.answer, whole.answer[..at]);
             assert_eq!(free.pattern.len(), at);
+            // Every row that predicted one of its tokens, and those before.
+            let rows: usize = free.flow.as_ref().unwrap().rows.iter().sum();
+            assert_eq!(rows, baseline.prompt.len() + at - 1);
             let same = run(engine, seen, &with(&baseline.experiment, &cut)).unwrap();
             assert!(free.knockouts[0].total_pairs() <= same.knockouts[0].total_pairs());
             assert_eq!(outcome.unwrap().effects.len(), 12);

@@ -215,6 +215,9 @@ fn same(resumed: &Trace, scratch: &Trace, what: &str) {
         let bits = |r: &PatternRow| r.data.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert!(bits(&row) == bits(other), "{what}: attention of answer row {s}");
     }
+    let flow =
+        |t: &Trace| t.flow.as_ref().map(|f| (f.rows, f.data.iter().map(|v| v.to_bits()).collect::<Vec<_>>()));
+    assert!(flow(resumed).is_some() && flow(resumed) == flow(scratch), "{what}: flow between spans");
     assert_eq!(resumed.stop, scratch.stop, "{what}");
     assert_eq!(resumed.kept, scratch.kept, "{what}");
     assert_eq!(resumed.prompt, scratch.prompt, "{what}");

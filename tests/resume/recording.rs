@@ -44,6 +44,11 @@ fn a_partial_recording_is_a_slice_of_the_whole() {
     assert_eq!(none.trace.answer, whole.trace.answer);
     assert_eq!(none_cut.free.answer, whole_cut.free.answer);
     assert_eq!(none_cut.effects, whole_cut.effects);
+    // What spans read is of all rows, layers and heads, whatever is recorded.
+    assert_eq!(none.trace.flow, whole.trace.flow);
+    assert_eq!(none_cut.free.flow, whole_cut.free.flow);
+    assert_eq!(none_cut.forced.flow, whole_cut.forced.flow);
+    assert_ne!(none_cut.forced.flow, none.trace.flow);
     let missing = refused(run(engine, seen, &recorded(&spec, "answer[6] @ 0", false)));
     assert!(missing.contains("answer row 6 does not exist: valid are 0 to 5"), "{missing}");
     assert!(refused(run(engine, seen, &recorded(&spec, "answer @ 6", false))).contains("layer 6"));

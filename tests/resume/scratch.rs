@@ -92,6 +92,7 @@ fn touching_nothing_returns_the_stored_baseline() {
                 assert_eq!(trace.answer, baseline.trace.answer);
                 assert_eq!(trace.stop, baseline.trace.stop);
                 assert_eq!(patterns(trace), patterns(&baseline.trace));
+                assert_eq!(trace.flow, baseline.trace.flow);
                 assert_eq!(trace.knockouts.len(), cuts.len());
                 assert!(trace.knockouts.iter().all(|k| k.total_pairs() == 0 && k.blocked_mass == 0.0));
             }

@@ -15,12 +15,12 @@ use super::{
     flex::{flex, in_runs, tensor},
     kernel::{Kernel, WORTH, widest},
     lanes::{Number, PANEL, Vector},
-    math::softmax,
+    math::{softmax, sum},
     strides::{Cube, Rows, interleave, spread},
     tiles::{Few, tile_of},
 };
 use crate::{
-    model::hooks::Blocked,
+    model::hooks::{Blocked, Groups},
     statistics::finite::{larger, largest},
 };
 
@@ -38,6 +38,8 @@ pub struct Attend<'a> {
     pub rows: &'a [usize],
     /// Heads whose pattern is kept, ascending; `None` means every head.
     pub heads: Option<&'a [usize]>,
+    /// By which groups of keys every row is summed; `None` sums nothing.
+    pub groups: Option<&'a Groups>,
 }
 
 impl Attend<'_> {
@@ -52,6 +54,9 @@ pub struct Attended {
     pub mixed: Tensor<2>,
     /// Per [`Blocked`]: the largest value after the softmax on any of its pairs.
     pub left: Vec<f32>,
+    /// `[rows, groups]`: what every row gives the keys of each group, the mean of all heads; empty where that was not
+    /// asked for.
+    pub groups: Vec<f32>,
 }
 
 /// Softmax attention of `q` `[heads, rows, width]` over `k` and `v` `[kv heads, keys, width]`, a chunk
@@ -135,6 +140,7 @@ fn attention_over<T: Number>(
     for ((head, row), pattern) in places.zip(pattern.chunks_exact_mut(keys)) {
         kept[row / chunk * kv_heads + head / group].push(Kept { head, row, pattern });
     }
+    let runs = attend.groups.map_or_else(Vec::new, |groups| groups.runs(keys));
     let task = |room: &mut Room, (n, kept): (usize, Vec<Kept<'_>>)| {
         let (first, head) = (n / kv_heads * chunk, n % kv_heads);
         widest(Chunk {
@@ -145,6 +151,7 @@ fn attention_over<T: Number>(
             v: v.head(head),
             rows: first..rows.min(first + chunk),
             keys,
+            runs: &runs,
             kept,
             room,
         })
@@ -161,6 +168,7 @@ fn attention_over<T: Number>(
     Some(Attended {
         mixed: tensor(mixed, [rows, heads * width]),
         left: (0..attend.blocked.len()).map(left).collect(),
+        groups: mean_of(&done, heads, kv_heads),
     })
 }
 
@@ -181,6 +189,18 @@ fn side_by_side(
     })
 }
 
+/// `[rows, groups]`: the sums over heads of the tasks, `kv_heads` of them for the same rows, as means.
+fn mean_of(done: &[Chunked], heads: usize, kv_heads: usize) -> Vec<f32> {
+    let of_rows = |done: &[Chunked]| {
+        let mut sums = done.first().map_or_else(Vec::new, |first| first.groups.clone());
+        for other in done.iter().skip(1) {
+            sums.iter_mut().zip(&other.groups).for_each(|(sum, more)| *sum += more);
+        }
+        sums
+    };
+    done.chunks(kv_heads).flat_map(of_rows).map(|sum| sum / heads as f32).collect()
+}
+
 /// Attention of some rows in the heads that share a key head.
 struct Chunk<'a, T> {
     attend: &'a Attend<'a>,
@@ -192,6 +212,8 @@ struct Chunk<'a, T> {
     v: Rows<'a, T>,
     rows: Range<usize>,
     keys: usize,
+    /// Of keys of one group.
+    runs: &'a [(Range<usize>, usize)],
     kept: Vec<Kept<'a>>,
     room: &'a mut Room,
 }
@@ -215,6 +237,8 @@ struct Chunked {
     /// `[query heads, rows, width]`.
     mixed: Vec<f32>,
     left: Vec<f32>,
+    /// `[rows, groups]`, summed over the heads.
+    groups: Vec<f32>,
 }
 
 impl<T: Number> Kernel for Chunk<'_, T> {
@@ -222,7 +246,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector>(self) -> Chunked {
-        let Chunk { attend, q, heads, k, v, rows, keys, kept, room } = self;
+        let Chunk { attend, q, heads, k, v, rows, keys, runs, kept, room } = self;
         let [_, all_rows, width] = q.shape;
         // Keys that row `r` sees, and the last row.
         let seen = |r: usize| if attend.causal { keys - all_rows + r + 1 } else { keys };
@@ -249,6 +273,8 @@ impl<T: Number> Kernel for Chunk<'_, T> {
         }
 
         let mut left = vec![0.0f32; attend.blocked.len()];
+        let n_groups = attend.groups.map_or(0, |groups| groups.count);
+        let mut groups = vec![0.0f32; rows.len() * n_groups];
         let head_rows = || heads.clone().flat_map(|h| rows.clone().map(move |r| (h, r)));
         for ((head, r), scores) in head_rows().zip(scores.chunks_exact_mut(most)) {
             let (scores, later) = scores.split_at_mut(seen(r));
@@ -258,6 +284,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
             }
             softmax::<V>(scores);
             later.fill(0.0);
+            add_up(scores, runs, &mut groups[(r - rows.start) * n_groups..][..n_groups]);
             for (n, cut) in cuts() {
                 let mass = scores.iter().zip(&cut.keys).filter(|(_, cut)| **cut);
                 left[n] = mass.fold(left[n], |left, (s, _)| larger(left, *s));
@@ -271,7 +298,16 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
         let mut mixed = vec![0.0; count * width];
         mix::<V, T>(&mut mixed, width, scores, Rows { rows: most, ..v }, each);
-        Chunked { mixed, left }
+        Chunked { mixed, left, groups }
+    }
+}
+
+/// Adds what a row gives each run of the keys that it sees to the run's group. A row sums the same runs in the same
+/// order alone and among others.
+#[inline(always)]
+fn add_up(row: &[f32], runs: &[(Range<usize>, usize)], groups: &mut [f32]) {
+    for (keys, group) in runs.iter().take_while(|(keys, _)| keys.start < row.len()) {
+        groups[*group] += sum(&row[keys.start..keys.end.min(row.len())], |mass| mass);
     }
 }
 

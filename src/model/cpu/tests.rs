@@ -24,7 +24,7 @@ use super::{
 use crate::{
     checkpoint::config::Activation,
     model::{
-        hooks::Blocked,
+        hooks::{Blocked, Groups},
         nn::{self, Matrix},
     },
 };
@@ -136,8 +136,17 @@ fn rows_come_out_the_same_alone_and_among_others() {
             let mut alone = Vec::new();
             let (new_k, new_v) = (noise(2 * keys * width, 2), noise(2 * keys * width, 3));
             let (new_k, new_v) = (made(&new_k, [2, keys, width]), made(&new_v, [2, keys, width]));
-            let attend =
-                |rows| Attend { scale: 0.3, causal: true, blocked: &[], fill: f32::MIN, rows, heads: None };
+            let thirds = thirds(keys);
+            let groups = Some(&thirds);
+            let attend = |rows| Attend {
+                scale: 0.3,
+                causal: true,
+                blocked: &[],
+                fill: f32::MIN,
+                rows,
+                heads: None,
+                groups,
+            };
             // The keys before the rows at once, then one at a time.
             let mut known = 0;
             for key in keys - rows + 1..=keys {
@@ -155,11 +164,17 @@ fn rows_come_out_the_same_alone_and_among_others() {
             for (row, (alone, pattern)) in alone.into_iter().enumerate() {
                 let expected = read(together.mixed.clone().narrow(0, row, 1));
                 assert_eq!(read(alone.mixed), expected, "row {row} of {rows}");
+                assert_eq!(alone.groups, together.groups[row * 3..][..3], "row {row} of {rows}");
                 let among = all.clone().narrow(1, row, 1).narrow(2, 0, keys - rows + 1 + row);
                 assert_eq!(pattern, read(among), "row {row} of {rows}");
             }
         }
     }
+}
+
+/// Three groups of keys, each in several runs, but for those at the end that belong to none.
+fn thirds(keys: usize) -> Groups {
+    Groups { keys: (0..keys - keys / 10).map(|key| (key / 7 % 3) as u8).collect(), count: 3 }
 }
 
 /// Attention, and what is kept of it: `[kept heads, kept rows, keys]`.
@@ -225,13 +240,32 @@ impl Case {
             .collect();
         let q = made(&q, [rows, heads, width]).swap_dims(0, 1);
         let cached = |x: &[f32]| made(x, [kv_heads, keys, width]).cast(dtype);
-        let attend =
-            Attend { scale, causal, blocked: cuts, fill: f32::MIN, rows: kept_rows, heads: kept_heads };
+        let thirds = thirds(keys);
+        let groups = Some(&thirds);
+        let attend = Attend {
+            scale,
+            causal,
+            blocked: cuts,
+            fill: f32::MIN,
+            rows: kept_rows,
+            heads: kept_heads,
+            groups,
+        };
         let (done, found) = attended(&q, [&cached(&k), &cached(&v)], &attend);
+        let mut sums = vec![0.0; rows * 3];
+        for (i, mass) in pattern.iter().enumerate() {
+            let (row, key) = (i / keys % rows, i % keys);
+            if let Some(&group) = thirds.keys.get(key) {
+                sums[row * 3 + usize::from(group)] += mass / heads as f64;
+            }
+        }
+        close(&done.groups, &sums, 1e-5, &format!("{what}: by groups"));
+        let attend = Attend { groups: None, ..attend };
         let lying = |x: &[f32], lie| append(None, &made(x, [kv_heads, keys, width]), dtype, lie).unwrap();
         let again = [&lying(&k, Lie::Columns), &lying(&v, Lie::Rows)];
         let (again, _) = attended(&q, again, &attend);
-        assert_eq!(read(again.mixed), read(done.mixed.clone()), "{what}: as a cache lies");
+        assert_eq!(read(again.mixed), read(done.mixed.clone()), "{what}: as a cache lies, not summed");
+        assert!(again.groups.is_empty());
         close(&read(done.mixed), &expected, 2e-6, &what);
         assert!(done.left.iter().all(|&left| left == 0.0), "{what}: {:?}", done.left);
         let kept: Vec<f64> = (0..heads)
@@ -276,7 +310,15 @@ fn cut_pairs_get_exactly_nothing_and_are_measured() {
         // The measure is of what is there: with a fill that leaves something, it is seen.
         let (q, k) =
             (made(&noise(6 * rows * 16, 1), [6, rows, 16]), made(&noise(2 * keys * 16, 2), [2, keys, 16]));
-        let leaky = Attend { scale: 1.0, causal: true, blocked: &cuts, fill: 0.0, rows: &[], heads: None };
+        let leaky = Attend {
+            scale: 1.0,
+            causal: true,
+            blocked: &cuts,
+            fill: 0.0,
+            rows: &[],
+            heads: None,
+            groups: None,
+        };
         assert!(attended(&q, [&k, &k], &leaky).0.left.iter().all(|&left| left > 0.0));
     }
 }

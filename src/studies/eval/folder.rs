@@ -13,9 +13,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
-use crate::{files::input, statistics::dice::Dice, studies::eval::error::EvalError};
+use crate::{
+    statistics::dice::Dice,
+    studies::eval::{
+        coco::{ANNOTATIONS, Coco, Named, find, parse, read},
+        error::EvalError,
+    },
+};
 
 /// Seed of the polls.
 const SEED: u64 = 2024;
@@ -104,7 +110,7 @@ impl Folder {
     /// [`EvalError`]: a file is missing, or not what it should be.
     pub fn open(dir: &Path, options: &FolderOptions) -> Result<Self, EvalError> {
         let limit = options.limit.unwrap_or(usize::MAX);
-        let (scenes, annotations) = (dir.join("scenes.jsonl"), dir.join("annotations.json"));
+        let (scenes, annotations) = (dir.join("scenes.jsonl"), dir.join(ANNOTATIONS));
         let (items, classes) = match &options.annotations {
             Some(file) => polls(dir, file, &options.poll, limit)?,
             None if scenes.is_file() => questions(dir, &scenes, &annotations, &options.classes, limit)?,
@@ -164,7 +170,7 @@ fn questions(
     }
     // A description may name a class that no image has: that is what precision is about.
     let known: Vec<String> = if annotations.is_file() {
-        parse::<Coco>(annotations)?.categories.into_iter().map(|c| c.name).collect()
+        parse::<Coco<Named>>(annotations)?.categories.into_iter().map(|c| c.name).collect()
     } else {
         usual.to_vec()
     };
@@ -173,37 +179,11 @@ fn questions(
     Ok((items, classes.into_iter().collect()))
 }
 
-/// The part of COCO's format that is needed.
-#[derive(Deserialize)]
-struct Coco {
-    images: Vec<CocoImage>,
-    categories: Vec<CocoCategory>,
-    annotations: Vec<CocoAnnotation>,
-}
-
-#[derive(Deserialize)]
-struct CocoImage {
-    id: u64,
-    file_name: String,
-}
-
-#[derive(Deserialize)]
-struct CocoCategory {
-    id: u64,
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct CocoAnnotation {
-    image_id: u64,
-    category_id: u64,
-}
-
 fn polls(dir: &Path, file: &Path, poll: &str, limit: usize) -> Result<Contents, EvalError> {
     if !poll.contains(CLASS) {
         return Err(EvalError::Poll { text: poll.to_string() });
     }
-    let coco: Coco = parse(file)?;
+    let coco: Coco<Named> = parse(file)?;
     let names: BTreeMap<u64, &str> = coco.categories.iter().map(|c| (c.id, c.name.as_str())).collect();
     let mut objects: HashMap<u64, Vec<String>> = HashMap::new();
     for annotation in &coco.annotations {
@@ -255,22 +235,6 @@ fn about(poll: &str, class: &str) -> String {
     let vowel = class.starts_with(|c: char| "aeiouAEIOU".contains(c));
     let article = if vowel { " an " } else { " a " };
     poll.replace(&format!(" a {CLASS}"), &format!("{article}{class}")).replace(CLASS, class)
-}
-
-/// Where an image is: COCO's own folders name it without `images/`, and so do ours. One that is nowhere, or that is
-/// no file, is told of when it is opened.
-fn find(dir: &Path, name: &str) -> PathBuf {
-    let [first, second] = [dir.join("images").join(name), dir.join(name)];
-    if !first.exists() && second.exists() { second } else { first }
-}
-
-fn read(file: &Path) -> Result<String, EvalError> {
-    input::read_text(file).map_err(|source| EvalError::Read { file: file.to_path_buf(), source })
-}
-
-fn parse<T: DeserializeOwned>(file: &Path) -> Result<T, EvalError> {
-    serde_json::from_str(&read(file)?)
-        .map_err(|e| EvalError::File { file: file.to_path_buf(), why: e.to_string() })
 }
 
 #[cfg(test)]

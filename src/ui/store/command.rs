@@ -443,6 +443,12 @@ static LISTED: &[Listed] = &[
     listed_as(Command::Colours(Colormap::Viridis), "Colours: viridis", "Dark violet to yellow", &[]),
     listed_as(Command::Colours(Colormap::Inferno), "Colours: inferno", "Black to pale yellow", &[]),
     listed_as(Command::Colours(Colormap::Magma), "Colours: magma", "Black to pale pink", &[]),
+    listed_as(
+        Command::Colours(Colormap::Turbo),
+        "Colours: turbo",
+        "A rainbow: many steps, and no even brightness",
+        &[],
+    ),
     // Words.
     listed_as(
         Command::Tint(Tint::Attention),

@@ -142,6 +142,11 @@ impl Store {
         }
     }
 
+    /// Attention sinks of a run's uncut answer, by number among the visual tokens; `None` where they are not known.
+    pub fn sinks(&self, slot: Slot) -> Option<&[usize]> {
+        self.base_of(slot)?.end.as_ref()?.sinks.as_deref()
+    }
+
     /// What the cut on show did to each token of the uncut answer; empty where there is none. `slot`: that of the
     /// uncut run or of the cut one.
     pub fn effects_on(&self, slot: Slot) -> &[ScoredToken] {

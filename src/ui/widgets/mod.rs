@@ -3,9 +3,11 @@
 pub(crate) mod busy;
 pub(crate) mod color_bar;
 pub(crate) mod export_menu;
-pub(crate) mod figure;
+pub mod figure;
 pub(crate) mod hatch;
 pub mod heatmap;
+mod heatmap_pipeline;
+mod lines;
 pub(crate) mod listed;
 pub(crate) mod map_controls;
 pub(crate) mod number;

@@ -3,7 +3,7 @@
 //! Plain bookkeeping: which maps were drawn lately, and which of their buffers still hold what is to be
 //! drawn. Knows nothing of graphics devices.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 /// Frames after which what is not drawn any more is dropped.
 pub const KEPT_FRAMES: u64 = 60;
@@ -39,25 +39,25 @@ impl<T: Default> Slots<T> {
     }
 }
 
-/// What a buffer was filled from. Holds it, so that nothing else can come to lie at the same address.
+/// A buffer, and what it was filled from.
 #[derive(Debug)]
-pub struct Filled<T: ?Sized, B> {
-    held: Option<(Arc<T>, B)>,
+pub struct Filled<K, B> {
+    held: Option<(K, B)>,
 }
 
-impl<T: ?Sized, B> Default for Filled<T, B> {
+impl<K, B> Default for Filled<K, B> {
     fn default() -> Self {
         Filled { held: None }
     }
 }
 
-impl<T: ?Sized, B> Filled<T, B> {
+impl<K: Clone + PartialEq, B> Filled<K, B> {
     /// Fills a new buffer unless the one at hand holds just that. Returns whether it did.
-    pub fn hold(&mut self, data: &Arc<T>, fill: impl FnOnce(&T) -> B) -> bool {
-        if self.held.as_ref().is_some_and(|(held, _)| Arc::ptr_eq(held, data)) {
+    pub fn hold(&mut self, from: &K, fill: impl FnOnce(&K) -> B) -> bool {
+        if self.held.as_ref().is_some_and(|(held, _)| held == from) {
             return false;
         }
-        self.held = Some((data.clone(), fill(data)));
+        self.held = Some((from.clone(), fill(from)));
         true
     }
 
@@ -90,12 +90,12 @@ mod tests {
 
     #[test]
     fn a_buffer_is_filled_once_for_the_same_data() {
-        let mut filled: Filled<[u32], u32> = Filled::default();
-        let sum = |data: &[u32]| data.iter().sum();
-        let (a, b): (Arc<[u32]>, Arc<[u32]>) = (Arc::new([1, 2]), Arc::new([1, 2]));
-        assert!(filled.hold(&a, sum) && !filled.hold(&a, |_| panic!("filled twice")));
-        assert!(filled.hold(&b, sum), "equal is not the same: it may change");
-        assert_eq!(filled.buffer(), Some(&3));
+        let mut filled: Filled<Vec<u32>, u32> = Filled::default();
+        let sum = |data: &Vec<u32>| data.iter().sum();
+        let (a, b) = (vec![1, 2], vec![1, 3]);
+        assert!(filled.hold(&a, sum) && !filled.hold(&a.clone(), |_| panic!("filled twice")));
+        assert!(filled.hold(&b, sum));
+        assert_eq!(filled.buffer(), Some(&4));
         filled.clear();
         assert!(filled.buffer().is_none() && filled.hold(&b, sum));
     }
