@@ -15,7 +15,7 @@ use crate::{
             apart::Apart,
             image_hand::{At, Hand},
             image_offer::offers,
-            image_words::{about, seen_as, shortened, sink_words},
+            image_words::{about, n_sinks, seen_as, shortened, sink_words},
             map::Kept,
             pane::View,
         },
@@ -25,7 +25,6 @@ use crate::{
             heatmap::Map,
             listed,
             map_controls::{MapFacts, map_controls},
-            marks::sinks,
             picture::{Drawn, Picture},
             section::{section, still, title_label},
             tools::{self, tools},
@@ -108,7 +107,7 @@ fn nothing(ui: &mut Ui, store: &Store, frame: &mut Frame) {
 /// Name of the image; at the right what is shown, and the menu of exports.
 fn header(ui: &mut Ui, store: &Store, held: &Held, frame: &mut Frame) {
     let name = shortened(&held.view.source.name(), 28);
-    let run = store.subject().map(|subject| (subject.fresh, sinks(subject.run).len()));
+    let run = store.subject().map(|subject| (subject.fresh, n_sinks(store)));
     section(ui, &name, frame, |ui, frame| {
         export_menu(ui, frame, ViewId::Image, &[Format::Png, Format::Csv, Format::Npz, Format::Safetensors]);
         if run.is_some_and(|(fresh, _)| !fresh) {
@@ -162,7 +161,7 @@ impl ImagePane {
             range: self.range,
             signed: store.difference().is_some(),
             views: geometry.is_tiled() || !plain || store.map.views != Views::Tiles,
-            sinks: store.subject().map_or(0, |subject| sinks(subject.run).len()),
+            sinks: n_sinks(store),
         }
     }
 

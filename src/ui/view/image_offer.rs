@@ -23,14 +23,13 @@ use crate::{
         },
         view::{
             apart::arranged,
-            image_words::{about, cell_of, cuts_of, runs, seen_as, sink_words, subject, view_name},
+            image_words::{about, cell_of, cuts_of, n_sinks, runs, seen_as, sink_words, subject, view_name},
             map::Kept,
         },
         widgets::{
             heatmap::Map,
             lattice::{Shown, Sight, shares},
             map_values::MapValues,
-            marks::sinks,
         },
     },
 };
@@ -181,7 +180,7 @@ fn caption(store: &Store, held: &Held) -> Vec<String> {
     let mut lines = vec![about(store)];
     if let Some(subject) = store.subject() {
         lines.push(format!("{}; {}", cuts_of(subject.run), subject.run.experiment.question()));
-        lines.extend(sink_words(sinks(subject.run).len(), store.map.without_sinks));
+        lines.extend(sink_words(n_sinks(store), store.map.without_sinks));
     }
     lines.push(format!("{}: {}", held.view.source.name(), seen_as(held)));
     lines

@@ -12,7 +12,7 @@ use crate::{
         widgets::{
             heatmap::{Map, value},
             map_values::MapValues,
-            marks::{objects_at, sinks},
+            marks::objects_at,
             number,
         },
     },
@@ -64,6 +64,11 @@ pub fn runs(store: &Store) -> String {
         }
         _ => format!("run {own}"),
     }
+}
+
+/// Attention sinks that are known of the run on show.
+pub fn n_sinks(store: &Store) -> usize {
+    store.subject().and_then(|subject| store.sinks(subject.slot)).map_or(0, <[usize]>::len)
 }
 
 /// What became of the attention sinks; `None` where there are none.
@@ -155,7 +160,7 @@ pub fn of_patch(
         Some((rank, of)) => format!("rank {rank} of {of}, layer {layer}, {}", store.selection.head_name()),
         None => format!("left out of the map, layer {layer}, {}", store.selection.head_name()),
     });
-    if sinks(subject.run).contains(&number) {
+    if store.sinks(subject.slot).is_some_and(|sinks| sinks.contains(&number)) {
         lines.push("an attention sink; leaving sinks out changes no other number".to_string());
     }
     let objects = objects_at(&held.view, number);

@@ -23,7 +23,6 @@ use crate::{
         widgets::{
             heatmap::{Map, Patch},
             lattice::{Sight, shares},
-            marks::sinks,
         },
     },
     worker::protocol::{RunId, Slot},
@@ -112,7 +111,7 @@ impl Kept {
         let held = store.image_of(subject.slot)?;
         let patches = self.patches_of(subject.run, held, Some(sight))?;
         let all = self.patches_of(subject.run, held, ranged)?;
-        let left_out = self.left_out(store, subject.run);
+        let left_out = self.left_out(store, subject.slot, subject.run);
         let (low, high) = self.range(
             store.map.range,
             &Scope { row, patches: &all, left_out: &left_out, layer, head },
@@ -178,12 +177,13 @@ impl Kept {
     }
 
     /// Positions that the map leaves out.
-    fn left_out(&mut self, store: &Store, run: &Run) -> Vec<usize> {
+    fn left_out(&mut self, store: &Store, slot: Slot, run: &Run) -> Vec<usize> {
         if !store.map.without_sinks {
             return Vec::new();
         }
         let keys = self.keys(run);
-        sinks(run).iter().filter_map(|number| keys.get(*number).copied()).collect()
+        let sinks = store.sinks(slot).unwrap_or_default();
+        sinks.iter().filter_map(|number| keys.get(*number).copied()).collect()
     }
 
     /// The numbers at the two ends of the colours.

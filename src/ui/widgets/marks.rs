@@ -10,7 +10,7 @@ use egui::{Painter, Rect, Stroke, StrokeKind, Ui, vec2};
 use crate::{
     trace::geometry::Geometry,
     ui::{
-        store::{run::Run, store::Store},
+        store::store::Store,
         theme,
         widgets::{
             hatch::hatch,
@@ -86,11 +86,6 @@ impl Marks {
             self.grown.draw(ui.painter(), image, color.gamma_multiply(0.7));
         }
     }
-}
-
-/// The attention sinks of a run, by their number among the visual tokens; none before it is complete.
-pub fn sinks(run: &Run) -> &[usize] {
-    run.end.as_ref().and_then(|end| end.sinks.as_deref()).unwrap_or_default()
 }
 
 /// Frames a patch so that it is seen on any ground.

@@ -26,7 +26,7 @@ use crate::ui::{
         heatmap::Map,
         lattice::{Shown, Sight},
         map_values::MapValues,
-        marks::{Marked, Marks, cross, sinks},
+        marks::{Marked, Marks, cross},
         outline::place_of,
         zoom::{about, fit, moved, placed},
     },
@@ -170,7 +170,10 @@ impl Picture {
         let image = placed(frame.zoom).round_to_pixels(ui.pixels_per_point());
 
         self.values.follow(drawn.map.as_ref());
-        let at = response.hover_pos().map(|pos| place_of(pos, image));
+        // A finger that clicked is gone already.
+        let clicked =
+            || response.interact_pointer_pos().filter(|_| response.clicked_by(PointerButton::Primary));
+        let at = response.hover_pos().or_else(clicked).map(|pos| place_of(pos, image));
         self.share_cursor(ui, &response, at, &shown, drawn.held, frame);
         let patch = at.and_then(|at| shown.at(at));
         let value = patch.and_then(|patch| self.values.get(self.index(drawn, patch)?));
@@ -195,7 +198,7 @@ impl Picture {
             let at = self.index(drawn, *number);
             map.is_some() && at.is_some_and(|at| self.values.get(at).is_none())
         };
-        let sinks = store.subject().map(|subject| sinks(subject.run)).unwrap_or_default();
+        let sinks = store.subject().and_then(|subject| store.sinks(subject.slot)).unwrap_or_default();
         let sinks = sinks.iter().copied().filter(|_| store.map.without_sinks).filter(left_out).collect();
         let marked = Marked { key: (drawn.held.serial, sight), shown, view: &drawn.held.view, peak, sinks };
         self.marks.draw(&inside, image, &marked, store);
