@@ -15,7 +15,7 @@ use crate::{
     export::{
         error::ExportError,
         folder::{SESSION, TENSORS, TRACE},
-        trace::{FLOW, FORMAT, UNCUT_FLOW},
+        trace::{FLOW, FORCED_FLOW, FORMAT, UNCUT_FLOW},
     },
     files::{input, output::was_stopped},
     spec::{experiment::Experiment, record::Kept, span::Span},
@@ -110,6 +110,7 @@ struct Intervention {
 struct Forced {
     id: u32,
     effect: Effect,
+    entropy: Option<f32>,
     top: Vec<Candidate>,
     in_new_answer: bool,
 }
@@ -308,10 +309,12 @@ fn outcome_of(
             rows.map_err(Wrong::Tensors)?
         }
     };
+    let rows = uncut.flow.as_ref().map(|flow| flow.rows);
+    let flow = tensors.flow(FORCED_FLOW, answer.model.n_layers, rows).map_err(Wrong::Tensors)?;
     let scored = iter::zip(&uncut.answer, &forced).map(|(token, forced)| AnswerToken {
         logprob: forced.effect.logprob,
         top: forced.top.clone(),
-        entropy: None,
+        entropy: forced.entropy,
         ..token.clone()
     });
     Ok(Outcome {
@@ -319,7 +322,7 @@ fn outcome_of(
         forced: Trace {
             answer: scored.collect(),
             pattern,
-            flow: None,
+            flow,
             knockouts: forced_knockouts,
             stop: if start.is_some() { Stop::Forced } else { uncut.stop },
             ..uncut.clone()

@@ -38,6 +38,8 @@ pub const FORMAT: &str = "sightline-trace-2";
 pub const FLOW: &str = "flow.spans";
 /// The tensor of the same of the uncut answer under an intervention.
 pub const UNCUT_FLOW: &str = "baseline.flow.spans";
+/// That of the uncut answer as the intervention scores it.
+pub const FORCED_FLOW: &str = "forced.flow.spans";
 
 /// What was asked for beside the runs themselves.
 #[derive(Clone, Debug, Default)]
@@ -187,6 +189,8 @@ struct Forced<'a> {
     id: u32,
     text: &'a str,
     effect: &'a Effect,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entropy: Option<f32>,
     top: &'a [Candidate],
     in_new_answer: bool,
 }
@@ -241,6 +245,7 @@ fn intervention<'a>(
         id: token.id,
         text: &token.text,
         effect,
+        entropy: token.entropy,
         top: &token.top,
         in_new_answer,
     });
@@ -265,6 +270,7 @@ fn tensors<'a>(report: &'a Report, extra: &'a Extra) -> Vec<Tensor<'a>> {
         tensors.push(Tensor::pattern("baseline.pattern", report.baseline()));
         tensors.push(Tensor::pattern("forced.pattern", &outcome.forced));
         tensors.extend(Tensor::flow(UNCUT_FLOW, report.baseline()));
+        tensors.extend(Tensor::flow(FORCED_FLOW, &outcome.forced));
     }
     for (name, shape, values) in &extra.tensors {
         tensors.push(Tensor::whole(name, shape.clone(), values));
