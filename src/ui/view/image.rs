@@ -6,6 +6,7 @@
 use egui::{Align, Frame as Room, Label, Layout, Margin, Panel, Rect, RichText, Ui, UiBuilder, pos2, vec2};
 
 use crate::{
+    spec::picture::ImageSource,
     trace::offer::{Format, Offer},
     ui::{
         frame::{Frame, Zoom},
@@ -94,6 +95,13 @@ fn nothing(ui: &mut Ui, store: &Store, frame: &mut Frame) {
             ui.label(RichText::new(what).weak());
             return;
         }
+        if let Some(lost) = lost(store) {
+            ui.label(RichText::new("The image of this run is not held any more").weak());
+            if ui.button(format!("Open {} again", shortened(&lost.name(), 28))).clicked() {
+                frame.ask(Command::OpenImage(lost.clone()));
+            }
+            return;
+        }
         let cancelled = if store.cancelled() { "Cancelled. " } else { "" };
         let text = format!("{cancelled}Open an image, drop one here, or pick a sample scene");
         ui.label(RichText::new(text).weak());
@@ -104,8 +112,14 @@ fn nothing(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     });
 }
 
+/// The image of the run on show, where it made room for others.
+fn lost(store: &Store) -> Option<&ImageSource> {
+    let run = store.runs.lane(store.selection.subject().0).view()?;
+    run.experiment.images.first().map(|picture| &picture.image)
+}
+
 /// Name of the image; at the right what is shown, and the menu of exports.
-fn header(ui: &mut Ui, store: &Store, held: &Held, frame: &mut Frame) {
+fn header(ui: &mut Ui, store: &Store, held: &Held, mapped: bool, frame: &mut Frame) {
     let name = shortened(&held.view.source.name(), 28);
     let run = store.subject().map(|subject| (subject.fresh, n_sinks(store)));
     section(ui, &name, frame, |ui, frame| {
@@ -115,7 +129,9 @@ fn header(ui: &mut Ui, store: &Store, held: &Held, frame: &mut Frame) {
         }
         let words = run.map(|(_, n)| {
             let sinks = sink_words(n, store.map.without_sinks);
-            std::iter::once(about(store)).chain(sinks).collect::<Vec<_>>().join(", ")
+            // Why there is no map although there is attention.
+            let none = (!mapped).then(|| "no map: the prompt holds other visual tokens".to_string());
+            std::iter::once(about(store)).chain(sinks).chain(none).collect::<Vec<_>>().join(", ")
         });
         let words = words.unwrap_or_else(|| seen_as(held));
         let label = ui.add(Label::new(RichText::new(words).small()).truncate());
@@ -139,7 +155,7 @@ impl ImagePane {
                     ui.horizontal_wrapped(|ui| tools(ui, store, &mut self.hand.tools, frame));
                 }
             });
-        header(ui, store, held, frame);
+        header(ui, store, held, self.range.is_some(), frame);
         self.see_whole(store, frame);
         self.body(ui, store, held, height >= HIGH, frame);
     }

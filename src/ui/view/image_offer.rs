@@ -89,7 +89,7 @@ fn apart(store: &Store, held: &Held, kept: &mut Kept) -> (Arc<RgbImage>, (u32, u
     let mut parts = Vec::new();
     for (view, (pixels, (row, col))) in views.iter().zip(&arranged.places).enumerate() {
         let (x, y) = (*col as u32 * (w + GAP), *row as u32 * (h + GAP));
-        imageops::replace(&mut sheet, pixels.as_ref(), i64::from(x), i64::from(y));
+        imageops::replace(&mut sheet, &**pixels, i64::from(x), i64::from(y));
         let end = ((x + pixels.width()) as f32, (y + pixels.height()) as f32);
         let sight = Sight::View(view);
         if let Some(map) = kept.view_map(store, view) {
@@ -228,11 +228,7 @@ fn settings(store: &Store, held: &Held) -> Vec<(String, String)> {
 fn table(store: &Store, held: &Held, parts: &[Part]) -> Table {
     let what = if store.difference().is_some() { "difference of attention" } else { "attention" };
     let columns = ["patch", "view", "row", "column", "x0", "y0", "x1", "y1", what];
-    let mut table = Table {
-        name: format!("map of {}", about(store)),
-        columns: columns.map(String::from).to_vec(),
-        rows: Vec::new(),
-    };
+    let mut table = Table::new(format!("map of {}", about(store)), columns);
     let geometry = &held.view.geometry;
     for part in parts {
         let values = values(&part.map);
@@ -244,11 +240,10 @@ fn table(store: &Store, held: &Held, parts: &[Part]) -> Table {
                 name if name.is_empty() => "whole".to_string(),
                 name => name,
             };
-            let whole = |n: usize| Value::Whole(n as i64);
-            let mut cells = vec![whole(number), Value::Text(name), whole(row), whole(col)];
-            cells.extend(rect.map(Value::Number));
-            cells.push(values.get(at).map_or(Value::Nothing, Value::Number));
-            table.rows.push(cells);
+            let mut cells = vec![Value::from(number), name.into(), row.into(), col.into()];
+            cells.extend(rect.map(Value::from));
+            cells.push(values.get(at).into());
+            table.push(cells);
         }
     }
     table
@@ -257,22 +252,62 @@ fn table(store: &Store, held: &Held, parts: &[Part]) -> Table {
 /// What the map is of: every layer and head, and where the visual tokens stand in it.
 fn tensors(store: &Store) -> Option<Offer> {
     let subject = store.subject()?;
-    let tensor = |name: &str, shape: Vec<usize>, values: Arc<Vec<f32>>| NamedTensor {
-        name: name.to_string(),
-        shape,
-        values,
-    };
     let pattern = subject.pattern;
     let shape = vec![pattern.n_layers, pattern.n_heads, pattern.n_keys];
     let keys: Vec<f32> = subject.run.visual_keys().into_iter().map(|key| key as f32).collect();
     let mut tensors = vec![
-        tensor("pattern", shape, pattern.data.clone()),
-        tensor("visual_keys", vec![keys.len()], Arc::new(keys)),
+        NamedTensor::new("pattern", shape, pattern.data.clone()),
+        NamedTensor::new("visual_keys", [keys.len()], keys),
     ];
     if let Some(difference) = store.difference() {
         let row = &difference.pattern;
         let shape = vec![row.n_layers, row.n_heads, row.n_keys];
-        tensors.push(tensor("difference", shape, row.data.clone()));
+        tensors.push(NamedTensor::new("difference", shape, row.data.clone()));
     }
     Some(Offer::Tensors { name: format!("attention of {}", about(store)), tensors })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        trace::{
+            geometry::{Grid, Place, View},
+            palette::Colormap,
+            pattern::PatternRow,
+        },
+        ui::widgets::heatmap::Patch,
+    };
+
+    #[test]
+    fn a_view_and_its_patches_lie_where_it_stands_on_the_sheet() {
+        let view = |place, rect, lead| View { place, rect, grid: Grid { rows: 1, cols: 2 }, lead };
+        let views = vec![
+            view(Place::Tile { row: 0, col: 0 }, [0.0, 0.0, 40.0, 40.0], 0),
+            view(Place::Tile { row: 0, col: 1 }, [40.0, 0.0, 80.0, 40.0], 0),
+            view(Place::Whole, [0.0, 0.0, 80.0, 40.0], 1),
+        ];
+        let geometry = Geometry { source: (80, 40), rows: 1, cols: 2, views };
+        let map = Map {
+            row: PatternRow { n_layers: 1, n_heads: 1, n_keys: 0, data: Arc::new(Vec::new()) },
+            resident: None,
+            patches: Vec::<Patch>::new().into(),
+            layer: 0,
+            head: None,
+            range: (0.0, 1.0),
+            colormap: Colormap::Inferno,
+            gamma: 1.0,
+            smooth: false,
+            opacity: 1.0,
+            uniform: None,
+            slot: 0,
+        };
+        let part = |sight, place| Part { map: map.clone(), shown: Shown::of(&geometry, sight), sight, place };
+        let tile = part(Sight::View(1), [100.0, 0.0, 120.0, 20.0]);
+        assert_eq!(placed(&tile, [0.5, 0.0, 1.0, 1.0]), [110.0, 0.0, 120.0, 20.0]);
+        let rect = [100.0, 0.0, 120.0, 20.0];
+        assert_eq!(grids_of(&tile, &geometry, 7), [SheetGrid { rect, rows: 1, cols: 2, first: 7 }]);
+        let tiles = grids_of(&part(Sight::Tiles, [0.0, 0.0, 80.0, 40.0]), &geometry, 0);
+        assert_eq!((tiles.len(), tiles[1].first, tiles[1].rect), (2, 2, [40.0, 0.0, 80.0, 40.0]));
+    }
 }

@@ -174,16 +174,6 @@ impl Shown {
         self.cells.iter().map(|(number, ..)| *number)
     }
 
-    /// How many are.
-    pub fn len(&self) -> usize {
-        self.cells.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.cells.is_empty()
-    }
-
     /// Which of them a token is.
     pub fn index(&self, number: usize) -> Option<usize> {
         self.cells.binary_search_by_key(&number, |(number, ..)| *number).ok()
@@ -386,7 +376,7 @@ mod tests {
             (Some(4), Some(8), None)
         );
         let whole = Shown::of(&geometry, Sight::Whole);
-        assert_eq!((whole.at([0.9, 0.9]), whole.len(), whole.index(17)), (Some(20), 4, Some(0)));
+        assert_eq!((whole.at([0.9, 0.9]), whole.numbers().count(), whole.index(17)), (Some(20), 4, Some(0)));
         assert_eq!(whole.at([0.9, 1.0]), None);
         let alone = Shown::of(&geometry, Sight::View(3));
         assert_eq!((alone.at([0.1, 0.1]), alone.frame), (Some(12), [40.0, 40.0, 80.0, 80.0]));

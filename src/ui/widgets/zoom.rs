@@ -97,11 +97,13 @@ mod tests {
         let fit = vec2(200.0, 100.0);
         let zoom = Zoom { scale: 2.0, centre: [0.5; 2] };
         let there = moved(room(), fit, zoom, vec2(30.0, -10.0));
-        assert_eq!(placed(room(), fit, there).min, placed(room(), fit, zoom).min + vec2(30.0, -10.0));
+        let gone = placed(room(), fit, there).min - placed(room(), fit, zoom).min;
+        assert!((gone - vec2(30.0, -10.0)).length() < 1e-3);
         let end = moved(room(), fit, zoom, vec2(9e3, -9e3));
         let image = placed(room(), fit, end);
         assert_eq!((image.left(), image.bottom()), (room().left(), room().bottom()));
         let back = moved(room(), fit, end, vec2(-5.0, 0.0));
-        assert_eq!(placed(room(), fit, back).left(), room().left() - 5.0, "no dead way back");
+        let left = placed(room(), fit, back).left();
+        assert!((left - room().left() + 5.0).abs() < 1e-3, "no dead way back");
     }
 }
