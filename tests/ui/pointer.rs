@@ -1,7 +1,7 @@
 //! Pointer and keys as slow machines deliver them, and the focus that Tab moves.
 
 use eframe::App as _;
-use egui::{Event, Key, Modifiers, PointerButton, Pos2, RawInput, accesskit::Role, vec2};
+use egui::{Event, Key, Modifiers, PointerButton, Pos2, RawInput, vec2};
 use egui_kittest::{
     Harness,
     kittest::{NodeT as _, Queryable as _, by},
@@ -46,16 +46,6 @@ fn a_flick_within_one_frame_moves_a_handle() {
     let handle = harness.get_by_label("first cut layer").rect().center();
     flick(&mut harness, handle, handle - vec2(400.0, 0.0));
     assert_eq!(harness.state().store().cut.range, (0, 7));
-}
-
-#[test]
-fn a_flick_within_one_frame_moves_the_layer_slider() {
-    let mut harness = answered();
-    let slider = harness.get_by_role_and_label(Role::Slider, "Layer").rect();
-    let at = |layer: f32| Pos2::new(slider.left() + slider.width() * layer / 7.0, slider.center().y);
-    let layer = harness.state().store().selection.layer;
-    flick(&mut harness, at(layer as f32), at(7.0));
-    assert_eq!(harness.state().store().selection.layer, 7);
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! One file a view, and the registry that opens them.
 
 pub(crate) mod answer;
+mod apart;
 pub(crate) mod compress;
 pub(crate) mod cut;
 pub(crate) mod effects;
 pub(crate) mod flow;
 pub(crate) mod heads;
 pub(crate) mod image;
+mod image_hand;
+mod image_offer;
+mod image_words;
 pub(crate) mod layers;
 pub(crate) mod lens;
 mod map;

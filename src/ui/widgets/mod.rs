@@ -1,19 +1,28 @@
 //! Parts that views share.
 
+pub(crate) mod brush;
 pub(crate) mod busy;
 pub(crate) mod color_bar;
 pub(crate) mod export_menu;
 pub mod figure;
+pub(crate) mod ground;
 pub(crate) mod hatch;
 pub mod heatmap;
 mod heatmap_pipeline;
+pub(crate) mod lattice;
 mod lines;
 pub(crate) mod listed;
+pub(crate) mod magnifier;
 pub(crate) mod map_controls;
+pub(crate) mod map_values;
+pub(crate) mod marks;
 pub(crate) mod number;
+pub(crate) mod outline;
 pub(crate) mod picture;
 pub(crate) mod range_strip;
 pub(crate) mod section;
 mod slots;
 pub(crate) mod swatch;
+pub(crate) mod tools;
 pub(crate) mod word;
+pub(crate) mod zoom;
