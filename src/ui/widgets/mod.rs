@@ -16,4 +16,6 @@ pub(crate) mod range_strip;
 pub(crate) mod section;
 mod slots;
 pub(crate) mod swatch;
+pub(crate) mod sweep;
 pub(crate) mod word;
+pub(crate) mod word_flow;
