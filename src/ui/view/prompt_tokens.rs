@@ -102,8 +102,8 @@ impl PromptTokens {
     fn strip(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) -> (Option<(usize, Rect)>, Id, bool) {
         let width = ui.available_width();
         let Some(source) = self.source else { return (None, ui.unique_id(), false) };
-        let all = || self.items.iter().map(Item::piece).collect();
-        self.flow.follow(ui, (source, width), &look(), all);
+        let items = &self.items;
+        self.flow.follow(ui, (source, width), &look(), || items.iter().map(Item::piece).collect());
         let (rect, _) = ui.allocate_exact_size(vec2(width, self.flow.height()), Sense::hover());
         let owner = ui.scope_id().with("prompt tokens");
         let focused = self.walk(ui, frame, owner, rect);

@@ -126,11 +126,6 @@ impl<K: PartialEq> WordFlow<K> {
         self.placed.get(first..last).unwrap_or_default()
     }
 
-    /// All words.
-    pub fn words(&self) -> &[Placed] {
-        &self.placed
-    }
-
     /// The word nearest to a place: of the row there, the first or last where it lies beside them.
     pub fn nearest(&self, at: Pos2) -> Option<&Placed> {
         let row = (at.y / self.row.max(1.0)).floor().max(0.0) as usize;
@@ -212,10 +207,10 @@ mod tests {
     #[test]
     fn words_wrap_and_keep_to_their_rows() {
         let flow = flow(&["aa", " bb", "c", " dd"], 70.0);
-        let rows: Vec<(f32, f32)> = flow.words().iter().map(|w| (w.body.left(), w.body.top())).collect();
+        let rows: Vec<(f32, f32)> = flow.placed.iter().map(|w| (w.body.left(), w.body.top())).collect();
         assert_eq!(rows, [(0.0, 0.0), (29.0, 0.0), (53.0, 0.0), (5.0, 20.0)]);
         assert_eq!(flow.height(), 40.0);
-        assert!(flow.words().iter().all(|word| word.hit.contains_rect(word.body)));
+        assert!(flow.placed.iter().all(|word| word.hit.contains_rect(word.body)));
     }
 
     #[test]
