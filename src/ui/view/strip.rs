@@ -16,7 +16,7 @@ use crate::{
         theme,
         view::tint::{FULL_CHANGE, FULL_ENTROPY, Looks, Source, source},
         widgets::{
-            word::{Look, answer_look, change_color, paint, pieces},
+            word::{Look, answer_look, paint, pieces},
             word_flow::{Placed, WordFlow},
         },
     },
@@ -155,9 +155,7 @@ impl Strip {
             );
         }
         match store.tint {
-            Tint::Change => {
-                effect.map(|delta| change_color(ui, delta, STRONGEST * (delta.abs() / FULL_CHANGE).min(1.0)))
-            }
+            Tint::Change => effect.map(|delta| theme::signed_color(ui.visuals(), delta / FULL_CHANGE)),
             Tint::Entropy => entropy.map(|entropy| {
                 let strength = (entropy / FULL_ENTROPY).clamp(0.0, 1.0);
                 theme::stale_color(ui.visuals()).gamma_multiply(STRONGEST * strength)

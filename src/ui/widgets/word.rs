@@ -120,13 +120,6 @@ pub fn paint(ui: &Ui, body: Rect, text: &str, look: &Look) {
     }
 }
 
-/// The colour of a change: of a fall and of a rise. `strength`: 0 to 1.
-pub fn change_color(ui: &Ui, change: f32, strength: f32) -> Color32 {
-    let visuals = ui.visuals();
-    let color = if change < 0.0 { theme::cut_color(visuals) } else { theme::accent(visuals) };
-    color.gamma_multiply(strength.clamp(0.0, 1.0))
-}
-
 /// A line under the word, `top` points above its lower edge.
 fn track(body: Rect, top: f32, height: f32) -> Rect {
     let y = body.bottom() - top;
@@ -144,7 +137,9 @@ fn stripe(ui: &Ui, body: Rect, share: f32) {
 fn bar(ui: &Ui, body: Rect, effect: f32) {
     let mut bar = track(body, 3.5, 3.0);
     bar.set_width(bar.width() * effect.abs().clamp(0.0, 1.0));
-    ui.painter().rect_filled(bar, 1.0, change_color(ui, effect, 1.0));
+    let visuals = ui.visuals();
+    let color = if effect < 0.0 { theme::cut_color(visuals) } else { theme::accent(visuals) };
+    ui.painter().rect_filled(bar, 1.0, color);
 }
 
 #[cfg(test)]
