@@ -1,9 +1,14 @@
 //! What is shown is what is in force, and what is not says so.
 
-use egui::{Key, Modifiers, accesskit::Role};
+use egui::{Key, accesskit::Role};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use sightline::{
-    ui::store::{selection::BASELINE, settings::ColorRange},
+    ui::store::{
+        command::Command,
+        cut_list::Change,
+        selection::BASELINE,
+        settings::{Asking, ColorRange},
+    },
     window::app::App,
 };
 
@@ -13,10 +18,15 @@ use crate::{
 };
 
 const NOT_ASKED: &str = "not asked: in the box, Enter asks and Esc takes it back";
-const NOT_APPLIED: &str = "not applied: in the box, Enter applies and Esc takes it back";
 
 fn shows(harness: &Harness<'static, App>, text: &str) -> bool {
     harness.query_all_by_label_contains(text).next().is_some()
+}
+
+fn apply(harness: &mut Harness<'static, App>, command: Command) {
+    let ctx = harness.ctx.clone();
+    harness.state_mut().apply(&ctx, command);
+    harness.run_ok();
 }
 
 /// Types into the box with this text, and leaves it by a click elsewhere.
@@ -26,7 +36,7 @@ fn type_and_leave(harness: &mut Harness<'static, App>, now: &str, more: &str) {
     field.focus();
     field.type_text(more);
     harness.run_ok();
-    harness.get_by_label("words of baseline").focus();
+    harness.get_by_label("words of A").focus();
     harness.run_ok();
 }
 
@@ -56,48 +66,25 @@ fn a_question_that_is_not_asked_says_so_and_the_answer_names_its_own() {
 }
 
 #[test]
-fn a_cut_that_is_not_applied_says_so_and_a_refusal_goes_with_its_cause() {
+fn escape_takes_back_how_the_next_answer_is_chosen() {
     let mut harness = answered();
-    harness.get_by_label("knockouts").focus();
-    harness.get_by_label("knockouts").type_text("answer -> visul @ 1");
+    let asked = harness.state().store().asking;
+    let other = Asking { max_new: asked.max_new + 1, ..asked };
+    apply(&mut harness, Command::Asking(other));
+    assert!(shows(&harness, NOT_ASKED), "the answer on show is of another length");
+    let boxes = harness.get_all_by_role(Role::TextInput);
+    boxes.into_iter().find(|node| node.value().as_deref() == Some(QUESTION)).unwrap().focus();
     harness.run_ok();
-    assert!(shows(&harness, NOT_APPLIED));
-    harness.key_press(Key::Enter);
-    until(&mut harness, "a refusal", |store| store.cut_error().is_some());
-    assert!(shows(&harness, "visul") && !shows(&harness, NOT_APPLIED));
-    harness.key_press(Key::Backspace);
-    harness.run_ok();
-    assert!(shows(&harness, NOT_APPLIED), "another text");
-    assert!(!shows(&harness, "is none of"), "the refusal was of the text before");
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
-    harness.key_press(Key::Delete);
-    harness.key_press(Key::Enter);
-    until(&mut harness, "no cut", |store| store.cut_error().is_none() && store.cut.typed.is_empty());
-    assert!(!shows(&harness, NOT_APPLIED));
+    harness.key_press(Key::Escape);
+    until(&mut harness, "as asked", |store| store.asking == asked);
+    assert!(!shows(&harness, NOT_ASKED));
 }
 
 #[test]
 fn a_locked_range_stays_whatever_is_shown() {
     let mut harness = answered();
-    harness.get_by_role_and_label(Role::Button, "red").click();
-    until(&mut harness, "a pin", |store| store.selection.pinned() == Some(1));
-    harness.get_by_role_and_label(Role::ComboBox, "range").click();
-    harness.run_ok();
-    harness.get_by_label("locked").click();
-    let locked =
-        |store: &sightline::ui::store::store::Store| matches!(store.map.range, ColorRange::Locked(_));
-    until(&mut harness, "a locked range", locked);
-    let range = harness.state().store().map.range;
-    let ColorRange::Locked(high) = range else { panic!("{range:?}") };
-    // That of all layers of the word that was on show.
-    let store = harness.state().store();
-    let row = store.runs.baseline().row(1).unwrap().0.pattern.clone();
-    let keys = store.runs.lane(BASELINE).view().unwrap().visual_keys();
-    let values = (0..row.n_layers).flat_map(|layer| {
-        let mean = row.head_mean(layer);
-        keys.iter().map(move |&key| mean[key]).collect::<Vec<_>>()
-    });
-    assert!((values.fold(0.0, f32::max) - high).abs() < 1e-7);
+    let range = ColorRange::Locked(0.25);
+    apply(&mut harness, Command::Range(range));
     for key in [Key::ArrowRight, Key::ArrowUp] {
         harness.key_press(key);
         harness.run_ok();
@@ -108,35 +95,25 @@ fn a_locked_range_stays_whatever_is_shown() {
 #[test]
 fn nothing_moves_when_an_error_comes() {
     let mut harness = answered();
-    let place = |harness: &Harness<'static, App>| harness.get_by_label("last cut layer").rect();
+    let place = |harness: &Harness<'static, App>| harness.get_by_label("words of A").rect();
     let before = place(&harness);
-    harness.get_by_label("knockouts").focus();
-    harness.get_by_label("knockouts").type_text("answer -> visual @ 99");
-    harness.key_press(Key::Enter);
-    until(&mut harness, "a refusal", |store| store.cut_error().is_some());
-    assert_eq!(place(&harness), before);
-    let ctx = harness.ctx.clone();
-    harness.state_mut().apply(&ctx, sightline::ui::store::command::Command::OpenPath("/nowhere.png".into()));
-    harness.run_ok();
+    apply(&mut harness, Command::OpenPath("/nowhere.png".into()));
     assert_eq!(place(&harness), before);
 }
 
 #[test]
-fn the_range_follows_its_handles_whatever_is_typed() {
+fn a_line_that_cannot_be_in_force_leaves_the_others_in_it() {
     let mut harness = answered();
-    harness.get_by_label("knockouts").focus();
-    harness.get_by_label("knockouts").type_text("answer -> visul @ 1");
-    harness.key_press(Key::Enter);
-    until(&mut harness, "a refusal", |store| store.cut_error().is_some());
-    harness.get_by_label("all").click();
-    until(&mut harness, "the cut of the range", |store| {
+    apply(&mut harness, Command::CutLayers(0, 7));
+    apply(&mut harness, Command::AddCut(Change::parse("answer -> visual @ 99").unwrap()));
+    until(&mut harness, "the cut of the layers", |store| {
         store.runs.cut().done().is_some_and(|run| {
             let knockouts: Vec<String> =
                 run.experiment.intervention.knockouts.iter().map(ToString::to_string).collect();
             knockouts == ["answer -> visual @ 0-7"]
         })
     });
-    assert!(harness.state().store().cut_error().is_some(), "the text is still refused");
+    assert!(harness.state().store().cut_error().is_some(), "the other line says why not");
 }
 
 #[test]

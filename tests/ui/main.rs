@@ -12,6 +12,7 @@ mod logic;
 mod made_up;
 mod mean;
 mod pointer;
+mod runs;
 mod saved;
 mod shader;
 mod steps;

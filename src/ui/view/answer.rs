@@ -1,80 +1,251 @@
-//! Both answers, word by word. Hover previews a word, a click pins it.
+//! All runs, word by word: the uncut one and the one under the cut, then those that are kept.
 //!
-//! The stripe under a word is its attention to the image in the selected layer. Words that the cut changed
-//! stand out in both answers; words that are not up to date are dim.
+//! The stripe under a word is its attention to the image; what tints it is chosen at the top. Words that the other run
+//! lacks stand out in both; words that are not up to date are dim. Keeps where words stand, and what the pointer
+//! has been shown to do.
 
-use egui::{
-    Event, EventFilter, Key, Label, Modifiers, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui,
-    WidgetInfo, vec2,
-};
+use std::collections::BTreeMap;
+
+use egui::{ComboBox, Event, Label, RichText, ScrollArea, Ui, scroll_area::ScrollBarVisibility};
 
 use crate::{
-    spec::{knockout::Knockout, span::Span},
-    trace::run::Stop,
+    trace::offer::{Format, Offer},
     ui::{
         frame::Frame,
         store::{
             command::Command,
-            lane::Lane,
-            run::{RowView, Run},
-            selection::{BASELINE, CUT, slot_name},
+            selection::{BASELINE, CUT},
+            settings::Tint,
             store::Store,
+            view_id::ViewId,
         },
         theme,
-        view::pane::View,
+        view::{
+            compare::{self, Compared, Pair},
+            facts,
+            pane::View,
+            run_table, runs_list,
+            strip::{Over, Strip, Words},
+            tint,
+        },
         widgets::{
-            number,
-            section::{scrolling, section},
-            word::{Look, shown, word},
+            export_menu::export_menu,
+            section::{section, still},
+            sweep::Sweep,
         },
     },
     worker::protocol::Slot,
 };
 
-/// The view. What is hovered is the store's: this one keeps nothing.
+/// Room for the line about the word on show, and for the hint under it.
+const LINE: f32 = 17.0;
+
+/// Below this height the hint gives way.
+const LOW: f32 = 130.0;
+
+/// The view.
 #[derive(Default)]
-pub struct AnswerView;
+pub struct AnswerView {
+    /// Words of the runs that show them.
+    strips: BTreeMap<Slot, Strip>,
+    /// Which words the two compared runs lack.
+    compared: Compared,
+    /// The token that this view last asked to preview.
+    previewed: Option<(Slot, usize)>,
+    tooltip: Sweep,
+    learned: Learned,
+}
+
+/// What people have done here: hints about it are of no more use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Learned {
+    hovered: bool,
+    pinned: bool,
+    phrase: bool,
+}
+
+impl Learned {
+    /// What to try next.
+    fn hint(self) -> Option<&'static str> {
+        match self {
+            Learned { hovered: false, .. } | Learned { pinned: false, .. } => {
+                Some("Hover a word to see where it looked; click to pin it.")
+            }
+            Learned { phrase: false, .. } => {
+                Some("Drag over words to take a phrase; Esc shows the whole answer.")
+            }
+            _ => None,
+        }
+    }
+}
 
 impl View for AnswerView {
     fn title(&self, _store: &Store) -> String {
-        "Answer".to_string()
+        "Runs".to_string()
     }
 
     fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
-        scrolling(ui, "answer", |ui, _| {
-            section(ui, "Answer", frame, |ui, frame| choice(ui, store, frame));
-            if let Some(run) = store.runs.baseline().view() {
-                asked(ui, run);
+        let mut over = None;
+        still(ui, |ui| {
+            section(ui, "Runs", frame, |ui, frame| {
+                let formats = [Format::Csv, Format::Svg, Format::Npz, Format::Safetensors];
+                export_menu(ui, frame, ViewId::Answer, &formats);
+                tints(ui, store, frame);
+            });
+            let height = ui.available_height();
+            let hint = self.learned.hint().filter(|_| height > LOW);
+            let lines = if hint.is_some() { 2.0 } else { 1.0 };
+            let foot = lines * (LINE + ui.spacing().item_spacing.y);
+            let scroll = ScrollArea::vertical().id_salt("runs").auto_shrink([false, false]);
+            // Its bar has its room whether it is needed or not: nothing moves aside when it is.
+            let scroll = scroll.scroll_bar_visibility(ScrollBarVisibility::AlwaysVisible);
+            let scroll = scroll.max_height((height - foot).max(LINE));
+            over = scroll.show(ui, |ui| self.runs(ui, store, frame)).inner;
+            if let Some(text) = facts::line(store) {
+                ui.add(Label::new(RichText::new(&text).small()).truncate()).on_hover_text(
+                    "A word is predicted by the row of the position before it: its attention is that row's",
+                );
             }
-            let changed = store.changed();
-            let (lost, new) = changed.as_ref().map_or((&[][..], &[][..]), |(lost, new)| (lost, new));
-            let mut hovered = strip(ui, store, frame, BASELINE, lost);
-            if store.runs.has(CUT) {
+            if let Some(hint) = hint {
+                ui.add(Label::new(RichText::new(hint).small().weak()).truncate());
+            }
+            self.tell(ui, store, over.as_ref());
+        });
+        self.preview(ui, store, frame, over.map(|(slot, over)| (slot, over.token)));
+    }
+
+    fn offers(&mut self, store: &Store) -> Vec<Offer> {
+        run_table::offers(store)
+    }
+}
+
+impl AnswerView {
+    /// All runs. Returns the word under the pointer.
+    fn runs(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) -> Option<(Slot, Over)> {
+        let pair = compare::pair(store);
+        self.compared.follow(store, pair);
+        let open = open(store);
+        self.strips.retain(|slot, _| open.contains(slot));
+        // What was refused has a line of its own, and no words.
+        for slot in open.iter().filter(|slot| **slot == BASELINE || store.runs.has(**slot)) {
+            self.strips.entry(*slot).or_default().looks.follow(store, *slot);
+        }
+        // The same for all runs: their tints can be compared.
+        let highest = self.strips.values().filter_map(|strip| strip.looks.highest());
+        let highest = highest.map(|(_, share)| share).reduce(f32::max);
+        let effects = pair.map(|pair| (pair, compare::effects(store, pair))).filter(|(_, e)| !e.is_empty());
+        let bars = effects.map(|(pair, _)| store.runs.name(pair.other));
+        let legend = tint::legend(store, highest, bars.as_deref());
+        if !legend.is_empty() && store.runs.has(BASELINE) {
+            ui.add(Label::new(RichText::new(&legend).small().weak()).truncate());
+        }
+        let words = |slot: Slot| {
+            let effects =
+                effects.filter(|(pair, _)| pair.base == slot).map_or(&[][..], |(_, effects)| effects);
+            (effects, highest.unwrap_or(0.0))
+        };
+        let mut over = None;
+        let kept = store.runs.kept();
+        for slot in open.iter().copied().filter(|slot| *slot <= CUT).chain(kept) {
+            match slot <= CUT {
+                true => runs_list::heading(ui, store, frame, slot),
+                false => runs_list::kept(ui, store, frame, slot),
+            }
+            let (effects, high) = words(slot);
+            if let Some(strip) = self.strips.get_mut(&slot) {
+                let changed = self.compared.of(slot, pair);
+                let words = Words { slot, changed, effects, high };
+                over = strip.show(ui, store, frame, words).map(|word| (slot, word)).or(over);
                 ui.add_space(4.0);
-                under_the_cut(ui, store.runs.cut());
-                hovered = strip(ui, store, frame, CUT, new).or(hovered);
-                if let (Some(_), Some(cut)) = (&changed, store.runs.cut().complete()) {
-                    ui.add(Label::new(RichText::new(difference(lost, new, cut)).small()).wrap());
-                }
             }
-            facts(ui, store);
-            if let Some(why) = nonsense(store) {
-                ui.add(Label::new(RichText::new(why).small().color(theme::stale_color(ui.visuals()))).wrap());
+            if slot == CUT {
+                self.difference(ui, store, pair);
             }
-            // A word under a pointer that rests previews nothing anew: keys may have moved on from there.
-            let moved = ui.input(|i| i.events.iter().any(|event| matches!(event, Event::PointerMoved(_))));
-            if hovered != store.selection.hovered && (moved || hovered.is_none()) {
-                frame.ask(Command::Hover(hovered));
+        }
+        if !store.runs.has(CUT) {
+            self.difference(ui, store, pair);
+        }
+        if let Some(why) = nonsense(store) {
+            ui.add(Label::new(RichText::new(why).small().color(theme::stale_color(ui.visuals()))).wrap());
+        }
+        over
+    }
+
+    /// How the two compared runs differ, in words.
+    fn difference(&self, ui: &mut Ui, store: &Store, pair: Option<Pair>) {
+        let Some(pair) = pair.filter(|_| self.compared.whole) else { return };
+        let text = compare::sentence(&self.compared.gone, &self.compared.new, compare::effects(store, pair));
+        let text = match pair {
+            Pair { base: BASELINE, other: CUT } => text,
+            Pair { base, other } => {
+                format!("{} beside {}: {text}", store.runs.name(other), store.runs.name(base))
             }
+        };
+        ui.add(Label::new(RichText::new(text).small()).wrap());
+    }
+
+    /// Asks for a preview of the word under the pointer, and ends it when the pointer has left.
+    fn preview(&mut self, ui: &Ui, store: &Store, frame: &mut Frame, over: Option<(Slot, usize)>) {
+        self.learned.hovered |= over.is_some();
+        self.learned.phrase |= store.selection.tokens.len() > 1;
+        let clicked = ui.input(|i| i.pointer.any_click());
+        self.learned.pinned |= clicked && over.is_some();
+        // A word under a pointer that rests previews nothing anew: keys may have moved on from there.
+        let moved = ui.input(|i| i.events.iter().any(|event| matches!(event, Event::PointerMoved(_))));
+        let shown = store.selection.hovered;
+        // What another view previews is its own.
+        let ours = self.previewed.is_some() && self.previewed == shown;
+        if over.is_some() && moved && over != shown || over.is_none() && ours {
+            frame.ask(Command::Hover(over));
+        }
+        if moved || over.is_none() {
+            self.previewed = over;
+        }
+    }
+
+    /// The tooltip of the word under the pointer.
+    fn tell(&mut self, ui: &Ui, store: &Store, over: Option<&(Slot, Over)>) {
+        let owner = over.map_or_else(|| ui.unique_id(), |(_, over)| over.owner);
+        let strips = &self.strips;
+        self.tooltip.show(ui, owner, over.map(|(_, over)| over.rect), |ui| {
+            let Some((slot, over)) = over else { return };
+            let pair = compare::pair(store).filter(|pair| pair.base == *slot);
+            let name = pair.map(|pair| store.runs.name(pair.other)).unwrap_or_default();
+            let effects = pair.map_or(&[][..], |pair| compare::effects(store, pair));
+            let word = facts::Word {
+                slot: *slot,
+                tokens: over.first..=over.token,
+                effect: effects.get(over.token).map(|scored| (scored, name.as_str())),
+                on_patches: strips.get(slot).and_then(|strip| strip.looks.of(over.token)),
+            };
+            word.show(ui, store);
         });
     }
 }
 
-/// The question that this is the answer to: the one in the box may be another by now.
-fn asked(ui: &mut Ui, run: &Run) {
-    let question = run.experiment.question();
-    let text = RichText::new(format!("to “{question}”")).small().weak();
-    ui.add(Label::new(text).truncate()).on_hover_text(question);
+/// The runs whose words are shown: the live ones, and of the kept ones those on show or compared.
+fn open(store: &Store) -> Vec<Slot> {
+    let refused = store.runs.cut().refusal().is_some();
+    let cut = (store.runs.has(CUT) || refused).then_some(CUT);
+    let selection = &store.selection;
+    let chosen = |slot: &Slot| *slot == selection.slot || Some(*slot) == selection.against;
+    let kept = store.runs.kept().into_iter().filter(chosen);
+    std::iter::once(BASELINE).chain(cut).chain(kept).collect()
+}
+
+/// What tints words.
+fn tints(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+    let name = |tint: Tint| RichText::new(format!("tint: {}", tint.name())).small();
+    let menu = ComboBox::from_id_salt("tint").width(60.0).selected_text(name(store.tint));
+    let menu = menu.show_ui(ui, |ui| {
+        for tint in Tint::ALL {
+            if ui.selectable_label(store.tint == tint, tint.name()).clicked() {
+                frame.ask(Command::Tint(tint));
+            }
+        }
+    });
+    frame.place("tint", menu.response.rect);
+    menu.response.accessible_name("tint of words").on_hover_text("What words are tinted by");
 }
 
 /// Why an answer is not to be taken seriously.
@@ -87,209 +258,25 @@ fn nonsense(store: &Store) -> Option<&'static str> {
     )
 }
 
-/// Which of the two maps show.
-fn choice(ui: &mut Ui, store: &Store, frame: &mut Frame) {
-    if !store.runs.has(CUT) {
-        return;
-    }
-    for slot in [CUT, BASELINE] {
-        let text = format!("maps of {}", slot_name(slot));
-        if ui.selectable_label(store.selection.slot == slot, text).clicked() {
-            frame.ask(Command::Show(slot));
-        }
-    }
-}
-
-fn under_the_cut(ui: &mut Ui, lane: Lane<'_>) {
-    let knockouts = lane.view().map_or(String::new(), |run| list(&run.experiment.intervention.knockouts));
-    ui.horizontal(|ui| {
-        ui.label(RichText::new("Under the cut").strong().color(theme::cut_color(ui.visuals())));
-        ui.add(Label::new(RichText::new(knockouts).small().monospace()).truncate());
-        if lane.busy() {
-            ui.label(RichText::new("recomputing…").small().color(theme::stale_color(ui.visuals())));
-        }
-    });
-}
-
-/// Knockouts as text.
-pub fn list(knockouts: &[Knockout]) -> String {
-    knockouts.iter().map(Knockout::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// How two answers differ, in words: their tokens, and what the cut did to the probability of the uncut ones.
-fn difference(lost: &[bool], new: &[bool], cut: &Run) -> String {
-    let count = |changed: &[bool]| changed.iter().filter(|c| **c).count();
-    let tokens = match (count(new), count(lost)) {
-        (0, 0) => "The same tokens".to_string(),
-        (n, m) => format!("{n} of {} tokens are new, {m} of {} are gone", new.len(), lost.len()),
-    };
-    let most = cut.scored.iter().max_by(|a, b| a.effect.delta.abs().total_cmp(&b.effect.delta.abs()));
-    let Some(most) = most else { return format!("{tokens}.") };
-    let sum: f32 = cut.scored.iter().map(|scored| scored.effect.delta).sum();
-    format!(
-        "{tokens}; under the cut the log probability of the uncut answer changes by {}, most at “{}” ({}).",
-        number::signed(sum),
-        shown(&most.token).trim(),
-        number::signed(most.effect.delta),
-    )
-}
-
-/// One answer. Returns the word under the pointer.
-fn strip(
-    ui: &mut Ui,
-    store: &Store,
-    frame: &mut Frame,
-    slot: Slot,
-    changed: &[bool],
-) -> Option<(Slot, usize)> {
-    let lane = store.runs.lane(slot);
-    let tokens = lane.tokens();
-    if tokens.is_empty() {
-        ui.label(RichText::new(instead(store, lane)).weak());
-        return None;
-    }
-    let mut hovered = None;
-    let words = ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(0.0, 3.0);
-        for (at, (token, fresh)) in tokens.iter().enumerate() {
-            let look = Look {
-                selected: store.selection.shown() == (slot, Some(at)),
-                pinned: store.selection.slot == slot && store.selection.tokens.contains(&at),
-                changed: changed.get(at).copied().unwrap_or(false),
-                fresh: *fresh,
-                share: lane.row(at).map(|(row, _)| image_share(store, row)),
-            };
-            let response = word(ui, token, &look);
-            frame.place(format!("{}[{at}]", slot_name(slot)), response.rect);
-            if response.hovered() {
-                hovered = Some((slot, at));
-            }
-            if response.clicked() {
-                frame.ask(Command::Pin(slot, at));
-            }
-        }
-    });
-    walk(ui, store, frame, slot, words.response.rect);
-    if let Some(why) = lane.complete().and_then(|run| run.end.as_ref()).and_then(|end| cut_short(end.stop)) {
-        ui.label(RichText::new(why).small().weak());
-    }
-    hovered
-}
-
-/// Makes an answer one stop of the Tab key, which arrows walk word by word from there.
-fn walk(ui: &mut Ui, store: &Store, frame: &mut Frame, slot: Slot, place: Rect) {
-    let stop = ui.interact(place, ui.scope_id().with(("answer", slot)), Sense::focusable_noninteractive());
-    stop.widget_info(|| WidgetInfo::labeled(Role::ListBox, true, format!("words of {}", slot_name(slot))));
-    if !stop.has_focus() {
-        return;
-    }
-    let arrows = EventFilter { horizontal_arrows: true, ..Default::default() };
-    ui.memory_mut(|m| m.set_focus_lock_filter(stop.id, arrows));
-    ui.painter().rect_stroke(
-        place.expand(2.0),
-        3.0,
-        Stroke::new(1.5, theme::accent(ui.visuals())),
-        StrokeKind::Outside,
-    );
-    let presses = |key| ui.input_mut(|i| i.count_and_consume_key(Modifiers::NONE, key));
-    let steps = [(Key::ArrowRight, Command::NextWord), (Key::ArrowLeft, Command::PreviousWord)];
-    for (key, command) in steps {
-        for _ in 0..presses(key) {
-            if store.selection.slot != slot {
-                frame.ask(Command::Show(slot));
-            }
-            frame.ask(command.clone());
-        }
-    }
-}
-
-/// What stands where there is no answer.
-fn instead(store: &Store, lane: Lane<'_>) -> String {
-    match &store.progress {
-        Some(progress) => format!("{progress}…"),
-        None if lane.busy() || store.busy() => "…".to_string(),
-        None if lane.cancelled() || store.cancelled() => "cancelled".to_string(),
-        None => "no answer yet".to_string(),
-    }
-}
-
-fn cut_short(stop: Stop) -> Option<&'static str> {
-    match stop {
-        Stop::End | Stop::Forced => None,
-        Stop::MaxNew => Some("stopped at the longest answer allowed"),
-        Stop::Context => Some("stopped: the context is full"),
-        Stop::Cancelled => Some("cancelled"),
-    }
-}
-
-/// Attention to the image in the selected layer and head.
-fn image_share(store: &Store, row: &RowView) -> f32 {
-    row.flow.share(store.selection.layer, store.selection.head, Span::Visual)
-}
-
-/// The word on show in numbers, on a line of its own: a tooltip would cover the chart.
-fn facts(ui: &mut Ui, store: &Store) {
-    let (slot, at) = store.selection.shown();
-    let lane = store.runs.lane(slot);
-    let word = at.and_then(|at| Some((lane.token(at)?, lane.row(at)?.0)));
-    let Some((token, row)) = word else {
-        ui.label(RichText::new("Hover a word to see where it looked; click to pin it.").small().weak());
-        return;
-    };
-    let others = token.top.iter().filter(|c| c.id != token.id).take(4);
-    let others: Vec<String> =
-        others.map(|c| format!("{} {}", c.text.trim(), number::percent(c.logprob.exp()))).collect();
-    let others = match others.is_empty() {
-        true => String::new(),
-        false => format!(", else {}", others.join(", ")),
-    };
-    let head = store.selection.head.map_or(String::new(), |h| format!(", head {h}"));
-    let text = format!(
-        "row {} predicts “{}”, position {}: {} on the image in layer {}{head}; probability {}{others}",
-        token.position.saturating_sub(1),
-        shown(token).trim(),
-        token.position,
-        number::percent(image_share(store, row)),
-        store.selection.layer,
-        number::probability(token.logprob),
-    );
-    ui.add(Label::new(RichText::new(&text).small()).wrap()).on_hover_text(
-        "A word is predicted by the row of the position before it: its attention is that row's",
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        spec::{experiment::Experiment, picture::ImageSource},
-        trace::{report::Effect, tokens::AnswerToken},
-    };
 
     #[test]
-    fn the_same_tokens_may_have_other_probabilities() {
-        let experiment = Experiment::ask(ImageSource::File("a.png".into()), "what?", 4);
-        let mut cut = Run::new(1, experiment, Some(0));
-        assert_eq!(difference(&[false; 2], &[false; 2], &cut), "The same tokens.");
-        for (position, (text, delta)) in [(" red", -0.25), (" ball", -1.5)].into_iter().enumerate() {
-            let effect = Effect { baseline: -0.1, logprob: -0.1 + delta, delta, rank: 0, kl: 0.0 };
-            let token = AnswerToken {
-                position,
-                id: 0,
-                text: text.to_string(),
-                span: Span::Answer,
-                logprob: 0.0,
-                top: Vec::new(),
-                end: false,
-                partial: false,
-            };
-            cut.score(token, effect, None);
-        }
-        let told = difference(&[false; 2], &[false; 2], &cut);
-        let all = ["The same tokens;", "changes by -1.75", "most at “ball” (-1.50)"];
-        assert!(all.iter().all(|part| told.contains(part)), "{told}");
-        assert!(
-            difference(&[true, false], &[true], &cut).starts_with("1 of 1 tokens are new, 1 of 2 are gone;")
-        );
+    fn hints_go_with_what_they_teach() {
+        let mut learned = Learned::default();
+        assert!(learned.hint().unwrap().starts_with("Hover"));
+        learned.hovered = true;
+        assert!(learned.hint().unwrap().contains("click to pin"));
+        learned.pinned = true;
+        assert!(learned.hint().unwrap().contains("phrase"));
+        learned.phrase = true;
+        assert_eq!(learned.hint(), None);
+    }
+
+    #[test]
+    fn an_uncut_run_has_its_place_before_it_is_there() {
+        let store = Store::default();
+        assert_eq!(open(&store), [BASELINE]);
     }
 }

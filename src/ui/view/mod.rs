@@ -2,9 +2,11 @@
 
 pub(crate) mod answer;
 mod apart;
+pub(crate) mod compare;
 pub(crate) mod compress;
 pub(crate) mod cut;
 pub(crate) mod effects;
+mod facts;
 pub(crate) mod flow;
 pub(crate) mod heads;
 pub(crate) mod image;
@@ -15,5 +17,11 @@ pub(crate) mod layers;
 pub(crate) mod lens;
 mod map;
 pub(crate) mod pane;
+mod prompt_items;
+mod prompt_tokens;
 pub(crate) mod question;
 pub(crate) mod registry;
+mod run_table;
+mod runs_list;
+mod strip;
+mod tint;

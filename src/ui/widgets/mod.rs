@@ -23,6 +23,8 @@ pub(crate) mod range_strip;
 pub(crate) mod section;
 mod slots;
 pub(crate) mod swatch;
+pub(crate) mod sweep;
 pub(crate) mod tools;
 pub(crate) mod word;
+pub(crate) mod word_flow;
 pub(crate) mod zoom;
