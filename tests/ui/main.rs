@@ -7,6 +7,7 @@ mod bench;
 mod first_sight;
 mod image;
 mod in_force;
+mod layers;
 mod logic;
 #[path = "../made_up/mod.rs"]
 mod made_up;

@@ -11,7 +11,10 @@ use sightline::{
     window::app::App,
 };
 
-use crate::whole::{answered, until};
+use crate::{
+    made_up::LAYERS,
+    whole::{answered, until},
+};
 
 /// Gives events to the window as eframe does: all of them within one frame.
 fn within_a_frame(harness: &mut Harness<'static, App>, events: Vec<Event>) {
@@ -39,13 +42,28 @@ fn flick(harness: &mut Harness<'static, App>, from: Pos2, to: Pos2) {
 #[test]
 fn a_flick_within_one_frame_moves_a_handle() {
     let mut harness = answered();
-    let range = harness.state().store().cut.range;
+    harness.get_by_label("middle").click();
+    until(&mut harness, "a cut", |store| store.cut.range(LAYERS) == Some((2, 4)));
     let handle = harness.get_by_label("last cut layer").rect().center();
-    flick(&mut harness, handle, handle + vec2(400.0, 0.0));
-    assert_eq!(harness.state().store().cut.range, (range.0, 7));
+    flick(&mut harness, handle, handle + vec2(600.0, 0.0));
+    assert_eq!(harness.state().store().cut.range(LAYERS), Some((2, 7)));
     let handle = harness.get_by_label("first cut layer").rect().center();
-    flick(&mut harness, handle, handle - vec2(400.0, 0.0));
-    assert_eq!(harness.state().store().cut.range, (0, 7));
+    flick(&mut harness, handle, handle - vec2(600.0, 0.0));
+    assert_eq!(harness.state().store().cut.range(LAYERS), Some((0, 7)));
+}
+
+#[test]
+fn a_flick_over_layers_cuts_them_and_a_click_within_one_frame_looks() {
+    let mut harness = answered();
+    let strip = harness.get_by_role_and_label(Role::Slider, "Layer").rect();
+    let at = |layer: f32| {
+        Pos2::new(strip.left() + strip.width() * (layer + 0.5) / LAYERS as f32, strip.center().y)
+    };
+    flick(&mut harness, at(6.0), at(3.0));
+    assert_eq!(harness.state().store().cut.range(LAYERS), Some((3, 6)));
+    flick(&mut harness, at(1.0), at(1.0));
+    assert_eq!(harness.state().store().selection.layer, 1);
+    assert_eq!(harness.state().store().cut.range(LAYERS), Some((3, 6)));
 }
 
 #[test]
