@@ -5,6 +5,7 @@
 
 mod bench;
 mod first_sight;
+mod flow;
 mod in_force;
 mod logic;
 #[path = "../made_up/mod.rs"]
