@@ -165,11 +165,6 @@ impl Columns {
         numbers(self.layers(column))
     }
 
-    /// What a column is, in words: `layer 3`, or `layers 0-3`.
-    pub fn name(&self, column: usize) -> String {
-        in_words(self.layers(column))
-    }
-
     /// Under the columns their numbers, as many as there is room for; at the left, what they are.
     pub fn add_labels(&self, figure: &mut Figure, y: f32) {
         let widest = (0..self.count()).map(|column| self.label(column).len()).max().unwrap_or(1);
@@ -177,10 +172,10 @@ impl Columns {
         let step = ((widest as f32 * 6.5 + 8.0) / room).ceil().max(1.0) as usize;
         for column in (0..self.count()).step_by(step) {
             let x = (self.edge(column) + self.edge(column + 1)) / 2.0;
-            figure.marks.push(label([x, y], self.label(column), Align::Middle, Ink::Weak));
+            figure.add(label([x, y], self.label(column), Align::Middle, Ink::Weak));
         }
         let what = if self.per > 1 { "layers" } else { "layer" };
-        figure.marks.push(label([2.0, y], what, Align::Start, Ink::Weak));
+        figure.add(label([2.0, y], what, Align::Start, Ink::Weak));
     }
 
     /// What lies under a chart: the shade of the layers that are cut.
@@ -193,8 +188,7 @@ impl Columns {
     ) {
         for (first, last) in cut.map(CutLayers::stretches).unwrap_or_default() {
             let rect = [self.sides(first)[0], top, self.sides(last)[1], bottom];
-            let fill = Some(sheer(look.cut, 0.08));
-            figure.marks.push(Mark::Rect { rect, fill, border: None });
+            figure.add(Mark::filled(rect, Ink::sheer(look.cut, 0.08)));
         }
     }
 
@@ -210,20 +204,18 @@ impl Columns {
         if let Some(cut) = cut {
             for (nth, (first, last)) in cut.stretches().into_iter().enumerate() {
                 let rect = [self.sides(first)[0], top, self.sides(last)[1], bottom];
-                let border = Some((sheer(look.cut, 1.0), 1.2));
-                figure.marks.push(Mark::Rect { rect, fill: None, border });
+                figure.add(Mark::framed(rect, Ink::rgb(look.cut), 1.2));
                 let text = format!("cut in {}", cut.run);
                 // It stands once at least; where it would reach into the next frame, once is enough.
                 if nth == 0 || rect[2] - rect[0] > 12.0 + 6.0 * text.len() as f32 {
                     let at = [rect[0] + 5.0, top + 9.0];
-                    figure.marks.push(label(at, text, Align::Start, sheer(look.cut, 1.0)));
+                    figure.add(label(at, text, Align::Start, Ink::rgb(look.cut)));
                 }
             }
         }
         if layer < self.n_layers {
             let [left, right] = self.sides(layer);
-            let border = Some((sheer(look.accent, 1.0), 1.5));
-            figure.marks.push(Mark::Rect { rect: [left, top, right, bottom], fill: None, border });
+            figure.add(Mark::framed([left, top, right, bottom], Ink::rgb(look.accent), 1.5));
         }
     }
 
@@ -238,12 +230,7 @@ impl Columns {
 
 /// A text of a chart.
 pub fn label(at: [f32; 2], text: impl Into<String>, align: Align, ink: Ink) -> Mark {
-    Mark::Text { at, text: text.into(), size: LETTERS, align, ink, bold: false }
-}
-
-/// A colour, `opacity` from 0 to 1.
-pub fn sheer([r, g, b]: [u8; 3], opacity: f32) -> Ink {
-    Ink::Rgba([r, g, b, (opacity.clamp(0.0, 1.0) * 255.0).round() as u8])
+    Mark::text(at, text, LETTERS, align, ink)
 }
 
 /// Some layers in words: `layer 3`, or `layers 0-3`.
@@ -283,7 +270,10 @@ mod tests {
     fn layers_that_share_a_column_say_so() {
         let columns = Columns::new(0.0, 400.0, 10, 100.0);
         assert_eq!((columns.count(), columns.per()), (4, 3));
-        assert_eq!((columns.name(0), columns.name(3)), ("layers 0-2".to_string(), "layer 9".to_string()));
+        assert_eq!(
+            (in_words(columns.layers(0)), in_words(columns.layers(3))),
+            ("layers 0-2".to_string(), "layer 9".to_string())
+        );
     }
 
     #[test]
@@ -300,7 +290,7 @@ mod tests {
             .iter()
             .filter_map(|mark| match mark {
                 Mark::Rect { rect, border: Some((ink, _)), .. } => {
-                    (*ink == sheer(look.cut, 1.0)).then_some(*rect)
+                    (*ink == Ink::rgb(look.cut)).then_some(*rect)
                 }
                 _ => None,
             })
@@ -308,11 +298,7 @@ mod tests {
         assert_eq!(frames, [[0.0, 2.0, 200.0, 180.0], [400.0, 2.0, 500.0, 180.0]]);
         let says = |mark: &&Mark| matches!(mark, Mark::Text { text, .. } if text == "cut in B");
         assert_eq!(figure.marks.iter().filter(says).count(), 2);
-        let shown = Mark::Rect {
-            rect: [300.0, 2.0, 400.0, 180.0],
-            fill: None,
-            border: Some((sheer(look.accent, 1.0), 1.5)),
-        };
+        let shown = Mark::framed([300.0, 2.0, 400.0, 180.0], Ink::rgb(look.accent), 1.5);
         assert_eq!(figure.marks.last(), Some(&shown));
     }
 }

@@ -4,7 +4,7 @@
 //! probability of the pinned tokens of the uncut answer. Every edge is a cut of its own: spans are never merged, since
 //! two cuts together are not their sum. Knows the study and its findings; nothing of how it goes about it.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use egui::{RichText, Ui};
 
@@ -13,11 +13,7 @@ use crate::{
         span::Span,
         study::{EdgeEffect, Study, StudyKind},
     },
-    trace::{
-        offer::Offer,
-        table::{Table, Value},
-        tensors::NamedTensor,
-    },
+    trace::{offer::Offer, table::Table, tensors::NamedTensor},
     ui::{
         frame::Frame,
         store::{
@@ -30,7 +26,7 @@ use crate::{
         view::{
             columns::{Columns, in_words},
             nodes::{Node, counted, meaning, positions},
-            readings::{headings, layer_value, word},
+            readings::layer_value,
             ribbons::{LEAST, Pick, Ribbons, Scale},
         },
         widgets::{number, word::shown},
@@ -139,6 +135,9 @@ impl<'a> Effects<'a> {
                 if layers.len() > 1 {
                     let around = in_words(layers);
                     words.push(format!("Mean over windows of {} around {around}", self.width_words()));
+                } else {
+                    let cut = self.asked.intervention(query.first(), key.first(), layers.start);
+                    words.extend(cut.knockouts.iter().map(|knockout| format!("As typed: {knockout}")));
                 }
                 words.extend(meaning(query));
                 words
@@ -173,8 +172,8 @@ impl<'a> Effects<'a> {
 
     /// Its numbers, as they are on the chart.
     pub fn table(&self, nodes: &[Node], columns: Columns) -> Table {
-        let columns_of = headings(["layer", "query", "key", "delta (nats)", "window"]);
-        let mut table = Table { name: "effect of edges".to_string(), columns: columns_of, rows: Vec::new() };
+        let headings = ["layer", "query", "key", "delta (nats)", "window"];
+        let mut table = Table::new("effect of edges", headings);
         for column in 0..columns.count() {
             for (query, key) in nodes.iter().flat_map(|query| nodes.iter().map(move |key| (query, key))) {
                 let layers = columns.layers(column);
@@ -185,8 +184,7 @@ impl<'a> Effects<'a> {
                     _ => format!("{}-{}", window.start, window.end - 1),
                 };
                 let layer = layer_value(columns, column);
-                let row = [layer, word(query), word(key), Value::Number(delta), Value::Text(window)];
-                table.rows.push(row.into());
+                table.push([layer, query.word().into(), key.word().into(), delta.into(), window.into()]);
             }
         }
         table
@@ -205,7 +203,7 @@ impl<'a> Effects<'a> {
             }
         }
         let shape = vec![self.n_layers, side, side];
-        let tensor = NamedTensor { name: "effect.edges".to_string(), shape, values: Arc::new(values) };
+        let tensor = NamedTensor::new("effect.edges", shape, values);
         Offer::Tensors { name: "effect of edges".to_string(), tensors: vec![tensor] }
     }
 }
@@ -342,6 +340,7 @@ mod tests {
         spec::{experiment::Experiment, picture::ImageSource},
         trace::{
             finding::{EdgeFound, Finding},
+            table::Value,
             tokens::{AnswerToken, PromptToken},
         },
         ui::store::studies::Studies,
@@ -362,6 +361,7 @@ mod tests {
                 id: 1,
                 text: text.to_string(),
                 span: Span::Answer,
+                entropy: None,
                 logprob: -0.1,
                 top: Vec::new(),
                 end: false,

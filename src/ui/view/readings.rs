@@ -139,20 +139,12 @@ impl<'a> Reading<'a> {
 
     /// Its numbers, as they are on the chart.
     pub fn table(&self, nodes: &[Node], columns: Columns) -> Table {
-        let mut table = Table {
-            name: "flow".to_string(),
-            columns: headings(["layer", "query", "key", "share"]),
-            rows: vec![],
-        };
+        let mut table = Table::new("flow", ["layer", "query", "key", "share"]);
         for column in 0..columns.count() {
             for (query, key) in nodes.iter().flat_map(|query| nodes.iter().map(move |key| (query, key))) {
                 let share = self.share(columns.layers(column), query, key);
-                table.rows.push(vec![
-                    layer_value(columns, column),
-                    word(query),
-                    word(key),
-                    Value::Number(share),
-                ]);
+                let layer = layer_value(columns, column);
+                table.push([layer, query.word().into(), key.word().into(), share.into()]);
             }
         }
         table
@@ -160,29 +152,18 @@ impl<'a> Reading<'a> {
 
     /// All spans in every layer: `[layers, query span, key span]`.
     pub fn tensors(&self) -> Offer {
-        let values = Arc::new(self.flow.data.clone());
-        let shape = vec![self.flow.n_layers, Span::COUNT, Span::COUNT];
-        let tensor = NamedTensor { name: "flow.spans".to_string(), shape, values };
+        let shape = [self.flow.n_layers, Span::COUNT, Span::COUNT];
+        let tensor = NamedTensor::new("flow.spans", shape, self.flow.data.clone());
         Offer::Tensors { name: "flow".to_string(), tensors: vec![tensor] }
     }
-}
-
-/// Headings of a table.
-pub fn headings<const N: usize>(names: [&str; N]) -> Vec<String> {
-    names.map(String::from).to_vec()
 }
 
 /// A column of layers as a value of a table.
 pub fn layer_value(columns: Columns, column: usize) -> Value {
     match columns.layers(column) {
-        layers if layers.len() == 1 => Value::Whole(i64::try_from(layers.start).unwrap_or(i64::MAX)),
-        _ => Value::Text(columns.label(column)),
+        layers if layers.len() == 1 => layers.start.into(),
+        _ => columns.label(column).into(),
     }
-}
-
-/// A node as a value of a table.
-pub fn word(node: &Node) -> Value {
-    Value::Text(node.word().to_string())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use crate::{
     trace::figure::{Align, Figure, Ink, Mark, curve, point_on},
     ui::view::{
-        columns::{Columns, CutLayers, Look, label, sheer},
+        columns::{Columns, CutLayers, Look, label},
         nodes::Node,
     },
 };
@@ -221,14 +221,14 @@ impl Ribbons {
         }
         for (at, node) in self.nodes.iter().enumerate() {
             let back = stress.isolated.is_some_and(|isolated| isolated != at);
-            let ink = sheer(node.rgb(), if back { 0.35 } else { 1.0 });
+            let ink = Ink::sheer(node.rgb(), if back { 0.35 } else { 1.0 });
             let [top, bottom] = self.row(at);
             for edge in 0..=self.columns.count() {
                 let x = self.columns.edge(edge);
                 let rect = [x - HALF, top, x + HALF, bottom];
-                figure.marks.push(Mark::Rect { rect, fill: Some(ink), border: None });
+                figure.add(Mark::filled(rect, ink));
             }
-            figure.marks.push(label([2.0, (top + bottom) / 2.0], node.name(), Align::Start, ink));
+            figure.add(label([2.0, (top + bottom) / 2.0], node.name(), Align::Start, ink));
         }
         self.columns.add_labels(&mut figure, look.size[1] - 9.0);
         self.columns.add_frames(&mut figure, self.frame, cut, layer, look);
@@ -241,16 +241,16 @@ impl Ribbons {
         let [left, right] = self.ends(band.column);
         let (from, to) = (band.from.map(|y| [left, y]), band.to.map(|y| [right, y]));
         if self.scale.is_none() || band.value < 0.0 {
-            figure.marks.push(Mark::Ribbon { from, to, fill: sheer(rgb, opacity) });
+            figure.add(Mark::Ribbon { from, to, fill: Ink::sheer(rgb, opacity) });
             return;
         }
         // What rises is empty, and has a broken outline: nobody takes it for what falls.
-        figure.marks.push(Mark::Ribbon { from, to, fill: sheer(rgb, opacity * 0.15) });
+        figure.add(Mark::Ribbon { from, to, fill: Ink::sheer(rgb, opacity * 0.15) });
         for (from, to) in from.into_iter().zip(to) {
             let bound = curve(from, to);
             let points = (0..=12).map(|step| point_on(bound, step as f32 / 12.0)).collect();
-            let ink = sheer(rgb, (opacity * 1.6).min(1.0));
-            figure.marks.push(Mark::Line { points, ink, width: 1.0, dashed: true });
+            let ink = Ink::sheer(rgb, (opacity * 1.6).min(1.0));
+            figure.add(Mark::dashed(points, ink, 1.0));
         }
     }
 
@@ -260,9 +260,9 @@ impl Ribbons {
         let (x, top) = (look.size[0] - SCALE + 12.0, ABOVE);
         let bottom = top + scale.value / self.full * self.height();
         let rect = [x - HALF, top, x + HALF, bottom];
-        figure.marks.push(Mark::Rect { rect, fill: Some(Ink::Weak), border: None });
+        figure.add(Mark::filled(rect, Ink::Weak));
         let at = [x + 7.0, (top + bottom) / 2.0];
-        figure.marks.push(label(at, scale.text.clone(), Align::Start, Ink::Weak));
+        figure.add(label(at, scale.text.clone(), Align::Start, Ink::Weak));
     }
 }
 
@@ -392,7 +392,7 @@ mod tests {
             _ => None,
         });
         for (fill, band) in fills.zip(&chart.bands) {
-            assert_eq!(fill, sheer(chart.nodes[band.key].rgb(), opacity(band, 99, None)));
+            assert_eq!(fill, Ink::sheer(chart.nodes[band.key].rgb(), opacity(band, 99, None)));
         }
     }
 

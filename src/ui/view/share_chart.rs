@@ -61,7 +61,7 @@ pub fn show(ui: &mut Ui, chart: &ShareChart, drawn: Drawn, frame: &mut Frame) ->
 fn lines(ui: &mut Ui, chart: &ShareChart, look: Look, frame: &mut Frame) -> (Response, Option<usize>) {
     let (place, response) = ui.allocate_exact_size(look.size.into(), Sense::CLICK | Sense::HOVER);
     frame.place("flow", place);
-    let columns = chart.columns(look.size, true);
+    let columns = chart.columns(look.size);
     columns.tell(place, frame);
     paint(ui, place, &chart.lines(look));
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "shares of spans by layer"));

@@ -4,8 +4,6 @@
 //! Of a mean, a band of one standard deviation over its tokens lies around every line. Knows the subject of maps and
 //! charts; draws figures alone.
 
-use std::sync::Arc;
-
 use crate::{
     spec::span::Span,
     trace::{
@@ -18,10 +16,7 @@ use crate::{
     },
     ui::{
         store::store::Store,
-        view::{
-            columns::{Columns, CutLayers, LETTERS, Look, label, sheer},
-            readings::headings,
-        },
+        view::columns::{Columns, CutLayers, LETTERS, Look, label},
     },
 };
 
@@ -75,16 +70,16 @@ impl ShareChart {
         Span::ALL.into_iter().filter(move |span| self.shares.iter().any(|shares| shares[span.index()] > 0.0))
     }
 
-    /// Where the layers lie. `named`: with the spans' names at the right.
-    pub fn columns(&self, size: [f32; 2], named: bool) -> Columns {
-        let names = if named && size[0] >= NARROW { NAMES } else { 6.0 };
+    /// Where the layers lie.
+    pub fn columns(&self, size: [f32; 2]) -> Columns {
+        let names = if size[0] >= NARROW { NAMES } else { 6.0 };
         Columns::new(LEFT, size[0] - names, self.shares.len(), 0.0)
     }
 
     /// Lines.
     pub fn lines(&self, look: Look) -> Figure {
-        let columns = self.columns(look.size, true);
-        let (mut figure, y) = self.begin(look, columns, "shares of attention");
+        let columns = self.columns(look.size);
+        let (mut figure, y) = self.begin(look, columns);
         let place = |layer: usize, share: f32| [columns.middle(layer), y(share)];
         for span in self.spans() {
             self.add_band(&mut figure, span, place);
@@ -95,15 +90,15 @@ impl ShareChart {
                 .filter(|(_, shares)| shares[span.index()].is_finite())
                 .map(|(layer, shares)| place(layer, shares[span.index()]))
                 .collect();
-            let ink = sheer(span_rgb(span), if self.fresh { 1.0 } else { 0.6 });
-            figure.marks.push(Mark::Line { points, ink, width: 1.8, dashed: false });
+            let ink = Ink::sheer(span_rgb(span), if self.fresh { 1.0 } else { 0.6 });
+            figure.add(Mark::line(points, ink, 1.8));
         }
         self.end(&mut figure, look, columns);
         if look.size[0] >= NARROW {
             let right = columns.edge(columns.count());
             for (span, at) in self.names(look, y) {
-                let ink = sheer(span_rgb(span), 1.0);
-                figure.marks.push(label([right + 6.0, at], span.name(), Align::Start, ink));
+                let ink = Ink::sheer(span_rgb(span), 1.0);
+                figure.add(label([right + 6.0, at], span.name(), Align::Start, ink));
             }
         }
         figure
@@ -111,8 +106,8 @@ impl ShareChart {
 
     /// One bar a layer, of height 1.
     pub fn bars(&self, look: Look) -> Figure {
-        let columns = self.columns(look.size, true);
-        let (mut figure, y) = self.begin(look, columns, "shares of attention");
+        let columns = self.columns(look.size);
+        let (mut figure, y) = self.begin(look, columns);
         for (layer, shares) in self.shares.iter().enumerate() {
             let [left, right] = columns.sides(layer);
             let gap = (right - left) * (1.0 - BAR) / 2.0;
@@ -121,8 +116,8 @@ impl ShareChart {
                 let share = shares[span.index()];
                 if share > 0.0 {
                     let rect = [left + gap, y(below + share), right - gap, y(below)];
-                    let ink = sheer(span_rgb(span), if self.fresh { 1.0 } else { 0.6 });
-                    figure.marks.push(Mark::Rect { rect, fill: Some(ink), border: None });
+                    let ink = Ink::sheer(span_rgb(span), if self.fresh { 1.0 } else { 0.6 });
+                    figure.add(Mark::filled(rect, ink));
                     below += share;
                 }
             }
@@ -132,31 +127,26 @@ impl ShareChart {
             let x = columns.edge(columns.count()) + 6.0;
             for (row, span) in self.spans().enumerate() {
                 let at = [x, ABOVE + LINE * (row as f32 + 0.5)];
-                figure.marks.push(label(at, span.name(), Align::Start, sheer(span_rgb(span), 1.0)));
+                figure.add(label(at, span.name(), Align::Start, Ink::sheer(span_rgb(span), 1.0)));
             }
         }
         figure
     }
 
     /// Axes and what lies under all; with it, the place of a share.
-    fn begin(
-        &self,
-        look: Look,
-        columns: Columns,
-        what: &str,
-    ) -> (Figure, impl Fn(f32) -> f32 + Copy + use<>) {
+    fn begin(&self, look: Look, columns: Columns) -> (Figure, impl Fn(f32) -> f32 + Copy + use<>) {
         let [top, bottom] = frame(look);
         let y = move |share: f32| bottom - (bottom - top) * share.clamp(0.0, 1.0);
-        let mut figure = Figure::new(look.size, format!("{what} {}", self.of));
+        let mut figure = Figure::new(look.size, format!("shares of attention {}", self.of));
         columns.add_shade(&mut figure, [2.0, bottom], self.cut.as_ref(), look);
         let (left, right) = (columns.edge(0), columns.edge(columns.count()));
         let steps = if bottom - top > 90.0 { 4 } else { 2 };
         for step in 0..=steps {
             let share = step as f32 / steps as f32;
             let points = vec![[left, y(share)], [right, y(share)]];
-            figure.marks.push(Mark::Line { points, ink: Ink::Faint, width: 1.0, dashed: false });
+            figure.add(Mark::line(points, Ink::Faint, 1.0));
             let at = [left - 5.0, y(share)];
-            figure.marks.push(label(at, format!("{share:.2}"), Align::End, Ink::Weak));
+            figure.add(label(at, format!("{share:.2}"), Align::End, Ink::Weak));
         }
         (figure, y)
     }
@@ -177,7 +167,7 @@ impl ShareChart {
         if sides.len() > 1 {
             let upper = sides.iter().map(|(upper, _)| *upper);
             let points = upper.chain(sides.iter().rev().map(|(_, lower)| *lower)).collect();
-            figure.marks.push(Mark::Area { points, fill: sheer(span_rgb(span), 0.2) });
+            figure.add(Mark::area(points, Ink::sheer(span_rgb(span), 0.2)));
         }
     }
 
@@ -201,13 +191,11 @@ impl ShareChart {
 
     /// The numbers as they are on the chart.
     pub fn table(&self) -> Table {
-        let columns = headings(["layer", "span", "mean", "sd"]);
-        let mut table = Table { name: format!("shares of attention {}", self.of), columns, rows: Vec::new() };
+        let name = format!("shares of attention {}", self.of);
+        let mut table = Table::new(name, ["layer", "span", "mean", "sd"]);
         for layer in 0..self.shares.len() {
             for (span, share, sd) in self.numbers(layer) {
-                let layer = Value::Whole(i64::try_from(layer).unwrap_or(i64::MAX));
-                let sd = sd.map_or(Value::Nothing, Value::Number);
-                table.rows.push(vec![layer, Value::Text(span.name().to_string()), Value::Number(share), sd]);
+                table.push([layer.into(), span.name().into(), share.into(), Value::from(sd)]);
             }
         }
         table
@@ -215,11 +203,7 @@ impl ShareChart {
 
     /// All of them: `[layers, spans]`.
     pub fn tensors(&self) -> Offer {
-        let tensor = |name: &str, of: &[Shares]| NamedTensor {
-            name: name.to_string(),
-            shape: vec![of.len(), Span::COUNT],
-            values: Arc::new(of.concat()),
-        };
+        let tensor = |name: &str, of: &[Shares]| NamedTensor::new(name, [of.len(), Span::COUNT], of.concat());
         let mut tensors = vec![tensor("flow.shares", &self.shares)];
         if !self.deviations.is_empty() {
             tensors.push(tensor("flow.shares.sd", &self.deviations));
@@ -275,6 +259,7 @@ mod tests {
                 id: 1,
                 text: " a".to_string(),
                 span: Span::Answer,
+                entropy: None,
                 logprob: -0.1,
                 top: Vec::new(),
                 end: false,
@@ -306,13 +291,13 @@ mod tests {
         let areas = figure.marks.iter().filter(|mark| matches!(mark, Mark::Area { .. })).count();
         assert_eq!(areas, 2, "bos and image");
         let line = figure.marks.iter().find_map(|mark| match mark {
-            Mark::Line { points, ink, .. } if *ink == sheer(span_rgb(Span::Visual), 1.0) => Some(points),
+            Mark::Line { points, ink, .. } if *ink == Ink::sheer(span_rgb(Span::Visual), 1.0) => Some(points),
             _ => None,
         });
         let [top, bottom] = frame(look);
         for ([x, y], layer) in line.unwrap().iter().zip(0..) {
             assert!((bottom - y - (bottom - top) * chart.shares[layer][visual]).abs() < 1e-3);
-            assert_eq!(chart.columns(look.size, true).layer_at(*x), Some(layer));
+            assert_eq!(chart.columns(look.size).layer_at(*x), Some(layer));
         }
         // One token has no deviation.
         store.apply(Command::Pin(BASELINE, 1));
