@@ -17,6 +17,7 @@ use sightline::{
     },
     trace::{
         diff,
+        flow::{RowFlow, Shares, SpanFlow, of_row},
         geometry::{Geometry, Grid, Place, View},
         pattern::PatternRow,
         report::{Effect, End},
@@ -248,11 +249,34 @@ pub fn end(experiment: &Experiment, stop: Stop) -> End {
             decode_steps: steps(experiment).len().saturating_sub(1),
         },
         dtype: "f32 throughout".into(),
-        flow: None,
+        flow: Some(Arc::new(flow(experiment))),
         sinks: None,
         common: cut.then(|| diff::common(&ids(&experiment.uncut()), &ids(experiment))),
         control: None,
     }
+}
+
+/// What every span reads from every other: an answer's rows as their patterns say, the prompt's evenly what they see,
+/// text the more the higher the layer.
+pub fn flow(experiment: &Experiment) -> SpanFlow {
+    let prompt = prompt(&experiment.question());
+    let cuts = cuts(experiment, &prompt);
+    let span = |position: usize| prompt.get(position).map_or(Span::Answer, |token| token.span);
+    let even = |row: usize, layer: usize| -> Shares {
+        let mut shares = [0.0; Span::COUNT];
+        let seen = |key: &usize| !cuts.iter().any(|c| c.layers[layer] && c.blocks(row, *key));
+        for key in (0..=row).filter(seen) {
+            let text = if span(key) == Span::Visual { 0.0 } else { layer as f32 };
+            shares[span(key).index()] += 1.0 + text;
+        }
+        let sum: f32 = shares.iter().sum();
+        shares.map(|share| share / sum)
+    };
+    let before = (0..prompt.len() - 1).map(|row| (0..LAYERS).map(|layer| even(row, layer)).collect());
+    let answer = steps(experiment).into_iter().map(|(_, row)| of_row(&row, span));
+    let rows: Vec<Vec<Shares>> = before.chain(answer).collect();
+    let data = (0..LAYERS).flat_map(|layer| rows.iter().flat_map(move |row| row[layer])).collect();
+    SpanFlow::of(&RowFlow { n_layers: LAYERS, spans: (0..rows.len()).map(span).collect(), data })
 }
 
 fn reports(experiment: &Experiment) -> Vec<KnockoutReport> {

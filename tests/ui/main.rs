@@ -6,6 +6,7 @@
 mod bench;
 mod first_sight;
 mod image;
+mod flow;
 mod in_force;
 mod layers;
 mod logic;

@@ -1,302 +1,449 @@
-//! Attention by span, layer by layer: where the selected word, or the whole answer, looks.
+//! Who reads what, layer by layer, and what that does: ribbons from span to span, of attention or of effect; and how
+//! the selected words divide their attention, as lines or as bars.
 //!
-//! One stacked bar a layer, of height 1. Under it, on the same x axis, the layer range that the cut blocks. A
-//! click on a bar goes to that layer.
-
-use std::{borrow::Cow, ops::RangeInclusive};
+//! Knows which chart is drawn and what the pointer does on it; what charts are made of is `ribbons`' and
+//! `share_lines`'. A click on a layer goes there, a click on a span draws its ribbons alone.
 
 use egui::{
-    Align2, FontId, Id, Label, Pos2, Rect, RichText, Sense, Stroke, StrokeKind, Ui, UiBuilder, pos2, vec2,
+    EventFilter, Key, Label, Modifiers, Pos2, Rect, Response, RichText, Role, Sense, Stroke, StrokeKind,
+    TextStyle, Ui, WidgetInfo, vec2,
 };
-use egui_plot::{AxisHints, Bar, BarChart, GridMark, Plot, PlotPoint, PlotResponse};
 
 use crate::{
     spec::span::Span,
-    trace::{flow::Shares, palette::Colormap},
+    trace::{
+        figure::Figure,
+        offer::{Format, Offer},
+    },
     ui::{
         frame::Frame,
-        store::{command::Command, selection::slot_name, settings::CutSettings, store::Store},
+        store::{command::Command, store::Store, view_id::ViewId},
         theme,
-        view::pane::View,
+        view::{
+            columns::{Columns, CutLayers, Look},
+            edge_effects::{self, Effects},
+            nodes::Node,
+            pane::View,
+            readings::Reading,
+            ribbons::{Pick, Ribbons, Stress},
+            share_chart::{self, Drawn},
+            share_lines::ShareChart,
+        },
         widgets::{
-            range_strip::RangeStrip,
+            export_menu::export_menu,
+            figure::paint,
             section::{section, still},
-            swatch::{self, swatch},
-            word,
+            swatch, word,
         },
     },
     worker::protocol::Slot,
 };
 
-/// Below this height the chart goes without its legend.
-const LOW: f32 = 110.0;
+/// Below this height the chart goes without its legend, and without what explains it.
+const LOW: f32 = 130.0;
 
-/// Room for the strip under the chart.
-const STRIP: f32 = 34.0;
+/// Least height of a chart.
+const LEAST: f32 = 40.0;
 
-/// The view. It keeps nothing.
-#[derive(Default)]
-pub struct FlowView;
+/// What it can be exported as.
+const FORMATS: [Format; 4] = [Format::Svg, Format::Csv, Format::Npz, Format::Safetensors];
+
+/// Which chart is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chart {
+    /// From span to span.
+    Ribbons,
+    /// A line a span.
+    Lines,
+    /// A stacked bar a layer.
+    Bars,
+}
+
+/// The view.
+#[derive(Debug)]
+pub struct FlowView {
+    chart: Chart,
+    /// Whether ribbons are effects rather than attention.
+    effect: bool,
+    /// Whether bos, template and markers have nodes of their own.
+    all_spans: bool,
+    /// A span of the node whose ribbons alone are drawn.
+    isolated: Option<Span>,
+    /// A span of the node that the pointer is on in the legend.
+    pointed: Option<Span>,
+    /// Layers in the window of a study.
+    width: usize,
+    /// How the chart looked last: what is exported is the same picture.
+    look: Look,
+}
+
+impl Default for FlowView {
+    fn default() -> Self {
+        FlowView {
+            chart: Chart::Ribbons,
+            effect: false,
+            all_spans: false,
+            isolated: None,
+            pointed: None,
+            width: 3,
+            look: Look::default(),
+        }
+    }
+}
 
 impl View for FlowView {
     fn title(&self, _store: &Store) -> String {
-        "Attention by span".to_string()
+        "Flow".to_string()
     }
 
     fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
-        let (slot, token) = store.selection.shown();
-        let flow = flow(store, slot, token);
-        let chart = Chart { store, slot, flow: flow.as_deref().unwrap_or(&[]) };
         still(ui, |ui| {
-            section(ui, "Attention by span", frame, |ui, _| of(ui, store, slot, token));
+            section(ui, "Flow", frame, |ui, frame| {
+                export_menu(ui, frame, ViewId::Flow, &FORMATS);
+                self.of(ui, store);
+            });
             if store.n_layers() == 0 {
-                ui.label(RichText::new(if store.busy() { "loading…" } else { "no model yet" }).weak());
+                weak(ui, if store.busy() { "loading…" } else { "no model yet" });
                 return;
             }
-            // The strip stands at the bottom whatever grows above it: it is dragged.
-            let room = ui.available_rect_before_wrap();
-            let strip = Rect::from_min_max(pos2(room.left(), room.bottom() - STRIP), room.max);
-            let above = Rect::from_min_max(room.min, pos2(room.right(), strip.top() - 2.0));
-            let columns = ui.scope_builder(UiBuilder::new().max_rect(above), |ui| {
-                // In a low view bars are worth more than their numbers, which hovering tells.
-                if above.height() > LOW {
-                    legend(ui, store, chart.flow);
-                }
-                chart.show(ui, ui.available_height().max(24.0), frame)
-            });
-            chart.strip(ui, strip, columns.inner, frame);
+            self.switches(ui, store, frame);
+            match self.source(store) {
+                Some(source) => self.ribbon_chart(ui, store, &source, frame),
+                None => match self.shares(store) {
+                    Some(chart) => {
+                        let drawn = if self.chart == Chart::Bars { Drawn::Bars } else { Drawn::Lines };
+                        self.look = share_chart::show(ui, &chart, drawn, frame);
+                    }
+                    None => weak(ui, &self.instead(store)),
+                },
+            }
         });
     }
-}
 
-/// The shares of one answer token, or the mean over all.
-fn flow(store: &Store, slot: Slot, token: Option<usize>) -> Option<Cow<'_, [Shares]>> {
-    let lane = store.runs.lane(slot);
-    let flow = match token {
-        Some(at) => &lane.row(at)?.0.flow,
-        None => &lane.mean()?.flow,
-    };
-    Some(flow.of(store.selection.head))
-}
-
-/// What the chart is of.
-fn of(ui: &mut Ui, store: &Store, slot: Slot, token: Option<usize>) {
-    let lane = store.runs.lane(slot);
-    if lane.stale() {
-        ui.label(RichText::new("recomputing…").small().color(theme::stale_color(ui.visuals())));
+    fn offers(&mut self, store: &Store) -> Vec<Offer> {
+        let size = self.look.size;
+        if let Some(source) = self.source(store) {
+            let ribbons = source.ribbons(size, self.all_spans);
+            let figure = self.ribbon_figure(store, &source, &ribbons, None);
+            let (nodes, columns) = (&ribbons.nodes, ribbons.columns);
+            let (table, tensors) = match &source {
+                Source::Attention(reading) => (reading.table(nodes, columns), reading.tensors()),
+                Source::Effect(effects) => (effects.table(nodes, columns), effects.tensors()),
+            };
+            return vec![Offer::Figure(figure), Offer::Table(table), tensors];
+        }
+        let Some(chart) = self.shares(store) else { return Vec::new() };
+        let figure = match self.chart {
+            Chart::Bars => chart.bars(self.look),
+            _ => chart.lines(self.look),
+        };
+        vec![Offer::Figure(figure), Offer::Table(chart.table()), chart.tensors()]
     }
-    let of = match token.and_then(|at| lane.token(at)) {
-        Some(token) => format!("of “{}”", word::shown(token).trim()),
-        None => "of the whole answer".to_string(),
-    };
-    let head = store.selection.head_name();
-    ui.add(Label::new(RichText::new(format!("{of}, {}, {head}", slot_name(slot))).small()).truncate());
 }
 
-/// Each span's colour and its share in the selected layer; spans without any share are left out.
-fn legend(ui: &mut Ui, store: &Store, flow: &[Shares]) {
-    let layer = store.selection.layer;
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(4.0, 2.0);
-        if flow.is_empty() {
-            let instead = if store.cancelled() { "cancelled" } else { "no answer yet" };
-            ui.label(RichText::new(instead).small().weak());
+/// What ribbons are made of.
+enum Source<'a> {
+    Attention(Reading<'a>),
+    Effect(Effects<'a>),
+}
+
+impl Source<'_> {
+    fn nodes(&self, all_spans: bool) -> Vec<Node> {
+        match self {
+            Source::Attention(reading) => reading.nodes(all_spans),
+            Source::Effect(effects) => effects.nodes(),
+        }
+    }
+
+    fn ribbons(&self, size: [f32; 2], all_spans: bool) -> Ribbons {
+        match self {
+            Source::Attention(reading) => reading.ribbons(size, all_spans),
+            Source::Effect(effects) => effects.ribbons(size),
+        }
+    }
+
+    fn words(&self, ribbons: &Ribbons, pick: Pick) -> Vec<String> {
+        match self {
+            Source::Attention(reading) => reading.words(ribbons, pick),
+            Source::Effect(effects) => effects.words(ribbons, pick),
+        }
+    }
+}
+
+fn weak(ui: &mut Ui, text: &str) {
+    ui.label(RichText::new(text).weak());
+}
+
+/// The run on show: the hovered word's, else the selected one.
+fn shown(store: &Store) -> Slot {
+    store.selection.subject().0
+}
+
+/// The words on show: a token, a phrase or a whole answer, and of which run and which head.
+fn subject_words(store: &Store) -> String {
+    let (slot, tokens) = store.selection.subject();
+    let lane = store.runs.lane(slot);
+    let text: String = tokens.iter().filter_map(|at| lane.token(*at)).map(word::shown).collect();
+    let of =
+        if tokens.is_empty() { "the whole answer".to_string() } else { format!("“{}”", text.trim()) };
+    format!("of {of}, run {}, {}", store.runs.name(slot), store.selection.head_name())
+}
+
+impl FlowView {
+    /// Whether ribbons are drawn of what was measured.
+    fn of_effect(&self) -> bool {
+        self.chart == Chart::Ribbons && self.effect
+    }
+
+    /// What ribbons are drawn from; `None` where there is nothing, or another chart is drawn.
+    fn source<'a>(&self, store: &'a Store) -> Option<Source<'a>> {
+        match (self.chart, self.effect) {
+            (Chart::Ribbons, false) => Reading::of(store, shown(store)).map(Source::Attention),
+            (Chart::Ribbons, true) => {
+                Effects::of(store).filter(|effects| effects.found()).map(Source::Effect)
+            }
+            _ => None,
+        }
+    }
+
+    fn shares(&self, store: &Store) -> Option<ShareChart> {
+        let other = matches!(self.chart, Chart::Lines | Chart::Bars);
+        other.then(|| ShareChart::new(store, subject_words(store))).flatten()
+    }
+
+    /// What stands where there is no chart.
+    fn instead(&self, store: &Store) -> String {
+        let text = match store.runs.lane(shown(store)).view() {
+            None if store.busy() => "no answer yet…",
+            None if store.cancelled() => "cancelled",
+            None => "no answer yet: ask a question about the image",
+            Some(_) if self.of_effect() => {
+                "Attention tells what a span looks at; an effect tells what that changes. Measure it, and every ribbon \
+                 is as wide as the log probability falls when its edge is cut."
+            }
+            Some(_) if self.chart != Chart::Ribbons => "no attention of this answer was kept",
+            Some(run) if run.end.is_none() => "the flow of all rows comes with the end of the answer…",
+            Some(_) if store.model.is_none() => "this saved run was written before flow was recorded",
+            Some(_) => "no flow was recorded of this run",
+        };
+        text.to_string()
+    }
+
+    /// What the chart is of, and whether that is up to date.
+    fn of(&self, ui: &mut Ui, store: &Store) {
+        if self.of_effect() {
+            if let Some(effects) = Effects::of(store) {
+                ui.add(Label::new(RichText::new(effects.heading()).small()).truncate());
+            }
             return;
         }
-        ui.label(RichText::new(format!("layer {layer}:")).small());
-        for span in Span::ALL {
-            if flow.iter().all(|shares| shares[span.index()] == 0.0) {
-                continue;
+        let slot = shown(store);
+        let text = match self.chart {
+            Chart::Ribbons => {
+                format!("all rows of run {}, mean of {} heads", store.runs.name(slot), store.n_heads())
             }
-            let share = flow.get(layer).map_or(0.0, |shares| shares[span.index()]);
-            swatch::entry(ui, span, format!("{} {share:.3}", span.name()));
-        }
-    });
-}
-
-/// Where the layers lie on screen: the left end of the first and the right end of the last.
-#[derive(Clone, Copy)]
-struct Columns {
-    left: f32,
-    right: f32,
-    n_layers: usize,
-}
-
-impl Columns {
-    fn layer_at(self, pos: Pos2) -> usize {
-        let share = (pos.x - self.left) / (self.right - self.left).max(1.0);
-        ((share * self.n_layers as f32).floor().max(0.0) as usize).min(self.n_layers - 1)
-    }
-
-    fn of(self, layer: usize) -> RangeInclusive<f32> {
-        let width = (self.right - self.left) / self.n_layers as f32;
-        let left = self.left + layer as f32 * width;
-        left..=left + width
-    }
-}
-
-/// What is drawn.
-struct Chart<'a> {
-    store: &'a Store,
-    slot: Slot,
-    flow: &'a [Shares],
-}
-
-impl Chart<'_> {
-    fn show(&self, ui: &mut Ui, height: f32, frame: &mut Frame) -> Columns {
-        let n_layers = self.store.n_layers();
-        let blocked = self.blocked();
-        let color = theme::cut_color(ui.visuals()).gamma_multiply(0.25);
-        let bars = self.bars();
-        let plot = plot(n_layers, height).show(ui, |plot| {
-            for layer in &blocked {
-                let at = *layer as f64;
-                let span = egui_plot::Span::new("", at - 0.5..=at + 0.5);
-                plot.span(span.fill(color).border_width(0.0));
-            }
-            bars.into_iter().for_each(|chart| plot.bar_chart(chart));
-        });
-        let bounds = *plot.transform.frame();
-        frame.place("flow", bounds);
-        let x = |layer: f64| plot.transform.position_from_point(&PlotPoint::new(layer, 0.0)).x;
-        let columns = Columns { left: x(-0.5), right: x(n_layers as f64 - 0.5), n_layers };
-        let marked = Rect::from_x_y_ranges(columns.of(self.store.selection.layer), bounds.y_range());
-        let stroke = Stroke::new(1.5, ui.visuals().text_color());
-        ui.painter().rect_stroke(marked, 1.0, stroke, StrokeKind::Middle);
-        self.follow_pointer(plot, columns, &blocked, frame);
-        columns
-    }
-
-    fn follow_pointer(&self, plot: PlotResponse<()>, columns: Columns, blocked: &[usize], frame: &mut Frame) {
-        let response = plot.response;
-        if let Some(pos) = response.interact_pointer_pos().filter(|_| response.clicked()) {
-            frame.ask(Command::Layer(columns.layer_at(pos)));
-        }
-        if let Some(pos) = response.hover_pos() {
-            let layer = columns.layer_at(pos);
-            if let Some(shares) = self.flow.get(layer) {
-                response.on_hover_ui_at_pointer(|ui| numbers(ui, layer, shares, blocked.contains(&layer)));
-            }
-        }
-    }
-
-    /// The range strip, on the chart's own x axis.
-    fn strip(&self, ui: &mut Ui, row: Rect, columns: Columns, frame: &mut Frame) {
-        let rect = Rect::from_x_y_ranges(columns.left..=columns.right, row.top() + 5.0..=row.top() + 23.0);
-        // Shares of all attention: the colours run from 0 to 1, whatever is shown.
-        let mut values: Vec<f32> = self.flow.iter().map(|shares| shares[Span::Visual.index()]).collect();
-        values.resize(columns.n_layers, 0.0);
-        let (colormap, cut) = (self.store.map.colormap, &self.store.cut);
-        scale(ui, colormap, Rect::from_x_y_ranges(row.left()..=columns.left - 8.0, rect.y_range()));
-        let strip = RangeStrip {
-            values: &values,
-            color: &|v| theme::map_color(colormap, v),
-            range: cut.range,
-            active: cut.enabled,
-            layer: self.store.selection.layer,
-            accent: theme::cut_color(ui.visuals()),
+            _ => subject_words(store),
         };
-        let response = strip.show(ui, Id::unique("layer range"), rect);
-        frame.place("range", rect);
-        frame.place("range.low", response.handles[0]);
-        frame.place("range.high", response.handles[1]);
-        if let Some(range) = response.range {
-            // Moving a handle says what to cut, so it also switches the cut on.
-            frame.ask(Command::Cut(CutSettings { enabled: true, range, ..cut.clone() }));
+        let fresh = match self.chart {
+            Chart::Ribbons => Reading::of(store, slot).is_none_or(|reading| reading.fresh),
+            _ => store.subject().is_none_or(|subject| subject.fresh),
+        };
+        if store.runs.lane(slot).view().is_some() {
+            ui.add(Label::new(RichText::new(text).small()).truncate());
         }
-        response.strip.on_hover_text(
-            "Layers, coloured by their share of attention to the image, from 0 to 1. Drag the handles, or the \
-             span between them, to block answer -> visual there.",
-        );
+        if !fresh {
+            ui.label(RichText::new("recomputing…").small().color(theme::stale_color(ui.visuals())));
+        }
     }
 
-    /// Layers in which the run on show has something blocked.
-    fn blocked(&self) -> Vec<usize> {
-        let Some(run) = self.store.runs.lane(self.slot).view() else { return Vec::new() };
-        let knockouts = &run.experiment.intervention.knockouts;
-        (0..self.store.n_layers()).filter(|l| knockouts.iter().any(|k| k.layers.contains(*l))).collect()
-    }
-
-    fn bars(&self) -> Vec<BarChart> {
-        let stale = self.store.runs.lane(self.slot).stale();
-        let mut below = vec![0.0f64; self.flow.len()];
-        let mut charts = Vec::new();
-        for span in Span::ALL {
-            let mut color = theme::span_color(span);
-            if stale {
-                color = color.gamma_multiply(0.6);
+    /// Which chart, and of what.
+    fn switches(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = vec2(4.0, 3.0);
+            ui.spacing_mut().button_padding = vec2(6.0, 1.0);
+            let small = |text: &str| RichText::new(text).small();
+            for (chart, name, tooltip) in [
+                (Chart::Ribbons, "ribbons", "What every span reads from every other, layer by layer"),
+                (Chart::Lines, "lines", "How the selected words divide their attention, a line a span"),
+                (Chart::Bars, "bars", "The same, stacked: every bar is all attention of a layer"),
+            ] {
+                let chosen = ui.selectable_label(self.chart == chart, small(name));
+                if chosen.on_hover_text(tooltip).clicked() {
+                    self.chart = chart;
+                }
             }
-            let bar = |(layer, shares): (usize, &Shares)| {
-                let share = f64::from(shares[span.index()]);
-                let bar = Bar::new(layer as f64, share).base_offset(below[layer]).width(0.86).fill(color);
-                below[layer] += share;
-                bar.stroke(Stroke::NONE)
-            };
-            let bars: Vec<Bar> = self.flow.iter().enumerate().map(bar).collect();
-            charts.push(BarChart::new(span.name(), bars).color(color).allow_hover(false));
+            ui.separator();
+            for (effect, name, tooltip) in [
+                (false, "attention", "What is looked at"),
+                (true, "effect", "What it changes: every edge is cut, and the answer is scored again"),
+            ] {
+                let chosen = ui.selectable_label(self.of_effect() == effect, small(name));
+                if chosen.on_hover_text(tooltip).clicked() {
+                    self.effect = effect;
+                    if effect {
+                        self.chart = Chart::Ribbons;
+                    }
+                }
+            }
+            ui.separator();
+            if self.of_effect() {
+                edge_effects::controls(ui, store, &mut self.width, frame);
+            } else if self.chart == Chart::Ribbons {
+                let all = ui.checkbox(&mut self.all_spans, small("all spans"));
+                all.on_hover_text("Bos, template and markers each by itself, rather than as text");
+            }
+        });
+    }
+
+    /// Ribbons, their legend, and what they leave out.
+    fn ribbon_chart(&mut self, ui: &mut Ui, store: &Store, source: &Source<'_>, frame: &mut Frame) {
+        let roomy = ui.available_height() > LOW;
+        let note = if roomy { ui.text_style_height(&TextStyle::Small) + 8.0 } else { 0.0 };
+        self.pointed = None;
+        if roomy {
+            self.span_legend(ui, &source.nodes(self.all_spans));
         }
-        charts
+        let size = vec2(ui.available_width().max(LEAST), (ui.available_height() - note).max(LEAST));
+        let (place, response) = ui.allocate_exact_size(size, Sense::click());
+        self.look = Look::of(ui, place);
+        let ribbons = source.ribbons(self.look.size, self.all_spans);
+        frame.place("flow", place);
+        ribbons.columns.tell(place, frame);
+        let isolated = self.isolated_node(&ribbons);
+        let at = |pos: Pos2| -> [f32; 2] { (pos - place.min).into() };
+        let pointed = response.interact_pointer_pos().or(response.hover_pos()).map(at);
+        let picked = pointed.and_then(|at| ribbons.pick(at, isolated));
+        self.click_ribbons(&response, &ribbons, picked, pointed, frame);
+        walk(ui, store, &response, place, frame);
+        let figure = self.ribbon_figure(store, source, &ribbons, picked);
+        paint(ui, place, &figure);
+        response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "ribbons of spans by layer"));
+        if let Some(words) = picked.map(|pick| source.words(&ribbons, pick)).filter(|words| !words.is_empty())
+        {
+            tooltip(response, &words);
+        }
+        if roomy {
+            let left_out = left_out(&ribbons.columns, self.of_effect());
+            ui.add(Label::new(RichText::new(left_out).small().weak()).truncate());
+        }
+    }
+
+    /// Each span's colour and how many positions it has.
+    fn span_legend(&mut self, ui: &mut Ui, nodes: &[Node]) {
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = vec2(4.0, 2.0);
+            for node in nodes {
+                let words = format!("{} {}", node.name(), node.positions);
+                // No stop of the Tab key: the chart is one, and goes through the spans by Space.
+                let entry = swatch::entry(ui, node.first(), words).interact(Sense::CLICK | Sense::HOVER);
+                if entry.hovered() {
+                    self.pointed = Some(node.first());
+                }
+                if entry.clicked() {
+                    self.isolate(node.first());
+                }
+                entry.on_hover_text("Positions of this span; a click draws its ribbons alone, and all again");
+            }
+        });
+    }
+
+    /// A click on a span draws its ribbons alone, or all again; elsewhere it goes to the layer. By key, it goes
+    /// through the spans.
+    fn click_ribbons(
+        &mut self,
+        response: &Response,
+        ribbons: &Ribbons,
+        picked: Option<Pick>,
+        at: Option<[f32; 2]>,
+        frame: &mut Frame,
+    ) {
+        if !response.clicked() {
+            return;
+        }
+        if response.interact_pointer_pos().is_none() {
+            let next = self.isolated_node(ribbons).map_or(0, |node| node + 1);
+            self.isolated = ribbons.nodes.get(next).map(|node| node.first());
+            return;
+        }
+        if let Some(Pick::Node { node, .. }) = picked {
+            if let Some(node) = ribbons.nodes.get(node) {
+                self.isolate(node.first());
+            }
+        } else if let Some(layer) = at.and_then(|[x, _]| ribbons.columns.layer_at(x)) {
+            frame.ask(Command::Layer(layer));
+        }
+    }
+
+    fn isolate(&mut self, span: Span) {
+        self.isolated = if self.isolated == Some(span) { None } else { Some(span) };
+    }
+
+    fn isolated_node(&self, ribbons: &Ribbons) -> Option<usize> {
+        let span = self.isolated?;
+        ribbons.nodes.iter().position(|node| node.spans.contains(&span))
+    }
+
+    fn ribbon_figure(
+        &self,
+        store: &Store,
+        source: &Source<'_>,
+        ribbons: &Ribbons,
+        picked: Option<Pick>,
+    ) -> Figure {
+        let name = store.runs.name(shown(store));
+        let title = match source {
+            Source::Attention(_) => format!("flow of attention, run {name}"),
+            Source::Effect(effects) => format!("effect of cutting edges on {}", effects.of_words()),
+        };
+        let pointed = |span: Span| ribbons.nodes.iter().position(|node| node.spans.contains(&span));
+        let legend = self.pointed.and_then(pointed).map(|node| Pick::Node { node, edge: 0 });
+        let stress = Stress { picked: picked.or(legend), isolated: self.isolated_node(ribbons) };
+        // What was measured was measured on the uncut run, one edge at a time.
+        let cut = match source {
+            Source::Attention(_) => CutLayers::of(store, shown(store)),
+            Source::Effect(_) => None,
+        };
+        ribbons.figure(title, self.look, cut.as_ref(), store.selection.looked_at().0, stress)
     }
 }
 
-/// The colours of the strip and what they stand for, in the room at its left.
-fn scale(ui: &Ui, colormap: Colormap, rect: Rect) {
-    let font = FontId::proportional(9.0);
-    let color = ui.visuals().text_color();
-    let bar = Rect::from_min_max(pos2(rect.right() - 5.0, rect.top()), rect.max);
-    for i in 0..12 {
-        let part = bar.bottom() - bar.height() * (i + 1) as f32 / 12.0
-            ..=bar.bottom() - bar.height() * i as f32 / 12.0;
-        let part = Rect::from_x_y_ranges(bar.x_range(), part);
-        ui.painter().rect_filled(part, 0.0, theme::map_color(colormap, (i as f32 + 0.5) / 12.0));
-    }
-    for (y, align, text) in [(bar.top(), Align2::RIGHT_TOP, "1"), (bar.bottom(), Align2::RIGHT_BOTTOM, "0")] {
-        ui.painter().text(pos2(bar.left() - 3.0, y), align, text, font.clone(), color);
+/// What ribbons leave out and what columns hold.
+fn left_out(columns: &Columns, effect: bool) -> String {
+    let merged = match columns.per() {
+        1 => String::new(),
+        per => format!("; a column is the mean of {per} layers"),
+    };
+    match effect {
+        false => format!("what comes into a span sums to 1; ribbons below 0.5 % are left out{merged}"),
+        true => format!(
+            "filled: the log probability falls when the edge is cut; broken outline: it rises; below 0.5 % of the \
+             largest left out{merged}"
+        ),
     }
 }
 
-/// The axes, and nothing that moves them.
-fn plot(n_layers: usize, height: f32) -> Plot<'static> {
-    let step = n_layers.div_ceil(16) as f64;
-    Plot::new("flow")
-        .height(height)
-        .allow_zoom(false)
-        .allow_drag(false)
-        .allow_scroll(false)
-        .allow_boxed_zoom(false)
-        .allow_double_click_reset(false)
-        .show_x(false)
-        .show_y(false)
-        .show_grid([false, true])
-        .y_axis_min_width(30.0)
-        .set_margin_fraction(vec2(0.0, 0.0))
-        .include_x(-0.5)
-        .include_x(n_layers as f64 - 0.5)
-        .include_y(0.0)
-        .include_y(1.0)
-        .sense(Sense::CLICK | Sense::HOVER)
-        .x_grid_spacer(move |_| {
-            let mark = |l| GridMark { value: l as f64, step_size: step };
-            (0..n_layers).step_by(step as usize).map(mark).collect()
-        })
-        .y_grid_spacer(|_| (0..=4).map(|i| GridMark { value: i as f64 / 4.0, step_size: 0.25 }).collect())
-        .custom_x_axes(vec![
-            AxisHints::new_x().formatter(|mark, _| format!("{:.0}", mark.value)).label_spacing(12.0..=20.0),
-        ])
-        .y_axis_formatter(|mark, _| format!("{:.2}", mark.value))
+/// Makes a chart one stop of the Tab key, whose layers arrows walk.
+fn walk(ui: &Ui, store: &Store, response: &Response, place: Rect, frame: &mut Frame) {
+    if !response.has_focus() {
+        return;
+    }
+    let arrows = EventFilter { horizontal_arrows: true, ..Default::default() };
+    ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, arrows));
+    let stroke = Stroke::new(1.0, theme::accent(ui.visuals()));
+    ui.painter().rect_stroke(place, 2.0, stroke, StrokeKind::Inside);
+    let presses = |key| ui.input_mut(|input| input.count_and_consume_key(Modifiers::NONE, key));
+    let by = presses(Key::ArrowRight) as isize - presses(Key::ArrowLeft) as isize;
+    if by != 0 {
+        let last = store.n_layers().saturating_sub(1);
+        frame.ask(Command::Layer(store.selection.layer.saturating_add_signed(by).min(last)));
+    }
 }
 
-fn numbers(ui: &mut Ui, layer: usize, shares: &Shares, blocked: bool) {
-    ui.label(RichText::new(format!("layer {layer}")).strong());
-    egui::Grid::new("shares").num_columns(3).spacing([8.0, 2.0]).show(ui, |ui| {
-        for span in Span::ALL.into_iter().rev().filter(|s| shares[s.index()] > 0.0) {
-            swatch(ui, span);
-            ui.label(span.name());
-            ui.label(RichText::new(format!("{:.4}", shares[span.index()])).monospace());
-            ui.end_row();
+fn tooltip(response: Response, words: &[String]) {
+    response.on_hover_ui_at_pointer(|ui| {
+        for (at, line) in words.iter().enumerate() {
+            let text = RichText::new(line);
+            ui.label(if at == 0 { text.strong() } else { text });
         }
     });
-    if blocked {
-        ui.label(RichText::new("something is blocked here").color(theme::cut_color(ui.visuals())));
-    }
 }
