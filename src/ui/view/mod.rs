@@ -3,7 +3,16 @@
 pub(crate) mod answer;
 pub(crate) mod compress;
 pub(crate) mod cut;
+mod cut_add;
+mod cut_editor;
+mod cut_line;
+mod cut_patches;
+mod cut_table;
 pub(crate) mod effects;
+mod effects_agreement;
+mod effects_controls;
+mod effects_mask;
+mod effects_offers;
 pub(crate) mod flow;
 pub(crate) mod heads;
 pub(crate) mod image;

@@ -2,6 +2,7 @@
 
 pub(crate) mod busy;
 pub(crate) mod color_bar;
+pub(crate) mod cut_field;
 pub(crate) mod export_menu;
 pub mod figure;
 pub(crate) mod hatch;
@@ -15,5 +16,6 @@ pub(crate) mod picture;
 pub(crate) mod range_strip;
 pub(crate) mod section;
 mod slots;
+pub(crate) mod span_pick;
 pub(crate) mod swatch;
 pub(crate) mod word;
