@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use egui::{Label, Rect, Response, RichText, Sense, Ui, UiBuilder, pos2, vec2};
+use egui::{Label, Rect, RichText, Sense, Ui, UiBuilder, pos2, vec2};
 
 use crate::{
     spec::study::{Study, StudyKind},
@@ -28,7 +28,7 @@ use crate::{
         widgets::{
             color_bar::ColorBar,
             export_menu::export_menu,
-            heatmap::{Map, value},
+            heatmap::Map,
             number,
             picture::{Drawn, Picture, Pointed},
             section::{scrolling, section},
@@ -47,8 +47,6 @@ const GAP: f32 = 12.0;
 const SIDE_BY_SIDE: f32 = 340.0;
 /// Room that maps leave for what stands around them.
 const AROUND: f32 = 190.0;
-/// Names of the two maps among all that are on screen.
-const SLOTS: [u64; 2] = [0xEFFEC7, 0xEFFEC8];
 
 /// Effects by patch, taken once for every finding.
 struct Taken {
@@ -68,8 +66,6 @@ pub struct EffectsView {
     /// The two pictures, of effect and of attention, and what their maps are made of.
     pictures: [Picture; 2],
     kept: [Kept; 2],
-    /// Absolute positions of a run's visual tokens.
-    keys: Option<(RunId, Vec<usize>)>,
     /// The visual token under the pointer, here.
     hovered: Option<usize>,
 }
@@ -168,20 +164,14 @@ impl EffectsView {
         caption(ui, room, "effect: change of log probability, nats a patch".to_string());
         let (values, range) = self.take(study, held);
         let map = of_values(values.clone(), patches, range, Colormap::Diverging, store);
-        let map = Map { slot: SLOTS[0], ..map };
-        let mark = store.selection.patch.and_then(|patch| values.get(patch)).copied();
-        bar(ui, room, &map, mark);
-        let place = place(room);
-        frame.place("effect map", place);
         let drawn = Drawn { held, map: Some(map), numbers: None };
-        let Pointed { patch, response, .. } = self.pictures[0].show(ui, place, &drawn, store, frame);
-        pointed(patch, response, frame, |patch| effect_text(study, held, &values, patch))
+        let pointed = draw(ui, room, "effect map", &mut self.pictures[0], &drawn, store, frame);
+        under_pointer(pointed, frame, |patch, _| effect_text(study, held, &values, patch))
     }
 
     /// Draws the attention map of what is selected. Returns the visual token under the pointer.
     fn attention(&mut self, ui: &mut Ui, store: &Store, room: Rect, frame: &mut Frame) -> Option<usize> {
-        let subject = store.subject();
-        let (Some(subject), Some(held)) = (subject, store.image_shown()) else {
+        let (Some(subject), Some(held)) = (store.subject(), store.image_shown()) else {
             caption(ui, room, "no attention yet".to_string());
             return None;
         };
@@ -192,27 +182,11 @@ impl EffectsView {
         let what = if signed { "difference of attention" } else { "attention" };
         let name = store.runs.name(subject.slot);
         caption(ui, room, format!("{what} of {words}, run {name}, layer {layer}, {head}"));
-        let map = self.kept[1].map(store).map(|map| Map { slot: SLOTS[1], ..map });
-        if self.keys.as_ref().is_none_or(|(of, _)| *of != subject.run.id) {
-            self.keys = Some((subject.run.id, subject.run.visual_keys()));
-        }
-        let keys = self.keys.as_ref().map_or(&[][..], |(_, keys)| keys);
-        let at = |map: &Map, patch: usize| {
-            Some(value(&map.row, map.layer, map.head, *keys.get(patch)?)).filter(|value| !value.is_nan())
-        };
-        let probe = map.clone();
-        let mark = store.selection.patch.zip(map.as_ref()).and_then(|(patch, map)| at(map, patch));
-        if let Some(map) = &map {
-            bar(ui, room, map, mark);
-        }
-        let place = place(room);
-        frame.place("attention beside effect", place);
-        let drawn = Drawn { held, map, numbers: Some(keys) };
-        let Pointed { patch, response, .. } = self.pictures[1].show(ui, place, &drawn, store, frame);
-        pointed(patch, response, frame, |patch| {
-            let value = probe.as_ref().and_then(|map| at(map, patch));
+        let drawn = Drawn { held, map: self.kept[1].map(store), numbers: None };
+        let pointed = draw(ui, room, "attention beside effect", &mut self.pictures[1], &drawn, store, frame);
+        under_pointer(pointed, frame, |patch, value| {
             let written: fn(f32) -> String = if signed { number::signed } else { number::short };
-            let value = value.map_or("not shown".to_string(), written);
+            let value = value.map_or("no number".to_string(), written);
             format!("{}: {what} {value}", place_of(held, patch))
         })
     }
@@ -236,28 +210,41 @@ fn caption(ui: &mut Ui, room: Rect, text: String) {
     line.add(Label::new(RichText::new(&text).small().weak()).truncate()).on_hover_text(text);
 }
 
-fn bar(ui: &Ui, room: Rect, map: &Map, mark: Option<f32>) {
+/// Draws a map and its colours. Returns what the pointer is at.
+fn draw(
+    ui: &mut Ui,
+    room: Rect,
+    name: &str,
+    picture: &mut Picture,
+    drawn: &Drawn<'_>,
+    store: &Store,
+    frame: &mut Frame,
+) -> Pointed {
     let place = place(room);
-    let bar = Rect::from_min_size(
-        pos2(place.right() + 8.0, place.top()),
-        vec2(10.0, place.height().clamp(60.0, 220.0)),
-    );
-    let Map { colormap, range, gamma, opacity, uniform, .. } = *map;
-    ColorBar { colormap, range, gamma, opacity, uniform, above: false, mark }.show(ui, bar);
+    frame.place(name, place);
+    let pointed = picture.show(ui, place, drawn, store, frame);
+    if let Some(Map { colormap, range, gamma, opacity, uniform, .. }) = drawn.map {
+        let mark = store.selection.patch.and_then(|patch| picture.values().get(picture.index(drawn, patch)?));
+        let above = picture.values().beyond(range);
+        let size = vec2(10.0, place.height().clamp(60.0, 220.0));
+        let bar = Rect::from_min_size(pos2(place.right() + 8.0, place.top()), size);
+        ColorBar { colormap, range, gamma, opacity, uniform, above, mark }.show(ui, bar);
+    }
+    pointed
 }
 
-/// Says what lies under the pointer; a click locks it.
-fn pointed(
-    patch: Option<usize>,
-    response: Response,
+/// Says what lies under the pointer, by visual token and number; a click locks it.
+fn under_pointer(
+    pointed: Pointed,
     frame: &mut Frame,
-    text: impl FnOnce(usize) -> String,
+    text: impl FnOnce(usize, Option<f32>) -> String,
 ) -> Option<usize> {
+    let Pointed { patch, value, response, .. } = pointed;
     let patch = patch.filter(|_| response.hovered())?;
     if response.clicked() {
         frame.ask(Command::Lock(patch));
     }
-    response.on_hover_text_at_pointer(text(patch));
+    response.on_hover_text_at_pointer(text(patch, value));
     Some(patch)
 }
 

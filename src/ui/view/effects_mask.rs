@@ -101,6 +101,7 @@ mod tests {
                 top: Vec::new(),
                 end: false,
                 partial: false,
+                entropy: None,
             });
         }
         let objects = [object("duck", &[1]), object("firetruck", &[2])];

@@ -122,18 +122,12 @@ fn settings(store: &Store, study: &StudyRun, image: String) -> Vec<(String, Stri
         let tokens: Vec<String> = of.tokens.iter().map(ToString::to_string).collect();
         let tokens = if tokens.is_empty() { "all".to_string() } else { tokens.join(",") };
         settings.push(("answer tokens".to_string(), tokens));
-        settings.push(("taken away by".to_string(), taken(of.how).to_string()));
+        let how = Taking::ALL.iter().find(|(_, how)| *how == of.how).map(|(name, _)| (*name).to_string());
+        settings.push(("taken away by".to_string(), how.unwrap_or_default()));
         settings.push(("layers".to_string(), of.layers.to_string()));
         settings.push(("coarsest block".to_string(), of.coarsest.to_string()));
     }
     settings
-}
-
-fn taken(how: Taking) -> &'static str {
-    match how {
-        Taking::Cut => "cut",
-        Taking::Mean => "mean",
-    }
 }
 
 fn blocks(study: &StudyRun) -> Table {
