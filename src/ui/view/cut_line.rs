@@ -81,7 +81,7 @@ fn show_line(
         let behind = BIN + if item.painted.is_some() { MARK } else { 0.0 };
         let look = CutFieldLook {
             id: field_id(ui, line),
-            hint: "taken off when it is left empty",
+            hint: "QUERY -> KEY @ LAYERS, or SET = mean",
             width: (ui.available_width() - behind).max(60.0),
             color: (!item.on).then(|| ui.visuals().weak_text_color()),
         };
