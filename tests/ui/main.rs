@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod cuts;
+mod effects;
 mod first_sight;
 mod image;
 mod flow;

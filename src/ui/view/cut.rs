@@ -1,125 +1,212 @@
-//! What is cut, in the text form, and the proof that it is.
+//! What is done to the model: the list of cuts and ablations, how to add to it, the proof that it holds, and what
+//! chance does instead.
 //!
-//! Keeps what is being typed; knows the cut's run by what its end tells.
+//! Knows the cut's run by what its end tells; its lines, their parts and patches have files of their own.
 
-use egui::{Checkbox, Key, Label, RichText, TextEdit, TextStyle, Ui};
+use egui::{Label, RichText, Ui};
 
 use crate::{
-    trace::run::KnockoutReport,
+    spec::{ablation::Ablation, experiment::Intervention, knockout::Knockout},
+    trace::{
+        offer::{Format, Offer},
+        report::{Control, End, Start},
+        run::KnockoutReport,
+    },
     ui::{
         frame::Frame,
-        store::{command::Command, settings::CutSettings, store::Store},
+        store::{
+            command::Command, cut_list::CutSettings, run::Run, selection::CUT, store::Store, view_id::ViewId,
+        },
         theme,
-        view::pane::View,
-        widgets::section::{scrolling, section},
+        view::{
+            cut_add::AddCut,
+            cut_editor::CutEditor,
+            cut_line::Lines,
+            cut_patches::{locked, objects, paint},
+            cut_table,
+            pane::View,
+        },
+        widgets::{
+            export_menu::export_menu,
+            listed, number,
+            section::{scrolling, section},
+        },
     },
 };
 
-const GRAMMAR: &str = "QUERY -> KEY @ LAYERS [# HEADS], several with ; between them. Enter applies.\n\
-     Sets: bos, system, markers, visual, question, last, answer, decode, all, pos[3-5], joined by + or -;\n\
-     patches: visual[3:4] (row:column), lastrow, register, random[0-9], and ~1 for one ring more";
+/// Draws of the control on offer.
+const DRAWS: [usize; 4] = [0, 5, 10, 20];
 
 /// The view.
 #[derive(Default)]
 pub struct CutView {
-    /// The knockouts being typed.
-    text: String,
-    /// What they were taken from.
-    from: String,
-    /// Enter was pressed: should they be refused, typing goes on.
-    entered: bool,
+    lines: Lines,
+    editor: CutEditor,
+    add: AddCut,
 }
 
 impl View for CutView {
-    fn title(&self, _store: &Store) -> String {
-        "Cut".to_string()
+    fn title(&self, store: &Store) -> String {
+        match store.cut.items.iter().filter(|item| item.on).count() {
+            0 => "Cuts".to_string(),
+            n => format!("Cuts ({n})"),
+        }
     }
 
     fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
-        if self.from != store.cut.typed {
-            // Applied just now, or taken back.
-            self.text.clone_from(&store.cut.typed);
-            self.from.clone_from(&store.cut.typed);
-        }
-        let mut cut = store.cut.clone();
         scrolling(ui, "cut", |ui, _| {
-            section(ui, "Cut", frame, |ui, _| ranges(ui, store.n_layers(), &mut cut));
-            ui.horizontal(|ui| {
-                let text = RichText::new(cut.range_knockout().to_string()).monospace();
-                let toggle = Checkbox::new(&mut cut.enabled, text);
-                let toggle = ui.add_enabled(store.n_layers() > 0, toggle);
-                frame.place("cut", toggle.rect);
-                toggle.on_hover_text("Blocks the answer's attention to the image in these layers");
-            });
-            ui.horizontal(|ui| self.typed(ui, store, &mut cut, frame));
-            self.state(ui, store);
-            proof(ui, store);
-        });
-        if cut != store.cut {
-            frame.ask(Command::Cut(cut));
-        }
-    }
-}
-
-impl CutView {
-    /// Whether what is typed is in force, and why not. A refusal is of what was applied: it goes as that does.
-    fn state(&self, ui: &mut Ui, store: &Store) {
-        let visuals = ui.visuals();
-        let (text, color) = if self.text.trim() != store.cut.typed.trim() {
-            ("not applied: in the box, Enter applies and Esc takes it back", theme::stale_color(visuals))
-        } else if let Some(problem) = store.cut_error() {
-            (problem, theme::cut_color(visuals))
-        } else {
-            return;
-        };
-        ui.add(Label::new(RichText::new(text).color(color)).wrap());
-    }
-
-    fn typed(&mut self, ui: &mut Ui, store: &Store, cut: &mut CutSettings, frame: &mut Frame) {
-        ui.label("and");
-        let edit = TextEdit::singleline(&mut self.text)
-            .id_salt("typed cut")
-            .font(TextStyle::Monospace)
-            .hint_text("last -> visual[12,30-34] @ all # 0,2")
-            .desired_width(f32::INFINITY);
-        let edit = ui.add(edit).accessible_name("knockouts").on_hover_text(GRAMMAR);
-        frame.place("typed cut", edit.rect);
-        if std::mem::take(&mut self.entered) && store.cut_error().is_some() {
-            edit.request_focus();
-        }
-        if edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Escape)) {
-            self.text.clone_from(&store.cut.typed);
-            ui.ctx().request_repaint();
-        }
-        if edit.lost_focus() && (ui.input(|i| i.key_pressed(Key::Enter)) || self.text.trim().is_empty()) {
-            self.entered = true;
-            ui.ctx().request_repaint();
-            cut.typed.clone_from(&self.text);
-        }
-    }
-}
-
-fn ranges(ui: &mut Ui, n_layers: usize, cut: &mut CutSettings) {
-    ui.add_enabled_ui(n_layers > 0, |ui| {
-        // Right to left.
-        for (name, range) in presets(n_layers).into_iter().rev() {
-            let chosen = cut.enabled && cut.range == range;
-            let label = ui.selectable_label(chosen, name);
-            if label.on_hover_text(format!("layers {}-{}", range.0, range.1)).clicked() {
-                (cut.range, cut.enabled) = (range, true);
+            section(ui, "Cuts", frame, |ui, frame| header(ui, store, frame));
+            refusal(ui, store, frame);
+            self.lines.show(ui, store, frame);
+            self.add.show(ui, store, frame);
+            if store.cut.items.is_empty() {
+                let hint =
+                    "Nothing is cut. Drag over layers, paint over an object, choose a preset, or type a cut.";
+                ui.add(Label::new(RichText::new(hint).small().weak()).wrap());
+            } else {
+                self.editor.show(ui, store, frame);
             }
+            proof(ui, store);
+            control(ui, store, frame);
+            part(ui, "Patches");
+            objects(ui, store, frame);
+            locked(ui, store, frame);
+            paint(ui, store, frame);
+        });
+    }
+
+    fn offers(&mut self, store: &Store) -> Vec<Offer> {
+        cut_table::offers(store)
+    }
+}
+
+/// Right to left.
+fn header(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+    export_menu(ui, frame, ViewId::Cut, &[Format::Csv]);
+    if store.cut.items.is_empty() {
+        return;
+    }
+    listed::named(ui, frame, &Command::ClearCuts, "Clear");
+    let on = store.cut.wants_a_cut();
+    listed::named(ui, frame, &Command::ToggleCut, if on { "All off" } else { "Back on" });
+    if store.runs.cut().done().is_some() {
+        let name = format!("Keep {}", store.runs.name(CUT));
+        listed::named(ui, frame, &Command::Keep, &name);
+    }
+}
+
+/// The title of a part.
+fn part(ui: &mut Ui, title: &str) {
+    ui.add_space(6.0);
+    ui.label(RichText::new(title).strong());
+}
+
+/// Why the worker did not run what is in force.
+fn refusal(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+    let Some(why) = store.runs.cut().refusal() else { return };
+    let cancelled = store.runs.cut().cancelled();
+    let visuals = ui.visuals();
+    let (text, color) = match cancelled {
+        true => ("not run: it was cancelled".to_string(), theme::stale_color(visuals)),
+        false => (format!("not run: {why}"), theme::cut_color(visuals)),
+    };
+    ui.add(Label::new(RichText::new(text).small().color(color)).wrap());
+    if store.cut.control > 0 && !cancelled {
+        let without =
+            ui.button("Without the control").on_hover_text("Runs the cut without random patches beside it");
+        if without.clicked() {
+            frame.ask(Command::Cut(CutSettings { control: 0, ..store.cut.clone() }));
         }
-    });
+    }
 }
 
 fn proof(ui: &mut Ui, store: &Store) {
     let lane = store.runs.cut();
-    let Some(end) = lane.done().and_then(|run| run.end.as_ref()) else { return };
+    let Some((run, end)) = lane.done().and_then(|run| Some((run, run.end.as_ref()?))) else { return };
+    part(ui, &format!("Proof of {}", store.runs.name(CUT)));
+    if lane.busy() {
+        let text = RichText::new("of the cut before: recomputing…").small();
+        ui.label(text.color(theme::stale_color(ui.visuals())));
+    }
     let look = |text: RichText| if lane.busy() { text.small().weak() } else { text.small() };
     for report in &end.knockouts {
         ui.add(Label::new(look(RichText::new(&report.text)).monospace()).wrap());
-        ui.add(Label::new(look(RichText::new(sentence(report)))).wrap());
+        let told = look(RichText::new(sentence(report)));
+        let told = if report.blocked_mass == 0.0 { told } else { told.color(theme::cut_color(ui.visuals())) };
+        ui.add(Label::new(told).wrap());
     }
+    for ablation in &run.experiment.intervention.ablations {
+        ui.add(Label::new(look(RichText::new(ablation.to_string())).monospace()).wrap());
+        ui.label(look(RichText::new("overwritten before the first layer")));
+    }
+    if let Some(text) = started(run) {
+        ui.add(Label::new(look(RichText::new(text))).wrap());
+    }
+}
+
+/// Where a run under a cut began.
+fn started(run: &Run) -> Option<String> {
+    match run.start {
+        Some(Start { layer, row, rows }) => Some(format!(
+            "started from the uncut run at layer {layer}, row {row}: {rows} row{} in one pass",
+            if rows == 1 { "" } else { "s" }
+        )),
+        None if run.scored.is_empty() => None,
+        None => Some("it touches nothing: the uncut run stands".to_string()),
+    }
+}
+
+fn control(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+    if store.cut.items.is_empty() {
+        return;
+    }
+    part(ui, "Control");
+    ui.horizontal_wrapped(|ui| {
+        let what = "The same is done to as many random patches, so that chance can be told from cause";
+        ui.label(RichText::new("on random patches").small().weak()).on_hover_text(what);
+        for draws in DRAWS {
+            let name = if draws == 0 { "none".to_string() } else { format!("{draws} draws") };
+            let chosen = store.cut.control == draws;
+            let label = ui.selectable_label(chosen, RichText::new(&name).small());
+            if label.accessible_name(format!("control: {name}")).clicked() && !chosen {
+                frame.ask(Command::Cut(CutSettings { control: draws, ..store.cut.clone() }));
+            }
+        }
+    });
+    let lane = store.runs.cut();
+    if let Some((run, end)) = lane.done().and_then(|run| Some((run, run.end.as_ref()?))) {
+        let text = RichText::new(controlled(run, end)).small();
+        ui.add(Label::new(if lane.busy() { text.weak() } else { text }).wrap());
+    }
+}
+
+/// What the control of a run told, or why there is none.
+fn controlled(run: &Run, end: &End) -> String {
+    match (&end.control, run.experiment.control) {
+        (Some(control), _) => compared(control),
+        (None, 0) => "No control was asked for.".to_string(),
+        (None, _) => "The run was stopped before its random draws were done.".to_string(),
+    }
+}
+
+/// A cut beside as many random patches.
+pub fn compared(control: &Control) -> String {
+    let delta = &control.delta;
+    let n = delta.draws.len();
+    format!(
+        "this cut {} nats; as many random patches {} ± {} nats ({n} draw{}, mean and standard deviation)",
+        number::signed(delta.intervention),
+        number::signed(delta.mean),
+        number::short(delta.sd),
+        if n == 1 { "" } else { "s" },
+    )
+}
+
+/// What is done to the model, as text.
+pub fn list(intervention: &Intervention) -> String {
+    let knockouts = intervention.knockouts.iter().map(Knockout::to_string);
+    let ablations = intervention.ablations.iter().map(Ablation::to_string);
+    knockouts.chain(ablations).collect::<Vec<_>>().join("; ")
 }
 
 /// A report in words.
@@ -152,26 +239,13 @@ fn thousands(n: u64) -> String {
     out
 }
 
-/// Named ranges: thirds of the model, and all of it.
-fn presets(n: usize) -> [(&'static str, (usize, usize)); 4] {
-    let last = n.saturating_sub(1);
-    let third = |i: usize| (n * i / 3).min(last);
-    let end = |i: usize| third(i).saturating_sub(1).max(third(i - 1));
-    [("early", (0, end(1))), ("middle", (third(1), end(2))), ("late", (third(2), last)), ("all", (0, last))]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn presets_cover_every_layer_once() {
-        assert_eq!(presets(8), [("early", (0, 1)), ("middle", (2, 4)), ("late", (5, 7)), ("all", (0, 7))]);
-        assert_eq!(presets(30)[..3], [("early", (0, 9)), ("middle", (10, 19)), ("late", (20, 29))]);
-        for n in 0..4 {
-            assert!(presets(n).iter().all(|(_, (a, b))| a <= b && *b <= n.saturating_sub(1)));
-        }
-    }
+    use crate::{
+        spec::{experiment::Experiment, picture::ImageSource},
+        statistics::spread::Spread,
+    };
 
     #[test]
     fn proof_reads_well() {
@@ -181,5 +255,26 @@ mod tests {
         let text = sentence(&report(vec![0, 1008, 1008], 0.0));
         assert_eq!(text, "2 016 pairs blocked in 2 layers; largest attention left on any of them: exactly 0");
         assert!(sentence(&report(vec![5], 0.25)).contains("2.5e-1"));
+    }
+
+    #[test]
+    fn control_reads_well() {
+        let spread = |cut, draws: Vec<f32>| Spread::new(cut, draws);
+        let control = Control { delta: spread(-56.1, vec![-2.5, -3.5]), kl: spread(1.0, vec![0.1, 0.1]) };
+        assert!(
+            compared(&control).starts_with("this cut -56.10 nats; as many random patches -3.00 ± 0.707 nats")
+        );
+    }
+
+    #[test]
+    fn knockouts_and_ablations_are_told_together_and_so_is_where_they_began() {
+        let mut experiment = Experiment::ask(ImageSource::File("a.png".into()), "what?", 4);
+        experiment.intervention.knockouts = vec!["answer -> visual @ 1".parse().unwrap()];
+        experiment.intervention.ablations = vec!["sink = mean".parse().unwrap()];
+        assert_eq!(list(&experiment.intervention), "answer -> visual @ 1; sink = mean");
+        let mut run = Run::new(1, experiment, Some(0));
+        assert_eq!(started(&run), None, "nothing is known yet");
+        run.start = Some(Start { layer: 1, row: 153, rows: 1 });
+        assert!(started(&run).unwrap().ends_with("at layer 1, row 153: 1 row in one pass"));
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod brush;
 pub(crate) mod busy;
 pub(crate) mod color_bar;
+pub(crate) mod cut_field;
 pub(crate) mod export_menu;
 pub mod figure;
 pub(crate) mod glance;
@@ -24,6 +25,7 @@ pub(crate) mod outline;
 pub(crate) mod picture;
 pub(crate) mod section;
 mod slots;
+pub(crate) mod span_pick;
 pub(crate) mod swatch;
 pub(crate) mod sweep;
 pub(crate) mod tools;
