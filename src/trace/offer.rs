@@ -90,6 +90,17 @@ impl Format {
             Format::Safetensors => "safetensors",
         }
     }
+
+    /// What is in it, in words.
+    pub fn tooltip(self) -> &'static str {
+        match self {
+            Format::Png => "The picture, with its colour bar; what it was drawn from is inside the file",
+            Format::Svg => "The chart as lines and areas, for print",
+            Format::Csv => "The numbers as a table",
+            Format::Npz => "The tensors for NumPy, float32",
+            Format::Safetensors => "The tensors, float32",
+        }
+    }
 }
 
 #[cfg(test)]

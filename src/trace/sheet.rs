@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use crate::trace::{
     geometry::{Geometry, Place},
@@ -57,8 +58,9 @@ pub struct SheetGrid {
     pub first: usize,
 }
 
-/// What lies under a map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What lies under a map. Over none of them does opacity change with the value: a colour is a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Underlay {
     /// The image without its colours: every colour that is seen is the map's.
     #[default]
@@ -67,6 +69,20 @@ pub enum Underlay {
     Colour,
     /// Nothing: the map alone, its colours pure.
     Nothing,
+}
+
+impl Underlay {
+    /// All of them.
+    pub const ALL: [Underlay; 3] = [Underlay::Grey, Underlay::Colour, Underlay::Nothing];
+
+    /// Its name, to show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Underlay::Grey => "grey image",
+            Underlay::Colour => "colour image",
+            Underlay::Nothing => "map alone",
+        }
+    }
 }
 
 impl MapSheet {

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, sync::PoisonError};
 
 use eframe::App as _;
 use egui_kittest::kittest::Queryable as _;
-use sightline::ui::store::{
-    command::Command,
-    settings::{ColorRange, MapSettings, Underlay},
+use sightline::{
+    trace::sheet::Underlay,
+    ui::store::{
+        command::Command,
+        settings::{ColorRange, MapSettings},
+    },
 };
 
 use crate::whole::{Asked, answered, app_and_log, opened, until};

@@ -10,11 +10,11 @@ use crate::{
         picture::ImageSource,
         study::{Study, StudyKind},
     },
-    trace::{offer::Format, palette::Colormap},
+    trace::{offer::Format, palette::Colormap, sheet::Underlay},
     ui::store::{
         cut_list::{Change, CutSettings, PaintRole, Preset},
         selection::{BASELINE, CUT},
-        settings::{Asking, ColorRange, MapSettings, Tint, Tool, Underlay, Views},
+        settings::{Asking, ColorRange, MapSettings, Tint, Tool, Views},
         view_id::ViewId,
     },
     worker::protocol::Slot,

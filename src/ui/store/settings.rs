@@ -9,35 +9,8 @@ use crate::{
         experiment::{Experiment, Sampling},
         picture::ImageSource,
     },
-    trace::palette::Colormap,
+    trace::{palette::Colormap, sheet::Underlay},
 };
-
-/// What lies under a map. Over none of them does opacity change with the value: a colour is a number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Underlay {
-    /// The image without its colours: every colour that is seen is the map's.
-    #[default]
-    Grey,
-    /// The image as it is: its colours mix with the map's.
-    Colour,
-    /// Nothing: the map alone, its colours pure.
-    Nothing,
-}
-
-impl Underlay {
-    /// All of them.
-    pub const ALL: [Underlay; 3] = [Underlay::Grey, Underlay::Colour, Underlay::Nothing];
-
-    /// Its name, to show.
-    pub fn name(self) -> &'static str {
-        match self {
-            Underlay::Grey => "grey image",
-            Underlay::Colour => "colour image",
-            Underlay::Nothing => "map alone",
-        }
-    }
-}
 
 /// Which numbers stand at the ends of the colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -14,14 +14,14 @@ use image::RgbImage;
 
 use crate::{
     spec::span::Span,
-    trace::palette::Colormap,
+    trace::{palette::Colormap, sheet::Underlay},
     ui::{
         frame::Frame,
         store::{
             command::Command,
             images::Held,
             run::Run,
-            settings::{ColorRange, Underlay},
+            settings::ColorRange,
             store::Store,
         },
         theme,

@@ -10,7 +10,7 @@ use crate::{
     trace::{
         geometry::Geometry,
         offer::Offer,
-        sheet::{MapSheet, SheetGrid, Underlay as Ground},
+        sheet::{MapSheet, SheetGrid, Underlay},
         table::{Table, Value},
         tensors::NamedTensor,
         tokens::Cell,
@@ -18,7 +18,7 @@ use crate::{
     ui::{
         store::{
             images::Held,
-            settings::{ColorRange, Underlay, Views},
+            settings::{ColorRange, Views},
             store::Store,
         },
         view::{
@@ -128,12 +128,7 @@ fn sheet(store: &Store, held: &Held, picture: Arc<RgbImage>, source: (u32, u32),
         gamma: store.map.gamma,
         smooth: store.map.smooth,
         opacity: if visible { first.map_or(0.0, |map| map.opacity) } else { 0.0 },
-        underlay: match store.map.underlay {
-            _ if !visible => Ground::Colour,
-            Underlay::Grey => Ground::Grey,
-            Underlay::Colour => Ground::Colour,
-            Underlay::Nothing => Ground::Nothing,
-        },
+        underlay: if visible { store.map.underlay } else { Underlay::Colour },
         outlines,
         caption: caption(store, held),
         settings: settings(store, held),

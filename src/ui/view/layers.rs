@@ -2,10 +2,8 @@
 //!
 //! Where there is room, every head of every layer below, in the columns of the strip.
 
-use egui::{
-    Align, Align2, Checkbox, FontId, Id, Label, Layout, Rangef, Rect, RichText, TextWrapMode, Ui, UiBuilder,
-    pos2,
-};
+use egui::{Align, Align2, Checkbox, FontId, Id, Label, Layout, Rangef, Rect, RichText, TextWrapMode, Ui, UiBuilder,
+    pos2, vec2};
 
 use crate::{
     spec::span::Span,

@@ -11,13 +11,14 @@ use crate::{
         geometry::{Geometry, View},
         palette::Colormap,
         pattern::PatternRow,
+        sheet::Underlay,
         tokens::Cell,
     },
     ui::{
         store::{
             images::Held,
             run::Run,
-            settings::{ColorRange, Underlay},
+            settings::ColorRange,
             store::Store,
         },
         widgets::{

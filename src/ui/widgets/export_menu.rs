@@ -14,7 +14,7 @@ use crate::{
 
 /// Draws it: one entry a form.
 pub fn export_menu(ui: &mut Ui, frame: &mut Frame, view: ViewId, formats: &[Format]) {
-    let menu = ui.menu_button(RichText::new("⤓").small(), |ui| {
+    let menu = ui.menu_button(RichText::new("Export").small(), |ui| {
         for &format in formats {
             if ui.button(format.name()).on_hover_text(format.tooltip()).clicked() {
                 frame.ask(Command::Export(view, format));

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use egui::{Color32, ColorImage, Rect, TextureHandle, TextureId, TextureOptions, Ui, pos2};
 use image::{Pixel as _, Rgb, RgbImage};
 
-use crate::ui::{
-    store::{images::Held, settings::Underlay},
-    widgets::lattice::Sight,
+use crate::{
+    trace::sheet::Underlay,
+    ui::{store::images::Held, widgets::lattice::Sight},
 };
 
 /// Textures that are kept: two images, each with and without its colours.

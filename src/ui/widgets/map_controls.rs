@@ -6,12 +6,12 @@ use egui::{
 };
 
 use crate::{
-    trace::palette::Colormap,
+    trace::{palette::Colormap, sheet::Underlay},
     ui::{
         frame::Frame,
         store::{
             command::Command,
-            settings::{ColorRange, MapSettings, Underlay, Views},
+            settings::{ColorRange, MapSettings, Views},
             store::Store,
         },
         widgets::number,

@@ -14,13 +14,10 @@ use egui::{
     emath::GuiRounding as _, vec2,
 };
 
+use crate::trace::sheet::Underlay;
 use crate::ui::{
     frame::{Frame, Zoom},
-    store::{
-        images::Held,
-        settings::{Tool, Underlay},
-        store::Store,
-    },
+    store::{images::Held, settings::Tool, store::Store},
     widgets::{
         ground::Grounds,
         heatmap::Map,
