@@ -201,8 +201,8 @@ impl Sheet<'_> {
         let scroll = ScrollArea::vertical().id_salt("maps of heads").auto_shrink([false, false]);
         let shown = scroll.show_viewport(ui, |ui, viewport| {
             let room = vec2(ui.available_width(), viewport.height());
-            let places = Places::new(self.maps.len(), room, aspect);
-            let places = Places { origin: ui.max_rect().min, ..places };
+            let mut places = Places::new(self.maps.len(), room, aspect);
+            places.origin = ui.max_rect().min;
             ui.set_height(places.height());
             ui.set_width(room.x);
             self.cells(ui, frame, places, places.between(viewport.top(), viewport.bottom()), cursor)

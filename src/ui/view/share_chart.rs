@@ -8,7 +8,6 @@ use egui::{Pos2, Rect, Response, RichText, Role, Sense, Stroke, StrokeKind, Ui, 
 use egui_plot::{AxisHints, Bar, BarChart, GridMark, Plot, PlotPoint};
 
 use crate::{
-    spec::span::Span,
     ui::{
         frame::Frame,
         store::command::Command,

@@ -57,7 +57,7 @@ impl Grounds {
         self.last = Some(texture.id());
         self.held.push((key, texture));
         if self.held.len() > KEPT {
-            self.held.remove(0);
+            drop(self.held.remove(0));
         }
     }
 }
