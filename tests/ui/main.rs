@@ -6,6 +6,7 @@
 mod bench;
 mod first_sight;
 mod in_force;
+mod lens;
 mod logic;
 #[path = "../made_up/mod.rs"]
 mod made_up;
