@@ -11,6 +11,7 @@ mod image;
 mod flow;
 mod in_force;
 mod layers;
+mod lens;
 mod logic;
 #[path = "../made_up/mod.rs"]
 mod made_up;
