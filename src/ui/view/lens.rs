@@ -1,14 +1,3 @@
-<<<<<<< HEAD
-//! Stub.
-use egui::Ui;
-use crate::ui::{frame::Frame, store::store::Store, view::pane::View};
-/// Stub.
-#[derive(Default)]
-pub struct LensView;
-impl View for LensView {
-    fn title(&self, _store: &Store) -> String { String::new() }
-    fn show(&mut self, _ui: &mut Ui, _store: &Store, _frame: &mut Frame) {}
-=======
 //! The lens: what every layer would say if it were the last, row by row.
 //!
 //! It shows what a study has told so far, layer by layer as it comes. A cell's click looks at its layer and selects
@@ -458,5 +447,4 @@ mod tests {
         assert!(lines(1000.0, 150.0, 900.0).is_some_and(|lines| lines.height() == 150.0), "it is low");
         assert_eq!(lines(300.0, 150.0, 500.0), None, "the table alone");
     }
->>>>>>> wip-lens
 }
