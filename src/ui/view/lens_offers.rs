@@ -8,7 +8,7 @@ use crate::{
     trace::{
         finding::LensReading,
         offer::Offer,
-        sheet::{self, MapSheet},
+        sheet::{MapSheet, Underlay},
         table::{Table, Value},
         tensors::NamedTensor,
     },
@@ -16,7 +16,7 @@ use crate::{
         store::{
             images::Held,
             run::Run,
-            settings::{Underlay, Views},
+            settings::Views,
             store::Store,
             studies::StudyRun,
         },
@@ -159,11 +159,7 @@ impl Given<'_> {
             gamma: store.map.gamma,
             smooth: store.map.smooth,
             opacity: if store.map.underlay == Underlay::Nothing { 1.0 } else { store.map.opacity },
-            underlay: match store.map.underlay {
-                Underlay::Grey => sheet::Underlay::Grey,
-                Underlay::Colour => sheet::Underlay::Colour,
-                Underlay::Nothing => sheet::Underlay::Nothing,
-            },
+            underlay: store.map.underlay,
             caption,
             settings,
             ..MapSheet::new(view.picture.clone(), &view.geometry, values, tiles, range)
