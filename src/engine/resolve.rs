@@ -233,7 +233,8 @@ fn object(visual: &[usize], images: &[Geometry], objects: &[Option<&[bool]>]) ->
 
 fn sink(uncut: Option<&Trace>) -> Result<Vec<usize>, String> {
     let trace = uncut.ok_or("it needs the uncut answer")?;
-    let members = sinks(trace).ok_or("it needs the attention of every layer, head and answer row recorded")?;
+    let members =
+        sinks(trace).ok_or("it needs the attention of every layer, head and answer row recorded")?;
     some(members, "none draws more than its share of attention from every answer row")
 }
 

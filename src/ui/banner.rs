@@ -21,7 +21,7 @@ pub fn banner(ctx: &Context, store: &Store, frame: &mut Frame) {
     let style = ctx.global_style();
     let messages = [
         (&store.error, theme::cut_color(&style.visuals), "Error", Command::DismissError),
-        (&store.notice, theme::accent(&style.visuals), "Note", Command::DismissNotice),
+        (&store.notices.first().cloned(), theme::accent(&style.visuals), "Note", Command::DismissNotice),
     ];
     if messages.iter().all(|(text, ..)| text.is_none()) {
         return;

@@ -25,17 +25,7 @@ const COLUMNS: [&[(&[ViewId], f32)]; 2] = [
     &[
         (&[ViewId::Question], 0.13),
         (&[ViewId::Answer], 0.33),
-        (
-            &[
-                ViewId::Flow,
-                ViewId::Heads,
-                ViewId::Lens,
-                ViewId::Effects,
-                ViewId::Cut,
-                ViewId::Compress,
-            ],
-            0.54,
-        ),
+        (&[ViewId::Flow, ViewId::Heads, ViewId::Lens, ViewId::Effects, ViewId::Cut, ViewId::Compress], 0.54),
     ],
 ];
 

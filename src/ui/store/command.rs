@@ -208,8 +208,16 @@ impl Command {
         use Command as C;
         matches!(
             self,
-            C::Cut(_) | C::CutLayers(..) | C::AddCut(_) | C::AddPreset(_) | C::RemoveCut(_)
-                | C::SwitchCut(_) | C::ToggleCut | C::ClearCuts | C::Paint { .. } | C::PaintAs(..)
+            C::Cut(_)
+                | C::CutLayers(..)
+                | C::AddCut(_)
+                | C::AddPreset(_)
+                | C::RemoveCut(_)
+                | C::SwitchCut(_)
+                | C::ToggleCut
+                | C::ClearCuts
+                | C::Paint { .. }
+                | C::PaintAs(..)
         )
     }
 }
@@ -524,22 +532,12 @@ static LISTED: &[Listed] = &[
         &[],
     ),
     // Window.
-    listed_anywhere(
-        Command::OpenPalette,
-        "Commands…",
-        "Search all commands",
-        &[S::ctrl("K"), S::ctrl("P")],
-    ),
+    listed_anywhere(Command::OpenPalette, "Commands…", "Search all commands", &[S::ctrl("K"), S::ctrl("P")]),
     listed_anywhere(Command::Focus(ViewId::Image), "Image", "Goes to the image", &[S::ctrl("1")]),
     listed_anywhere(Command::Focus(ViewId::Answer), "Runs", "Goes to the answers", &[S::ctrl("2")]),
     listed_anywhere(Command::Focus(ViewId::Flow), "Flow", "Who reads what, layer by layer", &[S::ctrl("3")]),
     listed_anywhere(Command::Focus(ViewId::Heads), "Heads", "All heads and layers", &[S::ctrl("4")]),
-    listed_anywhere(
-        Command::Focus(ViewId::Lens),
-        "Lens",
-        "What every layer would say",
-        &[S::ctrl("5")],
-    ),
+    listed_anywhere(Command::Focus(ViewId::Lens), "Lens", "What every layer would say", &[S::ctrl("5")]),
     listed_anywhere(
         Command::Focus(ViewId::Effects),
         "Effects",

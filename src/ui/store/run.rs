@@ -216,7 +216,8 @@ impl Run {
 
     /// Bytes of the attention that it holds.
     pub fn bytes(&self) -> usize {
-        let rows = self.rows.iter().flatten().chain(self.scored.iter().filter_map(|scored| scored.row.as_ref()));
+        let rows =
+            self.rows.iter().flatten().chain(self.scored.iter().filter_map(|scored| scored.row.as_ref()));
         // Rows that are told once are held once.
         let mut held: Vec<(*const f32, usize)> =
             rows.map(|row| (row.pattern.data.as_ptr(), row.pattern.data.len())).collect();

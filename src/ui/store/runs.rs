@@ -194,8 +194,7 @@ impl Runs {
         let base = self.baseline().complete()?;
         let (base_id, uncut) = (base.id, base.experiment.clone());
         let place = self.slots.get_mut(&CUT).filter(|place| !place.wanted.is_empty())?;
-        let experiment =
-            Experiment { intervention: place.wanted.clone(), control: place.control, ..uncut };
+        let experiment = Experiment { intervention: place.wanted.clone(), control: place.control, ..uncut };
         let asks = |id: Option<RunId>| id.and_then(|id| self.by_id.get(&id)).map(|run| &run.experiment);
         // What was refused is told for as long as it is what is wanted.
         if place.refused.as_ref().is_some_and(|refused| refused.experiment != experiment) {

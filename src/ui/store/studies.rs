@@ -161,10 +161,14 @@ mod tests {
     fn smaller_blocks_take_the_place_of_larger_ones() {
         let mut studies = Studies::default();
         let (how, layers) = (Taking::Cut, Default::default());
-        studies.begin(3, Study::Patches(PatchEffect { tokens: vec![], how, layers, coarsest: 2 }), 1, "A".into());
-        let block = |patches: &[usize], side, delta| {
-            Finding::Block(Block { patches: patches.to_vec(), side, delta })
-        };
+        studies.begin(
+            3,
+            Study::Patches(PatchEffect { tokens: vec![], how, layers, coarsest: 2 }),
+            1,
+            "A".into(),
+        );
+        let block =
+            |patches: &[usize], side, delta| Finding::Block(Block { patches: patches.to_vec(), side, delta });
         studies.found(3, block(&[0, 1], 2, -1.0), (1, 3));
         studies.found(3, block(&[1], 1, -0.25), (2, 3));
         studies.found(9, block(&[2], 1, -9.0), (3, 3));

@@ -142,8 +142,7 @@ fn difference(one: Subject<'_>, two: Subject<'_>, held: Option<Difference>) -> O
     }
     let n_keys = one.run.prompt.len();
     let rows = a.data.chunks_exact(a.n_keys.max(1)).zip(b.data.chunks_exact(b.n_keys.max(1)));
-    let data: Vec<f32> =
-        rows.flat_map(|(a, b)| a.iter().zip(b).take(n_keys).map(|(a, b)| a - b)).collect();
+    let data: Vec<f32> = rows.flat_map(|(a, b)| a.iter().zip(b).take(n_keys).map(|(a, b)| a - b)).collect();
     let full = data.len() == a.n_layers * a.n_heads * n_keys;
     let pattern = PatternRow { n_layers: a.n_layers, n_heads: a.n_heads, n_keys, data: data.into() };
     full.then_some(Difference { pattern, against: two.slot, of })

@@ -2,8 +2,10 @@
 //!
 //! Where there is room, every head of every layer below, in the columns of the strip.
 
-use egui::{Align, Align2, Checkbox, FontId, Id, Label, Layout, Rangef, Rect, RichText, TextWrapMode, Ui, UiBuilder,
-    pos2, vec2};
+use egui::{
+    Align, Align2, Checkbox, FontId, Id, Label, Layout, Rangef, Rect, RichText, TextWrapMode, Ui, UiBuilder,
+    pos2, vec2,
+};
 
 use crate::{
     spec::span::Span,
@@ -17,8 +19,8 @@ use crate::{
         store::{command::Command, store::Store, view_id::ViewId},
         theme,
         view::{
-            heads_matrix::{Shown, row_numbers},
-            heads_values::{Measure, Sort, Values, about},
+            heads::matrix::{Shown, row_numbers},
+            heads::values::{Measure, Sort, Values, about},
             pane::View,
         },
         widgets::{

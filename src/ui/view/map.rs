@@ -15,12 +15,7 @@ use crate::{
         tokens::Cell,
     },
     ui::{
-        store::{
-            images::Held,
-            run::Run,
-            settings::ColorRange,
-            store::Store,
-        },
+        store::{images::Held, run::Run, settings::ColorRange, store::Store},
         widgets::{
             heatmap::{Map, Patch},
             lattice::{Sight, shares},

@@ -5,9 +5,9 @@
 use crate::ui::{
     store::view_id::ViewId,
     view::{
-        answer::AnswerView, compress::CompressView, cut::CutView, effects::EffectsView, flow::FlowView,
-        heads::HeadsView, image::ImagePane, layers::LayersView, lens::LensView, pane::View,
-        question::QuestionView,
+        compress::CompressView, cuts::view::CutView, effects::view::EffectsView, flow::view::FlowView,
+        heads::view::HeadsView, image::view::ImagePane, layers::LayersView, lens::view::LensView, pane::View,
+        question::view::QuestionView, runs::view::AnswerView,
     },
 };
 

@@ -1,0 +1,5 @@
+//! The question, and the prompt as tokens.
+
+pub(super) mod items;
+pub(super) mod tokens;
+pub(crate) mod view;
