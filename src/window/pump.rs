@@ -48,9 +48,11 @@ impl Pump {
         }
     }
 
-    /// Takes in everything that the worker has sent.
-    pub fn drain(&self, store: &mut Store) {
+    /// Takes in everything that the worker has sent. Returns whether a run, or a study, came to its end.
+    pub fn drain(&self, store: &mut Store) -> bool {
+        let mut ended = false;
         while let Some(event) = self.link.poll() {
+            ended |= matches!(event, Event::Done { .. } | Event::Studied { .. });
             let done = match &event {
                 Event::Done { id, .. } => store.runs.slot_of(*id),
                 Event::Failed { error, .. } => {
@@ -65,5 +67,6 @@ impl Pump {
             }
             self.send(requests);
         }
+        ended
     }
 }

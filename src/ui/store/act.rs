@@ -70,6 +70,7 @@ impl Store {
                     return self.visit(setup);
                 }
             }
+            Command::Visit(setup) => return self.visit(*setup),
             Command::Restore(slot) => return self.restore(slot),
             Command::Keep => _ = self.runs.keep(CUT),
             Command::Forget(slot) => self.runs.forget(slot),
@@ -262,7 +263,10 @@ impl Store {
     /// Goes to a state: to the kept runs that were asked in it, or by asking anew.
     fn visit(&mut self, setup: Setup) -> Vec<Request> {
         let kept = self.runs.kept().into_iter().find(|slot| {
-            self.runs.lane(*slot).view().is_some_and(|run| run.setup == setup || run.setup.same_question(&setup))
+            self.runs
+                .lane(*slot)
+                .view()
+                .is_some_and(|run| run.setup == setup || run.setup.same_question(&setup))
         });
         if let Some(slot) = kept {
             let requests = self.restore(slot);
@@ -324,7 +328,8 @@ impl Store {
         let mut to = self.changeable();
         let changed = if back { self.history.undo(&mut to) } else { self.history.redo(&mut to) };
         if changed {
-            let Changeable { slot, tokens, patches, positions, layer, head, against, tint, map, cut, .. } = to;
+            let Changeable { slot, tokens, patches, positions, layer, head, against, tint, map, cut, .. } =
+                to;
             (self.map, self.cut, self.tint) = (map, cut, tint);
             let selection = &mut self.selection;
             selection.anchor = tokens.first().copied();
