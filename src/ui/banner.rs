@@ -66,14 +66,14 @@ impl Banner {
             ui.set_max_width((ctx.content_rect().width() - 16.0).min(WIDEST));
             if let Some(error) = &store.error {
                 let color = theme::cut_color(&visuals);
-                if message(ui, ("Error", color), error, None).is_some() {
+                if message(ui, ("Error", color), error, None, frame).is_some() {
                     frame.ask(Command::DismissError);
                 }
             }
             let accent = theme::accent(&visuals);
             self.notices.retain(|notice| {
                 let action = notice.action.as_ref().map(|(name, _)| *name);
-                let pressed = message(ui, ("Note", accent), &notice.text, action);
+                let pressed = message(ui, ("Note", accent), &notice.text, action, frame);
                 if let (Some(Pressed::Action), Some((_, command))) = (&pressed, &notice.action) {
                     frame.ask(command.clone());
                 }
@@ -109,7 +109,13 @@ enum Pressed {
 }
 
 /// One message: what kind, its text, and buttons.
-fn message(ui: &mut Ui, (kind, color): (&str, Color32), text: &str, action: Option<&str>) -> Option<Pressed> {
+fn message(
+    ui: &mut Ui,
+    (kind, color): (&str, Color32),
+    text: &str,
+    action: Option<&str>,
+    frame: &mut Frame,
+) -> Option<Pressed> {
     let mut pressed = None;
     let room = Room::popup(ui.style()).stroke(Stroke::new(1.0, color));
     room.show(ui, |ui| {
@@ -117,10 +123,12 @@ fn message(ui: &mut Ui, (kind, color): (&str, Color32), text: &str, action: Opti
             if ui.button("Dismiss").clicked() {
                 pressed = Some(Pressed::Dismiss);
             }
-            if let Some(name) = action
-                && ui.button(name).clicked()
-            {
-                pressed = Some(Pressed::Action);
+            if let Some(name) = action {
+                let button = ui.button(name);
+                frame.place(format!("notice {name}"), button.rect);
+                if button.clicked() {
+                    pressed = Some(Pressed::Action);
+                }
             }
         };
         let words = |ui: &mut Ui| {

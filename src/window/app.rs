@@ -27,7 +27,7 @@ use crate::{
         autosave::{Autosave, LEFT, Told},
         dialogs::{Dialogs, Pick},
         hand::Hand,
-        log::FrameLog,
+        log::{self, FrameLog},
         opening::Opened,
         pace::Pace,
         pump::{Link, Pump},
@@ -181,12 +181,17 @@ impl App {
         }
     }
 
+    fn tell(&mut self, text: String) {
+        log::notice(&text);
+        self.layout.tell(text);
+    }
+
     fn save_session(&mut self, ctx: &Context) {
         match Gathered::of(&self.store, self.dtype) {
             Some(gathered) => self.dialogs.save(ctx, "session.json".to_string(), move |folder| {
                 gathered.text(folder, false).map(String::into_bytes)
             }),
-            None => self.layout.tell(NOTHING_TO_SAVE.to_string()),
+            None => self.tell(NOTHING_TO_SAVE.to_string()),
         }
     }
 
@@ -211,17 +216,17 @@ impl App {
                 Pick::Opened(Opened::Saved(saved, notice, folder)) => {
                     self.store.note_path(folder);
                     self.store.take_saved(*saved);
-                    notice.into_iter().for_each(|notice| self.layout.tell(notice));
+                    notice.into_iter().for_each(|notice| self.tell(notice));
                 }
                 Pick::Picture(picture) => {
                     ctx.copy_image(picture);
-                    self.layout.tell("The picture of the window is on the clipboard.".to_string());
+                    self.tell("The picture of the window is on the clipboard.".to_string());
                 }
-                Pick::Written(file) => self.layout.tell(format!("Written: {}", file.display())),
+                Pick::Written(file) => self.tell(format!("Written: {}", file.display())),
                 Pick::NoDialog => {
                     let notice = "This desktop offers no file dialog. Drop a file onto the window, paste an \
                                   image, or type a path into the command field (Ctrl+K).";
-                    self.layout.tell(notice.to_string());
+                    self.tell(notice.to_string());
                 }
                 Pick::Failed(why) => self.store.error = Some(why),
             }
@@ -235,7 +240,7 @@ impl App {
             self.apply(ctx, command);
         }
         match restoring.outcome() {
-            Some(outcome) => self.layout.tell(outcome.to_string()),
+            Some(outcome) => self.tell(outcome.to_string()),
             None => self.restoring = Some(restoring),
         }
     }
@@ -245,11 +250,10 @@ impl App {
         let Some(autosave) = &mut self.autosave else { return };
         while let Some(told) = autosave.poll() {
             match told {
-                Told::Found(file) => self.layout.offer(
-                    "The last session ended unexpectedly.".to_string(),
-                    "Restore",
-                    Command::OpenSession(file),
-                ),
+                Told::Found(file) => {
+                    log::notice(LEFT_OPEN);
+                    self.layout.offer(LEFT_OPEN.to_string(), "Restore", Command::OpenSession(file));
+                }
                 Told::Failed(why) => self.layout.tell(why),
             }
         }
@@ -267,6 +271,9 @@ impl App {
         }
     }
 }
+
+/// What is said of a session that came to no normal end.
+const LEFT_OPEN: &str = "The last session ended unexpectedly.";
 
 /// What is said where there is no session.
 const NOTHING_TO_SAVE: &str =
@@ -306,7 +313,7 @@ impl eframe::App for App {
         self.take_picks(ctx);
         self.restore(ctx);
         for notice in std::mem::take(&mut self.store.notices) {
-            self.layout.tell(notice);
+            self.tell(notice);
         }
         while let Some((scene, picture)) = self.thumbnails.poll() {
             self.layout.add_thumbnail(scene, picture);

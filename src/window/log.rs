@@ -36,6 +36,16 @@ pub fn answer(store: &Store, slot: Slot) {
     }
 }
 
+/// One line for a study that ended.
+pub fn study(name: &str, whole: bool) {
+    log::info!("study {name}: {}", if whole { "whole" } else { "given up" });
+}
+
+/// One line for what the user is told.
+pub fn notice(text: &str) {
+    log::info!("notice: {text}");
+}
+
 /// What is done to the model, as text.
 fn list(intervention: &Intervention) -> String {
     let knockouts = intervention.knockouts.iter().map(ToString::to_string);
@@ -73,12 +83,14 @@ fn shown(store: &Store) {
     let (slot, token) = store.selection.shown();
     let (slot, lane) = (store.runs.name(slot), store.runs.lane(slot));
     let head = store.selection.head.map_or("mean".to_string(), |h| h.to_string());
+    let less = store.selection.against.map(|other| format!(" less {}", store.runs.name(other)));
+    let less = less.unwrap_or_default();
     let layer = store.selection.layer;
     match token {
         Some(at) => {
             let text = lane.token(at).map(|t| t.text.clone()).unwrap_or_default();
-            log::info!("shown: {slot} token {at} {text:?} layer {layer} head {head}");
+            log::info!("shown: {slot} token {at} {text:?} layer {layer} head {head}{less}");
         }
-        None => log::info!("shown: {slot} whole answer layer {layer} head {head}"),
+        None => log::info!("shown: {slot} whole answer layer {layer} head {head}{less}"),
     }
 }

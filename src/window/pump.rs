@@ -55,6 +55,13 @@ impl Pump {
             ended |= matches!(event, Event::Done { .. } | Event::Studied { .. });
             let done = match &event {
                 Event::Done { id, .. } => store.runs.slot_of(*id),
+                Event::Studied { id, whole } => {
+                    let study = store.studies.running().find(|run| run.id == *id);
+                    if let Some(run) = study {
+                        log::study(&format!("{} of {}", run.study.kind().name(), run.base_name), *whole);
+                    }
+                    None
+                }
                 Event::Failed { error, .. } => {
                     ::log::warn!("failed: {error}");
                     None

@@ -13,6 +13,7 @@ mod mean;
 mod pointer;
 mod saved;
 mod shader;
+mod shell;
 mod steps;
 mod views;
 mod whole;
