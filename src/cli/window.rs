@@ -1,11 +1,14 @@
 //! No subcommand: the window, or its job without one where there is no display.
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
 use sightline::{
     bundled,
     spec::picture::ImageSource,
-    window::app::{self, AppError, Options},
+    window::{
+        app::Options,
+        start::{self, AppError},
+    },
 };
 
 use crate::cli::{model::ModelArgs, numbers, run as headless, subject::SubjectArgs};
@@ -26,6 +29,12 @@ pub struct Args {
     max_new: Option<usize>,
 }
 
+/// The folder in which the window writes exports and sessions without asking: for scripts.
+const SAVE_DIR: &str = "SIGHTLINE_SAVE_DIR";
+
+/// The folder of what outlives the window, and of its session while it is open; the user's own if left out.
+const STATE_DIR: &str = "SIGHTLINE_STATE_DIR";
+
 /// Where the job without a display leaves its files.
 const OUT: &str = "sightline-out";
 
@@ -40,8 +49,10 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         dtype: args.model.dtype,
         scenes: bundled::scene_images(),
         questions: bundled::QUESTIONS.map(String::from).to_vec(),
+        save_dir: folder(SAVE_DIR),
+        state_dir: folder(STATE_DIR),
     };
-    match app::run(options) {
+    match start::run(options) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(AppError::NoDisplay(why) | AppError::NoAdapter(why)) => {
             eprintln!("no window can be opened here ({why}): doing the same without one");
@@ -52,4 +63,9 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A folder that a variable of the environment names.
+fn folder(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -1,35 +1,53 @@
-//! The window around the views: bars, banner, tiles, overlays, keys.
+//! The window around the views: bars, messages, tiles, overlays, keys.
 //!
-//! Does what concerns the look of the window, and hands on every other command. Knows views by name; not
-//! what they show.
+//! Does what concerns the look of the window and the clipboard, gathers what views give away, and hands on every
+//! other command. Knows views by name; not what they show.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use egui::{CentralPanel, Context, Id, Key, Modifiers, Panel, Popup, Rect, TextureHandle, Theme, Ui};
 use egui_tiles::Tree;
 
-use crate::ui::{
-    banner::banner,
-    frame::Frame,
-    overlay::{drop::drop_hint, keys::keys, palette::Palette},
-    shortcuts,
-    status_bar::status_bar,
-    store::{command::Command, store::Store, view_id::ViewId},
-    tiles::{self, Panes},
-    top_bar::TopBar,
-    view::pane::View,
+use crate::{
+    trace::offer::{Format, Offer},
+    ui::{
+        banner::Banner,
+        frame::Frame,
+        overlay::{drop::drop_hint, gallery::Gallery, keys::keys, palette::Palette},
+        shortcuts,
+        status_bar::StatusBar,
+        store::{command::Command, command_line::command_line, store::Store, view_id::ViewId},
+        tiles::{self, Front, Panes},
+        top_bar::top_bar,
+        view::pane::View,
+    },
 };
+
+/// Something that a view gives away, to be written as a file.
+#[derive(Debug)]
+pub struct Export {
+    /// What it is.
+    pub offer: Offer,
+    /// As what.
+    pub format: Format,
+    /// A name for the file.
+    pub name: String,
+}
 
 /// See the module.
 pub struct Layout {
     tree: Tree<ViewId>,
     views: BTreeMap<ViewId, Box<dyn View>>,
-    top_bar: TopBar,
+    front: Front,
+    status_bar: StatusBar,
+    banner: Banner,
     palette: Palette,
+    gallery: Gallery,
     keys_open: bool,
     frame: Frame,
     /// What had the focus in the last frame.
     focused: Option<Id>,
+    exports: Vec<Export>,
 }
 
 impl Layout {
@@ -39,11 +57,15 @@ impl Layout {
         Layout {
             tree: tiles::default_tree(),
             views: tiles::open_views(),
-            top_bar: TopBar::default(),
+            front: Front::default(),
+            status_bar: StatusBar::default(),
+            banner: Banner::default(),
             palette: Palette::default(),
+            gallery: Gallery::default(),
             keys_open: false,
             frame: Frame::new(gpu_maps, dear),
             focused: None,
+            exports: Vec::new(),
         }
     }
 
@@ -61,7 +83,27 @@ impl Layout {
 
     /// A small picture of a sample scene is ready.
     pub fn add_thumbnail(&mut self, scene: PathBuf, picture: TextureHandle) {
-        self.top_bar.thumbnails.insert(scene, picture);
+        self.gallery.add(scene, picture);
+    }
+
+    /// Says what is worth doing first, until it is done.
+    pub fn teach(&mut self) {
+        self.status_bar.teach();
+    }
+
+    /// Shows a notice for a while.
+    pub fn tell(&mut self, notice: String) {
+        self.banner.tell(notice);
+    }
+
+    /// Shows a notice with something to do about it.
+    pub fn offer(&mut self, notice: String, action: &'static str, command: Command) {
+        self.banner.offer(notice, action, command);
+    }
+
+    /// What views gave away since this was last asked.
+    pub fn take_exports(&mut self) -> Vec<Export> {
+        std::mem::take(&mut self.exports)
     }
 
     /// Where things were drawn in the last frame, by name.
@@ -74,62 +116,116 @@ impl Layout {
         self.palette.is_open()
     }
 
+    /// The view that people are at.
+    pub fn front(&self) -> ViewId {
+        self.front.view
+    }
+
+    /// What a view gives away now.
+    pub fn offers(&mut self, view: ViewId, store: &Store) -> Vec<Offer> {
+        self.views.get_mut(&view).map(|view| view.offers(store)).unwrap_or_default()
+    }
+
     /// Draws the whole window. Returns what was asked for.
     pub fn show(&mut self, ui: &mut Ui, store: &Store) -> Vec<Command> {
         let ctx = ui.ctx().clone();
+        self.frame.clear();
+        self.read_keys(&ctx, store);
         let frame = &mut self.frame;
-        frame.clear();
-        Self::read_keys(&ctx, &mut self.palette, &mut self.keys_open, self.focused.take(), frame);
-        Panel::top("top").show(ui, |ui| self.top_bar.show(ui, store, frame));
-        Panel::bottom("status").show(ui, |ui| status_bar(ui, store, frame));
+        let top = Panel::top("top").show(ui, |ui| top_bar(ui, store, frame)).response.rect.bottom();
+        Panel::bottom("status").show(ui, |ui| self.status_bar.show(ui, store, frame));
         let ground = egui::Frame::NONE.fill(ui.visuals().panel_fill);
         CentralPanel::no_frame().frame(ground).show(ui, |ui| {
-            self.tree.ui(&mut Panes { views: &mut self.views, store, frame }, ui);
+            let mut panes = Panes { views: &mut self.views, store, frame, front: &mut self.front };
+            self.tree.ui(&mut panes, ui);
         });
-        banner(&ctx, store, frame);
+        self.banner.show(&ctx, top, store, &mut self.frame);
         keys(&ctx, &mut self.keys_open);
-        self.palette.show(&ctx, frame);
+        self.gallery.show(&ctx, store, &mut self.frame);
+        self.palette.show(&ctx, store, &mut self.frame);
         drop_hint(&ctx);
         self.focused = ctx.memory(|memory| memory.focused());
-        let commands = frame.take_commands();
-        commands.into_iter().filter(|command| !self.apply(&ctx, command)).collect()
+        let commands = self.frame.take_commands();
+        commands.into_iter().filter(|command| !self.apply(&ctx, command, store)).collect()
     }
 
-    /// Escape closes what lies over the window before it does anything else; an open palette has all keys.
-    fn read_keys(
-        ctx: &Context,
-        palette: &mut Palette,
-        keys_open: &mut bool,
-        focused: Option<Id>,
-        frame: &mut Frame,
-    ) {
-        let over = palette.is_open() || *keys_open;
+    /// Escape closes what lies over the window before it does anything else; what is open there has all keys but
+    /// those that close it.
+    fn read_keys(&mut self, ctx: &Context, store: &Store) {
+        let over = self.palette.is_open() || self.gallery.is_open() || self.keys_open;
         if over && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
-            if palette.is_open() { palette.close() } else { *keys_open = false }
+            match (self.palette.is_open(), self.gallery.is_open()) {
+                (true, _) => self.palette.close(),
+                (false, true) => self.gallery.close(),
+                (false, false) => self.keys_open = false,
+            }
         }
         if Popup::is_any_open(ctx) && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
             Popup::close_all(ctx);
         }
-        for command in shortcuts::pressed(ctx, focused) {
-            if !palette.is_open() || command == Command::OpenPalette {
-                frame.ask(command);
+        if self.gallery.is_open() && !self.palette.is_open() {
+            self.gallery.take_keys(ctx, store, &mut self.frame);
+        }
+        let own = match (self.palette.is_open(), self.gallery.is_open()) {
+            (true, _) => Some(Command::OpenPalette),
+            (false, true) => Some(Command::ShowGallery),
+            (false, false) => None,
+        };
+        for command in shortcuts::pressed(ctx, self.focused.take(), self.front.start) {
+            if own.as_ref().is_none_or(|own| *own == command || command == Command::OpenPalette) {
+                self.frame.ask(command);
             }
         }
     }
 
-    /// Whether the command concerns the look of the window; then it is done.
-    fn apply(&mut self, ctx: &Context, command: &Command) -> bool {
+    /// Whether the command concerns the look of the window, the clipboard or what views give away; then it is done.
+    pub fn apply(&mut self, ctx: &Context, command: &Command, store: &Store) -> bool {
         match command {
             Command::OpenPalette => self.palette.toggle(),
+            Command::ShowGallery => {
+                // A field under it would take its keys.
+                ctx.memory_mut(|memory| {
+                    memory.focused().into_iter().for_each(|id| memory.surrender_focus(id))
+                });
+                self.gallery.toggle();
+            }
             Command::ShowKeys => self.keys_open = !self.keys_open,
+            Command::Focus(view) => {
+                tiles::bring_to_front(&mut self.tree, *view);
+                self.front.go(*view);
+            }
             Command::ResetLayout => self.tree = tiles::default_tree(),
             Command::ToggleTheme => {
                 let dark = ctx.global_style().visuals.dark_mode;
                 ctx.set_theme(if dark { Theme::Light } else { Theme::Dark });
             }
+            Command::Export(view, format) => self.export(*view, *format, store),
+            Command::Copy(text) => ctx.copy_text(text.clone()),
+            Command::CopyCommand => self.copy_command(ctx, store),
             _ => return false,
         }
         ctx.request_repaint();
         true
+    }
+
+    fn export(&mut self, view: ViewId, format: Format, store: &Store) {
+        let offers = self.offers(view, store);
+        match offers.into_iter().find(|offer| offer.formats().contains(&format)) {
+            Some(offer) => self.exports.push(Export { name: offer.file_name(format), offer, format }),
+            None => {
+                let title = self.views.get(&view).map(|view| view.title(store)).unwrap_or_default();
+                self.tell(format!("{title} shows nothing that can be written as {} now.", format.name()));
+            }
+        }
+    }
+
+    fn copy_command(&mut self, ctx: &Context, store: &Store) {
+        match command_line(store, self.front.view == ViewId::Lens) {
+            Ok(line) => {
+                self.tell(format!("Copied: {line}"));
+                ctx.copy_text(line);
+            }
+            Err(why) => self.tell(format!("Nothing was copied: {why}.")),
+        }
     }
 }

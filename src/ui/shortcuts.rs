@@ -7,13 +7,14 @@ use egui::{Context, Id, Key, Modifiers, TextEdit};
 use crate::ui::store::command::{Command, Listed, Shortcut, listed};
 
 /// Takes the keys that call commands, every press of them. `before`: what had the focus in the last frame; the
-/// Escape that it is left by is its own.
-pub fn pressed(ctx: &Context, before: Option<Id>) -> Vec<Command> {
-    let focused = ctx.memory(|m| m.focused()).or(before);
+/// Escape that it is left by is its own. `start`: the start of a view, which has the focus and wants no key.
+pub fn pressed(ctx: &Context, before: Option<Id>, start: Option<Id>) -> Vec<Command> {
+    let focused = ctx.memory(|m| m.focused()).or(before).filter(|id| Some(*id) != start);
     let typing = focused.is_some_and(|id| TextEdit::load_state(ctx, id).is_some());
-    // Keys without modifiers are a focused control's own; text has Ctrl+Z of its own, too.
-    let allowed = |listed: &Listed, shortcut: &Shortcut| {
-        listed.while_typing || (focused.is_none() || shortcut.ctrl) && !typing
+    // Keys without modifiers are a focused control's own; text has Ctrl+Z of its own, too, and every letter.
+    let allowed = |listed: &Listed, shortcut: &Shortcut| match typing {
+        true => listed.while_typing && !writes(shortcut),
+        false => listed.while_typing || focused.is_none() || shortcut.ctrl,
     };
     let mut keys: Vec<(&Listed, &Shortcut)> =
         listed().iter().flat_map(|l| l.shortcuts.iter().map(move |s| (l, s))).collect();
@@ -26,6 +27,11 @@ pub fn pressed(ctx: &Context, before: Option<Id>) -> Vec<Command> {
         commands.extend(std::iter::repeat_n(listed.command.clone(), presses));
     }
     commands
+}
+
+/// Whether a key puts a letter or a sign into a text.
+fn writes(shortcut: &Shortcut) -> bool {
+    !shortcut.ctrl && shortcut.key.chars().count() == 1
 }
 
 fn modifiers(shortcut: &Shortcut) -> Modifiers {
@@ -42,5 +48,11 @@ mod tests {
         for shortcut in listed().iter().flat_map(|l| l.shortcuts) {
             assert!(Key::from_name(shortcut.key).is_some(), "{}", shortcut.key);
         }
+        let of = |command: Command| {
+            let listed = listed().iter().find(|listed| listed.command == command).unwrap();
+            listed.shortcuts.iter().map(writes).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Command::ShowKeys), [false, true], "F1 is no letter, a question mark is one");
+        assert_eq!(of(Command::OpenPalette), [false, false]);
     }
 }

@@ -1,88 +1,224 @@
-//! What runs where, how fast, and what is going on.
+//! What is there, how fast it was, and what is going on.
 //!
-//! Knows facts of the store; changes none.
+//! Keeps when the present stage began, for its rate, and what was taught already. Knows facts of the store; changes
+//! none.
 
-use egui::{ProgressBar, RichText, Sides, Ui};
+use egui::{Button, ProgressBar, RichText, Sides, Ui};
 
 use crate::{
+    progress::{Progress, Stage},
     trace::report::End,
     ui::{
         frame::Frame,
-        store::{command::Command, store::Store},
+        store::{
+            command::Command,
+            store::Store,
+            studies::{State, StudyRun},
+        },
         widgets::{busy::busy, listed},
     },
-    worker::protocol::ModelView,
+    worker::protocol::RunId,
 };
 
-/// Draws the bar: facts at the left, cut short where they do not fit; what goes on at the right, whole.
-pub fn status_bar(ui: &mut Ui, store: &Store, frame: &mut Frame) {
-    ui.add_space(2.0);
-    Sides::new().shrink_left().truncate().show(
-        ui,
-        |ui| {
-            ui.spacing_mut().item_spacing.x = 6.0;
-            match &store.model {
-                None => _ = ui.label(RichText::new("no model yet").weak()),
-                Some(model) => model_facts(ui, model),
-            }
-            if let Some(image) = store.image() {
-                fact(ui, &image.description, "What was done to the image");
-            }
-            if let Some(end) = store.runs.baseline().view().and_then(|run| run.end.as_ref()) {
-                speed(ui, end);
-            }
-        },
-        |ui| what_goes_on(ui, store, frame),
-    );
-    ui.add_space(2.0);
+/// The bar.
+#[derive(Debug, Default)]
+pub struct StatusBar {
+    /// The stage that goes on, when it began and what was done by then.
+    began: Option<(Stage, f64, u64)>,
+    /// How many runs are held, the last of them, and the bytes of their attention.
+    held: Option<((usize, Option<RunId>), usize)>,
+    /// What a first look is taught, as long as it is not done: words, layers, patches.
+    lessons: Vec<Lesson>,
 }
 
-/// Right to left.
-fn what_goes_on(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+/// Something that is worth doing first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lesson {
+    Word,
+    Layers,
+    Paint,
+}
+
+impl Lesson {
+    const ALL: [Lesson; 3] = [Lesson::Word, Lesson::Layers, Lesson::Paint];
+
+    fn text(self) -> &'static str {
+        match self {
+            Lesson::Word => "hover a word",
+            Lesson::Layers => "drag over layers",
+            Lesson::Paint => "paint over an object",
+        }
+    }
+
+    fn is_done(self, store: &Store) -> bool {
+        match self {
+            Lesson::Word => store.selection.hovered.is_some(),
+            Lesson::Layers => store.cut.items.iter().any(|item| item.change.knockout().is_some()),
+            Lesson::Paint => store.cut.painted().is_some(),
+        }
+    }
+}
+
+impl StatusBar {
+    /// Teaches the first three things to do, each until it is done.
+    pub fn teach(&mut self) {
+        self.lessons = Lesson::ALL.to_vec();
+    }
+
+    /// Draws the bar: facts at the left, cut short where they do not fit; what goes on at the right, whole.
+    pub fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        self.lessons.retain(|lesson| !lesson.is_done(store));
+        let rate = self.rate(ui.input(|i| i.time), store.progress.as_ref());
+        ui.add_space(2.0);
+        Sides::new().shrink_left().truncate().show(
+            ui,
+            |ui| {
+                ui.spacing_mut().item_spacing.x = 6.0;
+                self.lessons(ui, store);
+                self.facts(ui, store);
+            },
+            |ui| what_goes_on(ui, store, rate.as_deref(), frame),
+        );
+        ui.add_space(2.0);
+    }
+
+    fn lessons(&self, ui: &mut Ui, store: &Store) {
+        if self.lessons.is_empty() || store.runs.baseline().done().is_none() {
+            return;
+        }
+        let texts: Vec<&str> = self.lessons.iter().map(|lesson| lesson.text()).collect();
+        ui.label(RichText::new(format!("Try: {}", texts.join(" · "))).small().strong());
+        ui.separator();
+    }
+
+    fn facts(&mut self, ui: &mut Ui, store: &Store) {
+        let Some(info) = store.model_info() else {
+            fact(ui, "no model yet", "A model is being loaded, or none could be");
+            return;
+        };
+        let saved = if store.model.is_some() { "" } else { " (of a saved run: open it to ask)" };
+        fact(ui, &format!("{}{saved}", info.name), "The model: its menu at the top right says more");
+        if let Some(image) = store.image() {
+            fact(ui, &image.description, "What was done to the image");
+        }
+        if let Some(end) = store.runs.baseline().done().and_then(|run| run.end.as_ref()) {
+            speed(ui, end);
+        }
+        if let Some(end) = store.runs.cut().done().and_then(|run| run.end.as_ref()) {
+            let text = format!("scored in {}", duration(end.timing.prefill.as_secs_f64() * 1e3));
+            fact(ui, &text, "From the start of the run under the cut to the scores of the uncut answer");
+        }
+        if !store.runs.is_empty() {
+            let text = format!("keeps {:.0} MB", self.bytes(store) as f64 / 1e6);
+            fact(ui, &text, "Attention of all runs that are held, in the window's memory");
+        }
+    }
+
+    /// Bytes of all runs, counted anew when another one is complete.
+    fn bytes(&mut self, store: &Store) -> usize {
+        let newest = [store.runs.baseline(), store.runs.cut()];
+        let newest = newest.into_iter().filter_map(|lane| lane.done().map(|run| run.id)).max();
+        let key = (store.runs.len(), newest);
+        match self.held {
+            Some((held, bytes)) if held == key => bytes,
+            _ => {
+                let bytes = store.runs.bytes();
+                self.held = Some((key, bytes));
+                bytes
+            }
+        }
+    }
+
+    /// How fast the present stage goes, in words; of one whose steps are not counted there is none.
+    fn rate(&mut self, now: f64, progress: Option<&Progress>) -> Option<String> {
+        let Some(progress) = progress else {
+            self.began = None;
+            return None;
+        };
+        match self.began {
+            Some((stage, _, done)) if stage == progress.stage && done <= progress.done => {}
+            _ => self.began = Some((progress.stage, now, progress.done)),
+        }
+        let (stage, since, before) = self.began?;
+        let (took, done) = (now - since, progress.done.saturating_sub(before));
+        let per_second = Some(done as f64 / took).filter(|_| took > 0.3 && done > 0)?;
+        Some(match stage {
+            Stage::Load => format!("{:.0} MB/s", per_second / 1e6),
+            Stage::Encode => format!("{per_second:.1} views/s"),
+            Stage::Decode => format!("{per_second:.1} tokens/s"),
+            Stage::Open | Stage::Prefill | Stage::Gradients => format!("{per_second:.1} steps/s"),
+        })
+    }
+}
+
+/// Right to left: what can be taken back, then what goes on, each with its own end.
+fn what_goes_on(ui: &mut Ui, store: &Store, rate: Option<&str>, frame: &mut Frame) {
+    let studies: Vec<&StudyRun> = store.studies.running().collect();
     if store.busy() {
-        listed::button(ui, frame, &Command::Cancel);
+        listed::named(ui, frame, &Command::Cancel, if studies.is_empty() { "Cancel" } else { "Cancel all" });
     }
     match &store.progress {
-        Some(progress) => {
-            match progress.share() {
-                Some(share) => _ = ui.add(ProgressBar::new(share).desired_width(110.0).desired_height(10.0)),
-                None => busy(ui, frame.dear),
-            }
-            ui.label(progress.to_string());
-        }
-        None if store.busy() => {
+        Some(progress) => stage(ui, progress, rate, frame),
+        None if store.busy() && (studies.is_empty() || store.runs.busy()) => {
             busy(ui, frame.dear);
             ui.label(if store.runs.answering() { "answering" } else { "waiting for the model" });
         }
         None if store.cancelled() => _ = ui.label("cancelled"),
         None => {}
     }
+    for run in studies {
+        study(ui, run, frame);
+    }
+    if !store.busy()
+        && let Some(last) = store.last_change()
+    {
+        let text = RichText::new(format!("undo: {last}")).small().weak();
+        let button = ui.add(Button::new(text).frame(false));
+        if button.on_hover_text("Takes the last change of cut, selection or settings back (Ctrl+Z)").clicked()
+        {
+            frame.ask(Command::Undo);
+        }
+    }
 }
 
-fn model_facts(ui: &mut Ui, model: &ModelView) {
-    let info = &model.info;
-    fact(ui, &model.device, "Where the model runs");
-    let size = count(info.parameters);
-    let unused = match model.unused.len() {
-        0 => String::new(),
-        n => format!("\n{n} weights accepted and not used"),
+/// What goes on, how far it is and how fast it goes.
+fn stage(ui: &mut Ui, progress: &Progress, rate: Option<&str>, frame: &Frame) {
+    match progress.share() {
+        Some(share) => bar(ui, share),
+        None => busy(ui, frame.dear),
+    }
+    if let Some(rate) = rate {
+        ui.label(RichText::new(rate).small());
+    }
+    let share = progress.share().filter(|_| matches!(progress.stage, Stage::Load | Stage::Decode));
+    match share {
+        Some(share) => ui.label(format!("{progress} {:.0} %", 100.0 * share)),
+        None => ui.label(progress.to_string()),
     };
-    let hover = format!(
-        "{} parameters\nfamily {}\n{} layers of {} heads ({} for keys and values), width {}\n\
-         vocabulary {}, context {}\nread from {}\nSHA-256 {}{unused}",
-        info.parameters,
-        info.family,
-        info.n_layers,
-        info.n_heads,
-        info.n_kv_heads,
-        info.width,
-        info.vocabulary,
-        info.context,
-        info.sources,
-        info.sha256,
-    );
-    let name = format!("{} · {size} parameters · {} x {} heads", info.name, info.n_layers, info.n_heads);
-    fact(ui, &name, &hover);
+}
+
+/// One study under way.
+fn study(ui: &mut Ui, run: &StudyRun, frame: &mut Frame) {
+    if run.state != State::Running {
+        return;
+    }
+    let name = run.study.kind().name();
+    let stop = ui.small_button("Stop").accessible_name(format!("stop {name}"));
+    if stop.on_hover_text("Gives this study up; what it found stays").clicked() {
+        frame.ask(Command::DropStudy(run.study.kind()));
+    }
+    let (done, all) = run.steps;
+    if all > 0 {
+        bar(ui, done as f32 / all as f32);
+        ui.label(format!("{name} of {}: {done} of {all}", run.base_name));
+    } else {
+        busy(ui, frame.dear);
+        ui.label(format!("{name} of {}", run.base_name));
+    }
+}
+
+fn bar(ui: &mut Ui, share: f32) {
+    ui.add(ProgressBar::new(share).desired_width(80.0).desired_height(10.0));
 }
 
 fn speed(ui: &mut Ui, end: &End) {
@@ -104,22 +240,46 @@ fn fact(ui: &mut Ui, text: &str, hover: &str) {
     ui.separator();
 }
 
-/// `2.4M`, `7.1B`.
-fn count(n: usize) -> String {
-    match n {
-        0..1_000 => n.to_string(),
-        1_000..1_000_000 => format!("{:.1}K", n as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1}M", n as f64 / 1e6),
-        _ => format!("{:.1}B", n as f64 / 1e9),
+/// `4.2 ms`, `132 ms`, `2.1 s`.
+fn duration(millis: f64) -> String {
+    match millis {
+        0.0..10.0 => format!("{millis:.1} ms"),
+        10.0..1000.0 => format!("{millis:.0} ms"),
+        _ => format!("{:.1} s", millis / 1e3),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn counts_are_short() {
-        assert_eq!(super::count(999), "999");
-        assert_eq!(super::count(2_412_345), "2.4M");
-        assert_eq!(super::count(7_063_000_000), "7.1B");
+    fn durations_are_short() {
+        let all = [4.21, 132.4, 2140.0].map(duration);
+        assert_eq!(all, ["4.2 ms", "132 ms", "2.1 s"]);
+    }
+
+    #[test]
+    fn a_stage_has_a_rate_once_it_has_gone_on() {
+        let mut bar = StatusBar::default();
+        let load = |done: u64| Progress { stage: Stage::Load, done, total: Some(9_000_000_000) };
+        assert_eq!(bar.rate(1.0, Some(&load(0))), None);
+        assert_eq!(bar.rate(3.0, Some(&load(500_000_000))).as_deref(), Some("250 MB/s"));
+        assert_eq!(bar.rate(3.1, Some(&Progress::of(Stage::Encode, 0, 4))), None, "another stage");
+        assert_eq!(bar.rate(5.1, Some(&Progress::of(Stage::Encode, 3, 4))).as_deref(), Some("1.5 views/s"));
+        assert_eq!(bar.rate(6.0, None), None);
+        assert_eq!(bar.rate(9.0, Some(&Progress::of(Stage::Encode, 3, 4))), None, "begun anew");
+    }
+
+    #[test]
+    fn lessons_vanish_once_they_are_done() {
+        let mut store = Store::default();
+        let left = |store: &Store| Lesson::ALL.into_iter().filter(|l| !l.is_done(store)).count();
+        assert_eq!(left(&store), 3);
+        store.selection.hovered = Some((0, 1));
+        store.cut.cut_layers((0, 1));
+        assert_eq!(left(&store), 1);
+        store.cut.paint(&[3], true);
+        assert_eq!(left(&store), 0);
     }
 }

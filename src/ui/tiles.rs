@@ -4,9 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use egui::{Stroke, Style, Ui, WidgetText};
+use egui::{
+    Color32, EventFilter, Id, Rect, Role, Sense, Stroke, Style, Ui, Vec2, Visuals, WidgetInfo, WidgetText,
+};
 use egui_tiles::{
-    Behavior, Container, Linear, LinearDir, ResizeState, Tile, TileId, Tiles, Tree, UiResponse,
+    Behavior, Container, Linear, LinearDir, ResizeState, TabState, Tile, TileId, Tiles, Tree, UiResponse,
 };
 
 use crate::ui::{
@@ -90,6 +92,58 @@ fn shares_are_sound(tree: &Tree<ViewId>) -> bool {
     })
 }
 
+/// Brings a view to the front, where it is a tab behind others.
+pub fn bring_to_front(tree: &mut Tree<ViewId>, view: ViewId) {
+    tree.make_active(|_, tile| matches!(tile, Tile::Pane(pane) if *pane == view));
+}
+
+/// The view that people are at, and the start of one that is to have the focus.
+#[derive(Clone, Copy, Debug)]
+pub struct Front {
+    /// The view that was pressed last, or gone to.
+    pub view: ViewId,
+    /// It was gone to, and has not the focus yet.
+    pub wanted: bool,
+    /// What has the focus at the start of a view, if anything has.
+    pub start: Option<Id>,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        Front { view: ViewId::Image, wanted: false, start: None }
+    }
+}
+
+impl Front {
+    /// Goes to a view.
+    pub fn go(&mut self, view: ViewId) {
+        *self = Front { view, wanted: true, start: None };
+    }
+
+    /// Lets the start of a view have the focus: Tab goes on from there, and keys without a control of their own stay
+    /// those of the window. Nothing stands there for the pointer, nor for Tab.
+    fn start(&mut self, ui: &Ui, view: ViewId, title: &str) {
+        let id = ui.scope_id().with("start");
+        let has_focus = ui.memory(|memory| memory.has_focus(id));
+        let begins = self.wanted && self.view == view;
+        if !begins && !has_focus {
+            if self.start == Some(id) {
+                self.start = None;
+            }
+            return;
+        }
+        let at = Rect::from_min_size(ui.max_rect().min, Vec2::ZERO);
+        let start = ui.interact(at, id, Sense::focusable_noninteractive());
+        start.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("{title}, view")));
+        if begins {
+            start.request_focus();
+            (self.wanted, self.start) = (false, Some(id));
+        }
+        let arrows = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
+        ui.memory_mut(|memory| memory.set_focus_lock_filter(id, arrows));
+    }
+}
+
 /// All views, opened.
 pub fn open_views() -> BTreeMap<ViewId, Box<dyn View>> {
     ViewId::ALL.into_iter().map(|id| (id, open(id))).collect()
@@ -103,11 +157,18 @@ pub struct Panes<'a> {
     pub store: &'a Store,
     /// What they ask for.
     pub frame: &'a mut Frame,
+    /// The one that people are at.
+    pub front: &'a mut Front,
 }
 
 impl Behavior<ViewId> for Panes<'_> {
     fn pane_ui(&mut self, ui: &mut Ui, _id: TileId, pane: &mut ViewId) -> UiResponse {
+        let room = ui.max_rect();
+        if ui.input(|i| i.pointer.any_pressed()) && ui.rect_contains_pointer(room) {
+            self.front.view = *pane;
+        }
         if let Some(view) = self.views.get_mut(pane) {
+            self.front.start(ui, *pane, &view.title(self.store));
             view.show(ui, self.store, self.frame);
         }
         if self.frame.take_drag() { UiResponse::DragStarted } else { UiResponse::None }
@@ -119,6 +180,30 @@ impl Behavior<ViewId> for Panes<'_> {
 
     fn min_size(&self) -> f32 {
         60.0
+    }
+
+    fn tab_bar_height(&self, _style: &Style) -> f32 {
+        28.0
+    }
+
+    fn tab_bar_color(&self, visuals: &Visuals) -> Color32 {
+        visuals.panel_fill
+    }
+
+    fn tab_bg_color(&self, visuals: &Visuals, _: &Tiles<ViewId>, _: TileId, state: &TabState) -> Color32 {
+        if state.active { visuals.widgets.inactive.bg_fill } else { Color32::TRANSPARENT }
+    }
+
+    fn tab_outline_stroke(&self, _: &Visuals, _: &Tiles<ViewId>, _: TileId, _: &TabState) -> Stroke {
+        Stroke::NONE
+    }
+
+    fn tab_bar_hline_stroke(&self, visuals: &Visuals) -> Stroke {
+        visuals.widgets.noninteractive.bg_stroke
+    }
+
+    fn tab_text_color(&self, visuals: &Visuals, _: &Tiles<ViewId>, _: TileId, state: &TabState) -> Color32 {
+        if state.active { visuals.text_color() } else { visuals.weak_text_color() }
     }
 
     fn resize_stroke(&self, style: &Style, state: ResizeState) -> Stroke {
@@ -139,6 +224,23 @@ mod tests {
         let tree = default_tree();
         let read = from_text(&to_text(&tree).unwrap()).expect("a whole tree");
         assert_eq!(read, tree);
+    }
+
+    #[test]
+    fn a_view_behind_others_comes_to_the_front() {
+        let mut tree = default_tree();
+        let panes = |tree: &Tree<ViewId>| -> Vec<ViewId> {
+            let tile = |id: TileId| tree.tiles.get(id);
+            let pane = |id: TileId| match tile(id) {
+                Some(Tile::Pane(view)) => Some(*view),
+                _ => None,
+            };
+            tree.active_tiles().into_iter().filter_map(pane).collect()
+        };
+        assert!(panes(&tree).contains(&ViewId::Flow) && !panes(&tree).contains(&ViewId::Lens));
+        bring_to_front(&mut tree, ViewId::Lens);
+        assert!(panes(&tree).contains(&ViewId::Lens) && !panes(&tree).contains(&ViewId::Flow));
+        assert!(panes(&tree).contains(&ViewId::Image), "others stay where they are");
     }
 
     #[test]

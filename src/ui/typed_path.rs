@@ -7,6 +7,29 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
 
 use percent_encoding::percent_decode_str;
 
+/// Endings of the names of images.
+const IMAGES: [&str; 11] = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm"];
+
+/// Whether a name is that of an image.
+pub fn is_image(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, ending)| IMAGES.contains(&ending.to_ascii_lowercase().as_str()))
+}
+
+/// Whether a name is that of a file that the window opens, rather than that of a folder.
+pub fn is_file(name: &str) -> bool {
+    is_image(name) || name.to_ascii_lowercase().ends_with(".json")
+}
+
+/// Whether a text reads like a path rather than like words: it has a folder or an address in it, or ends as files do.
+pub fn is_path(text: &str) -> bool {
+    let text = unquoted(text.trim());
+    let begins = ["/", "~/", "./", "../", "\\\\", ".\\", "..\\"];
+    let drive = text.get(1..3).is_some_and(|rest| rest == ":\\" || rest == ":/");
+    let address = text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"));
+    let begun = begins.iter().any(|begin| text.starts_with(begin) && text.len() > begin.len());
+    address || drive || begun || is_file(text)
+}
+
 /// The path that is meant.
 pub fn typed_path(text: &str) -> PathBuf {
     let text = unquoted(text.trim());
@@ -58,6 +81,13 @@ mod tests {
             "FILE:///a/b%20c.png",
         ] {
             assert_eq!(typed_path(text), PathBuf::from("/a/b c.png"), "{text}");
+        }
+        for path in ["/a", "~/a b", "./x", "../models/m", "C:\\x", "a.PNG", "'a b.jpeg'", "runs/session.json"]
+        {
+            assert!(is_path(path), "{path}");
+        }
+        for words in ["", "/", "layer 12", "what is this?", "cut image -> text", "1.5", "e.g. this"] {
+            assert!(!is_path(words), "{words}");
         }
         assert_eq!(typed_path("it's.png"), PathBuf::from("it's.png"));
         assert_eq!(typed_path("'"), PathBuf::from("'"));

@@ -1,36 +1,42 @@
-//! The window: starts it, and leads every command to where it is done.
+//! The window's own state: leads every command to where it is done, and takes in what comes back.
 //!
 //! Nothing here waits: long work runs on the worker or on a thread of its own, and a wake-up repaints.
 
-use std::path::PathBuf;
-
-use eframe::{
-    Storage,
-    egui_wgpu::{RenderState, WgpuConfiguration},
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Instant,
 };
-use egui::{Context, RawInput, Theme, ViewportBuilder};
+
+use eframe::{Storage, egui_wgpu::RenderState};
+use egui::{Context, RawInput, Theme, ViewportCommand};
 
 use crate::{
     bundled,
     checkpoint::weights::WeightDtype,
-    device::{open::DeviceChoice, shared},
+    device::open::DeviceChoice,
+    export::offer::encode,
     spec::picture::ImageSource,
     ui::{
-        layout::Layout,
-        store::{command::Command, store::Store},
+        layout::{Export, Layout},
+        store::{command::Command, settings::Running, store::Store},
         theme,
         widgets::heatmap,
     },
     window::{
-        dialogs::{Dialogs, Pick, opening},
-        log::FrameLog,
+        autosave::{Autosave, LEFT, Told},
+        dialogs::{Dialogs, Pick},
+        hand::Hand,
+        log::{self, FrameLog},
+        opening::Opened,
         pace::Pace,
         pump::{Link, Pump},
+        restoring::Restoring,
         saved::{self, Last},
+        session::Gathered,
         thumbnails::Thumbnails,
         unhurried::Unhurried,
     },
-    worker::thread::Worker,
 };
 
 /// What the window opens with. What is not said is as the last window left it.
@@ -52,74 +58,14 @@ pub struct Options {
     pub scenes: Vec<PathBuf>,
     /// Sample questions on offer.
     pub questions: Vec<String>,
+    /// Where files are written without asking; `None`: where the user says.
+    pub save_dir: Option<PathBuf>,
+    /// Where the window keeps what outlives it, and its session while it is open. `None`: nothing is kept.
+    pub state_dir: Option<PathBuf>,
 }
 
-/// Why there is no window.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// No display server answers: work without a window.
-    #[error("there is no display to open a window on: {0}")]
-    NoDisplay(String),
-    /// There is a display, and nothing that can draw on it.
-    #[error(
-        "no graphics adapter can draw the window ({0}): install a Vulkan or OpenGL driver, for example Mesa's"
-    )]
-    NoAdapter(String),
-    /// Anything else.
-    #[error("the window failed: {0}")]
-    Window(String),
-}
-
-/// Opens the window and returns when it is closed.
-///
-/// # Errors
-/// [`AppError::NoDisplay`] at once when there is no display.
-pub fn run(options: Options) -> Result<(), AppError> {
-    if let Some(why) = missing_display(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())) {
-        return Err(AppError::NoDisplay(why));
-    }
-    let result = eframe::run_native(
-        "Sightline",
-        native_options(),
-        Box::new(|cc| {
-            let compute = shared::burn_device(cc.wgpu_render_state.as_ref(), options.device)?;
-            let render = cc.wgpu_render_state.as_ref();
-            let (ctx, pace) = (cc.egui_ctx.clone(), Pace::of(render));
-            let worker = Worker::spawn(compute, options.dtype, move |streams| pace.wake(&ctx, streams));
-            Ok(Box::new(App::new(&cc.egui_ctx, render, cc.storage, options, Box::new(worker))))
-        }),
-    );
-    result.map_err(|error| match error {
-        eframe::Error::Winit(e) => AppError::NoDisplay(e.to_string()),
-        eframe::Error::WinitEventLoop(e) => AppError::NoDisplay(e.to_string()),
-        eframe::Error::Wgpu(e) => AppError::NoAdapter(e.to_string()),
-        other => AppError::Window(other.to_string()),
-    })
-}
-
-/// On systems whose windows come from a display server: why none can be reached.
-fn missing_display(is_set: impl Fn(&str) -> bool) -> Option<String> {
-    let names = ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"];
-    let served = cfg!(all(unix, not(target_os = "macos")));
-    (served && !names.into_iter().any(is_set))
-        .then(|| "neither DISPLAY nor WAYLAND_DISPLAY is set".to_string())
-}
-
-/// Size, title and graphics device of the window.
-pub fn native_options() -> eframe::NativeOptions {
-    eframe::NativeOptions {
-        viewport: ViewportBuilder::default()
-            .with_title("Sightline")
-            .with_app_id("sightline")
-            .with_inner_size([1440.0, 900.0])
-            .with_min_inner_size([900.0, 600.0]),
-        renderer: eframe::Renderer::Wgpu,
-        // Colours are numbers here; and it is dear on a software adapter.
-        dithering: false,
-        wgpu_options: WgpuConfiguration { wgpu_setup: shared::wgpu_setup(), ..Default::default() },
-        ..Default::default()
-    }
-}
+/// Why the graphics device is gone, once it is.
+pub type Lost = Arc<OnceLock<String>>;
 
 /// The window's own state.
 pub struct App {
@@ -129,9 +75,19 @@ pub struct App {
     dialogs: Dialogs,
     thumbnails: Thumbnails,
     unhurried: Unhurried,
+    hand: Hand,
     log: FrameLog,
+    /// Number format of weights.
+    dtype: WeightDtype,
     /// The theme, where the user chose one over the desktop's.
     theme: Option<Theme>,
+    /// A session on its way.
+    restoring: Option<Restoring>,
+    /// What was left by a window that came to no normal end is in use.
+    restored: bool,
+    autosave: Option<Autosave>,
+    /// Told by whoever watches the device.
+    pub(super) lost: Lost,
 }
 
 impl App {
@@ -153,19 +109,32 @@ impl App {
             saved::layout(storage).iter().for_each(|text| layout.restore(text));
             saved::restore_theme(ctx, storage);
         }
+        let first_start = last.is_none() && options.model.is_none();
+        if first_start && options.image == ImageSource::File(bundled::sample_image()) {
+            layout.teach();
+        }
         let mut app = App {
             store: first_store(&options, last.as_ref()),
             layout,
             pump: Pump::new(link),
-            dialogs: Dialogs::default(),
+            dialogs: Dialogs::new(options.save_dir),
             thumbnails: Thumbnails::begin(ctx, options.scenes),
             unhurried: Unhurried::default(),
+            hand: Hand::default(),
             log: FrameLog::default(),
+            dtype: options.dtype,
             theme: None,
+            restoring: None,
+            restored: false,
+            autosave: options.state_dir.map(|folder| Autosave::begin(&folder, ctx)),
+            lost: Lost::default(),
         };
+        let recent = app.store.recent.clone();
         let model = options.model.or_else(|| app.last_model(last));
         app.apply(ctx, Command::LoadModel(model.unwrap_or_else(bundled::model)));
         app.apply(ctx, Command::OpenImage(options.image));
+        // What a window opens by itself nobody opened.
+        app.store.recent = recent;
         app
     }
 
@@ -175,8 +144,8 @@ impl App {
         if model.is_dir() {
             return Some(model);
         }
-        self.store.notice =
-            Some(format!("The model of last time is gone: {}. This is the bundled one.", model.display()));
+        let text = format!("The model of last time is gone: {}. This is the bundled one.", model.display());
+        self.store.notices.push(text);
         None
     }
 
@@ -185,52 +154,173 @@ impl App {
         &self.store
     }
 
+    /// The window around the views.
+    pub fn layout(&mut self) -> &mut Layout {
+        &mut self.layout
+    }
+
     /// Leads a command to where it is done.
     pub fn apply(&mut self, ctx: &Context, command: Command) {
+        if self.layout.apply(ctx, &command, &self.store) {
+            return;
+        }
         match command {
             Command::PickImage => self.dialogs.pick_image(ctx),
             Command::PickModel => self.dialogs.pick_model(ctx),
-            Command::OpenPath(path) => self.apply(ctx, opening(path)),
+            Command::PickMask => self.dialogs.pick_mask(ctx),
+            Command::PickSession => self.dialogs.pick_session(ctx),
+            Command::OpenPath(path) | Command::OpenSession(path) => self.dialogs.open(ctx, path),
+            Command::SaveSession => self.save_session(ctx),
+            Command::CopyPicture => self.dialogs.picture(ctx),
             command => {
+                let rests = self.hand.rests_on(ctx, &command);
+                self.pump.send(rests.into_iter().collect());
                 let requests = self.store.apply(command);
                 self.pump.send(requests);
             }
         }
     }
 
-    /// Takes in what dialogs and pastes gave.
+    fn tell(&mut self, text: String) {
+        log::notice(&text);
+        self.layout.tell(text);
+    }
+
+    fn save_session(&mut self, ctx: &Context) {
+        match Gathered::of(&self.store, self.dtype) {
+            Some(gathered) => self.dialogs.save(ctx, "session.json".to_string(), move |folder| {
+                gathered.text(folder, false).map(String::into_bytes)
+            }),
+            None => self.tell(NOTHING_TO_SAVE.to_string()),
+        }
+    }
+
+    /// Takes in what dialogs, paths and pastes gave, and what was written.
     fn take_picks(&mut self, ctx: &Context) {
         while let Some(pick) = self.dialogs.poll() {
             match pick {
-                Pick::Do(command) => self.apply(ctx, command),
+                Pick::Opened(Opened::Do(command)) => self.apply(ctx, command),
+                Pick::Opened(Opened::Session(session, file)) => {
+                    match file.file_name().is_some_and(|name| name == LEFT) {
+                        true => self.restored = true,
+                        false => self.store.note_path(file),
+                    }
+                    match Restoring::begin(*session, &self.store) {
+                        Ok((restoring, commands)) => {
+                            commands.into_iter().for_each(|command| self.apply(ctx, command));
+                            self.restoring = Some(restoring);
+                        }
+                        Err(why) => self.store.error = Some(why),
+                    }
+                }
+                Pick::Opened(Opened::Saved(saved, notice, folder)) => {
+                    self.store.note_path(folder);
+                    self.store.take_saved(*saved);
+                    notice.into_iter().for_each(|notice| self.tell(notice));
+                }
+                Pick::Picture(picture) => {
+                    ctx.copy_image(picture);
+                    self.tell("The picture of the window is on the clipboard.".to_string());
+                }
+                Pick::Written(file) => self.tell(format!("Written: {}", file.display())),
                 Pick::NoDialog => {
                     let notice = "This desktop offers no file dialog. Drop a file onto the window, paste an \
-                                  image, or type a path above.";
-                    self.store.notice = Some(notice.to_string());
+                                  image, or type a path into the command field (Ctrl+K).";
+                    self.tell(notice.to_string());
                 }
                 Pick::Failed(why) => self.store.error = Some(why),
             }
         }
     }
+
+    /// Goes on with a session that is being opened.
+    fn restore(&mut self, ctx: &Context) {
+        let Some(mut restoring) = self.restoring.take() else { return };
+        for command in restoring.advance(&self.store) {
+            self.apply(ctx, command);
+        }
+        match restoring.outcome() {
+            Some(outcome) => self.tell(outcome.to_string()),
+            None => self.restoring = Some(restoring),
+        }
+    }
+
+    /// Keeps the session, and offers one that was left.
+    fn keep(&mut self, ctx: &Context, ended: bool) {
+        let Some(autosave) = &mut self.autosave else { return };
+        while let Some(told) = autosave.poll() {
+            match told {
+                Told::Found(file) => {
+                    log::notice(LEFT_OPEN);
+                    self.layout.offer(LEFT_OPEN.to_string(), "Restore", Command::OpenSession(file));
+                }
+                Told::Failed(why) => self.layout.tell(why),
+            }
+        }
+        if ended {
+            autosave.ended();
+        }
+        let (store, dtype) = (&self.store, self.dtype);
+        autosave.tick(ctx, Instant::now(), || Gathered::of(store, dtype));
+    }
+
+    /// Hands what views give away to whoever writes it.
+    fn export(&mut self, ctx: &Context) {
+        for Export { offer, format, name } in self.layout.take_exports() {
+            self.dialogs.save(ctx, name, move |_| encode(&offer, format).map_err(|e| e.to_string()));
+        }
+    }
+}
+
+/// What is said of a session that came to no normal end.
+const LEFT_OPEN: &str = "The last session ended unexpectedly.";
+
+/// What is said where there is no session.
+const NOTHING_TO_SAVE: &str =
+    "There is no session to save: it needs a model and an answer. A saved run lies in its folder already.";
+
+/// Commands that move nothing but the pointer.
+fn only_looks(command: &Command) -> bool {
+    matches!(command, Command::Hover(_) | Command::HoverPatch(_) | Command::Preview(_))
 }
 
 /// What the window knows before anything has come.
 fn first_store(options: &Options, last: Option<&Last>) -> Store {
-    let question = options.prompt.clone().or_else(|| last.map(|last| last.question.clone()));
-    let max_new = options.max_new.or_else(|| last.map(|last| last.max_new));
-    let question = question.unwrap_or_else(|| bundled::PROMPT.to_string());
-    let mut store = Store::new(question, max_new.unwrap_or(bundled::MAX_NEW));
+    let question = options.prompt.clone().or_else(|| last.and_then(|last| last.question.clone()));
+    let mut store = Store::new(question.unwrap_or_else(|| bundled::PROMPT.to_string()), bundled::MAX_NEW);
+    if let Some(last) = last {
+        store.asking = last.asking.unwrap_or(store.asking);
+        (store.map, store.tint) = (last.map, last.tint);
+        store.recent.clone_from(&last.recent);
+    }
+    store.asking.max_new = options.max_new.unwrap_or(store.asking.max_new);
     (store.scenes, store.questions) = (options.scenes.clone(), options.questions.clone());
-    store.map = last.map(|last| last.map).unwrap_or_default();
+    store.running = Running {
+        device: named(&DeviceChoice::ALL, &options.device),
+        dtype: named(&WeightDtype::ALL, &options.dtype),
+    };
     store
+}
+
+/// The name that people type for a value.
+fn named<T: PartialEq>(all: &[(&'static str, T)], value: &T) -> &'static str {
+    all.iter().find(|(_, known)| known == value).map_or("", |(name, _)| *name)
 }
 
 impl eframe::App for App {
     fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
-        self.pump.drain(&mut self.store);
+        let ended = self.pump.drain(&mut self.store);
         self.take_picks(ctx);
+        self.restore(ctx);
+        for notice in std::mem::take(&mut self.store.notices) {
+            self.tell(notice);
+        }
         while let Some((scene, picture)) = self.thumbnails.poll() {
             self.layout.add_thumbnail(scene, picture);
+        }
+        self.keep(ctx, ended);
+        if self.lost.get().is_some() {
+            ctx.send_viewport_cmd(ViewportCommand::Close);
         }
     }
 
@@ -248,9 +338,15 @@ impl eframe::App for App {
             // What was laid out shows what was before: it is laid out anew, and only that is painted.
             ctx.request_discard("a command");
         }
+        if let Some(autosave) = self.autosave.as_mut().filter(|_| !commands.iter().all(only_looks)) {
+            autosave.touch();
+        }
         for command in commands {
             self.apply(&ctx, command);
         }
+        self.export(&ctx);
+        let freed = self.hand.lets_go(&ctx);
+        self.pump.send(freed.into_iter().collect());
         if !ctx.input(|i| i.pointer.any_down()) {
             self.store.release();
         }
@@ -264,6 +360,13 @@ impl eframe::App for App {
         Last::of(&self.store).save(storage);
     }
 
+    /// A window that lost its device leaves its session.
+    fn on_exit(&mut self) {
+        if let Some(autosave) = self.autosave.as_mut().filter(|_| self.lost.get().is_none()) {
+            autosave.end(self.restored);
+        }
+    }
+
     /// Nothing else is kept: where windows and scroll bars stood is not worth a surprise.
     fn persist_egui_memory(&self) -> bool {
         false
@@ -273,19 +376,5 @@ impl eframe::App for App {
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("App").field("store", &self.store).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_display_is_one_of_three_variables() {
-        if cfg!(all(unix, not(target_os = "macos"))) {
-            assert!(missing_display(|_| false).is_some());
-            assert!(missing_display(|name| name == "WAYLAND_DISPLAY").is_none());
-            assert!(missing_display(|name| name == "DISPLAY").is_none());
-        }
     }
 }

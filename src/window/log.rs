@@ -6,12 +6,13 @@
 use egui::{Context, Rect};
 
 use crate::{
+    spec::experiment::Intervention,
     ui::{
         store::{
-            selection::{BASELINE, Selection, slot_name},
+            selection::{BASELINE, Selection},
             store::Store,
         },
-        view::{answer::list, cut::sentence},
+        view::cuts::view::sentence,
     },
     worker::protocol::Slot,
 };
@@ -19,19 +20,37 @@ use crate::{
 /// The target of the lines that say where things are.
 const LAYOUT: &str = "sightline::layout";
 
-/// One line for every answer that is complete, and one for every knockout's proof.
+/// One line for every answer that is complete, by its letter, and one for every knockout's proof.
 pub fn answer(store: &Store, slot: Slot) {
     let lane = store.runs.lane(slot);
     let Some(run) = lane.complete() else { return };
+    let name = store.runs.name(slot);
     if slot == BASELINE {
-        log::info!("answer: {}", lane.answer_text());
+        log::info!("{name} answer: {}", lane.answer_text());
         return;
     }
-    let cuts = list(&run.experiment.intervention.knockouts);
-    log::info!("{} [{cuts}] answer: {}", slot_name(slot), lane.answer_text());
+    let cuts = list(&run.experiment.intervention);
+    log::info!("{name} [{cuts}] answer: {}", lane.answer_text());
     for report in run.end.iter().flat_map(|end| &end.knockouts) {
-        log::info!("{} [{}] {}", slot_name(slot), report.text, sentence(report));
+        log::info!("{name} [{}] {}", report.text, sentence(report));
     }
+}
+
+/// One line for a study that ended.
+pub fn study(name: &str, whole: bool) {
+    log::info!("study {name}: {}", if whole { "whole" } else { "given up" });
+}
+
+/// One line for what the user is told.
+pub fn notice(text: &str) {
+    log::info!("notice: {text}");
+}
+
+/// What is done to the model, as text.
+fn list(intervention: &Intervention) -> String {
+    let knockouts = intervention.knockouts.iter().map(ToString::to_string);
+    let ablations = intervention.ablations.iter().map(ToString::to_string);
+    knockouts.chain(ablations).collect::<Vec<String>>().join("; ")
 }
 
 /// What the log has been told of a frame.
@@ -62,14 +81,16 @@ impl FrameLog {
 
 fn shown(store: &Store) {
     let (slot, token) = store.selection.shown();
-    let (slot, lane) = (slot_name(slot), store.runs.lane(slot));
+    let (slot, lane) = (store.runs.name(slot), store.runs.lane(slot));
     let head = store.selection.head.map_or("mean".to_string(), |h| h.to_string());
+    let less = store.selection.against.map(|other| format!(" less {}", store.runs.name(other)));
+    let less = less.unwrap_or_default();
     let layer = store.selection.layer;
     match token {
         Some(at) => {
             let text = lane.token(at).map(|t| t.text.clone()).unwrap_or_default();
-            log::info!("shown: {slot} token {at} {text:?} layer {layer} head {head}");
+            log::info!("shown: {slot} token {at} {text:?} layer {layer} head {head}{less}");
         }
-        None => log::info!("shown: {slot} whole answer layer {layer} head {head}"),
+        None => log::info!("shown: {slot} whole answer layer {layer} head {head}{less}"),
     }
 }

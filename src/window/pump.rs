@@ -48,11 +48,20 @@ impl Pump {
         }
     }
 
-    /// Takes in everything that the worker has sent.
-    pub fn drain(&self, store: &mut Store) {
+    /// Takes in everything that the worker has sent. Returns whether a run, or a study, came to its end.
+    pub fn drain(&self, store: &mut Store) -> bool {
+        let mut ended = false;
         while let Some(event) = self.link.poll() {
+            ended |= matches!(event, Event::Done { .. } | Event::Studied { .. });
             let done = match &event {
                 Event::Done { id, .. } => store.runs.slot_of(*id),
+                Event::Studied { id, whole } => {
+                    let study = store.studies.running().find(|run| run.id == *id);
+                    if let Some(run) = study {
+                        log::study(&format!("{} of {}", run.study.kind().name(), run.base_name), *whole);
+                    }
+                    None
+                }
                 Event::Failed { error, .. } => {
                     ::log::warn!("failed: {error}");
                     None
@@ -65,5 +74,6 @@ impl Pump {
             }
             self.send(requests);
         }
+        ended
     }
 }

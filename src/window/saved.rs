@@ -1,4 +1,4 @@
-//! What outlives the window: layout, theme, model, question, how maps are drawn.
+//! What outlives the window: layout, theme, model, question, how answers are chosen and maps drawn, what was opened.
 //!
 //! Plain text under names of eframe's storage. What cannot be read is as if it had not been saved.
 
@@ -8,7 +8,10 @@ use eframe::Storage;
 use egui::{Context, Theme, ThemePreference};
 use serde::{Deserialize, Serialize};
 
-use crate::ui::store::{settings::MapSettings, store::Store};
+use crate::ui::store::{
+    settings::{Asking, MapSettings, Tint},
+    store::Store,
+};
 
 /// The name under which the layout is saved.
 const LAYOUT: &str = "layout";
@@ -19,17 +22,25 @@ const THEME: &str = "theme";
 /// The name under which the rest is saved.
 const LAST: &str = "last";
 
-/// What was in use when the window closed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What was in use when the window closed. What is not there, as in what earlier versions left, is as it is at first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Last {
     /// The model's folder; `None`: the bundled one.
     pub model: Option<PathBuf>,
-    /// The question.
-    pub question: String,
-    /// Longest answer, in tokens.
-    pub max_new: usize,
+    /// The question; `None` where nothing is known of it.
+    pub question: Option<String>,
+    /// Longest answer, as earlier versions had it by itself.
+    #[serde(skip_serializing)]
+    max_new: Option<usize>,
+    /// How answers are chosen.
+    pub asking: Option<Asking>,
     /// How maps are drawn.
     pub map: MapSettings,
+    /// What tints words.
+    pub tint: Tint,
+    /// What was opened, the last first.
+    pub recent: Vec<PathBuf>,
 }
 
 impl Last {
@@ -38,9 +49,12 @@ impl Last {
         let model = store.model.as_ref().filter(|model| !model.bundled);
         Last {
             model: model.map(|model| model.folder.clone()),
-            question: store.prompt.clone(),
-            max_new: store.max_new,
+            question: Some(store.prompt.clone()),
+            max_new: None,
+            asking: Some(store.asking),
             map: store.map,
+            tint: store.tint,
+            recent: store.recent.clone(),
         }
     }
 
@@ -48,6 +62,12 @@ impl Last {
     pub fn load(storage: &dyn Storage) -> Option<Self> {
         let mut last: Last = serde_json::from_str(&storage.get_string(LAST)?).ok()?;
         last.map.mend();
+        // An answer of no token, or a temperature of none, cannot be asked for.
+        last.asking = last.asking.filter(|asking| {
+            asking.max_new > 0 && asking.top > 0 && asking.sampling.is_none_or(|s| s.check().is_ok())
+        });
+        let length = last.max_new.filter(|max_new| *max_new > 0);
+        last.asking = last.asking.or(length.map(|max_new| Asking { max_new, ..Asking::default() }));
         Some(last)
     }
 

@@ -14,4 +14,4 @@ pub(crate) mod queue;
 mod study;
 mod tell;
 pub mod thread;
-mod views;
+pub(crate) mod views;

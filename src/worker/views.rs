@@ -28,7 +28,7 @@ pub fn image_view(processor: &ImageProcessor, held: &Held) -> ImageView {
 }
 
 /// An image, shrunk where it is too large to be drawn: here, since it takes long for the largest.
-fn drawable(pixels: &Arc<RgbImage>) -> Arc<RgbImage> {
+pub fn drawable(pixels: &Arc<RgbImage>) -> Arc<RgbImage> {
     let (w, h) = pixels.dimensions();
     if w.max(h) <= PICTURE_SIDE {
         return pixels.clone();

@@ -10,7 +10,7 @@ use sightline::{
     device::{open as device, shared},
     spec::experiment::Experiment,
     trace::run::Stop,
-    ui::store::{command::Command, settings::CutSettings, store::Store},
+    ui::store::{command::Command, cut_list::Change, store::Store},
     worker::protocol::{Event, Request, RunId},
 };
 
@@ -53,11 +53,11 @@ pub fn only_run(requests: Vec<Request>) -> (RunId, Experiment) {
 }
 
 pub fn cut(range: (usize, usize)) -> Command {
-    Command::Cut(CutSettings { enabled: true, range, typed: String::new() })
+    Command::CutLayers(range.0, range.1)
 }
 
 pub fn typed(text: &str) -> Command {
-    Command::Cut(CutSettings { enabled: false, range: (0, 0), typed: text.to_string() })
+    Command::AddCut(Change::parse(text).expect("a cut"))
 }
 
 /// A run ends because it was cancelled.

@@ -1,5 +1,7 @@
 //! Where an answer is looked at first.
 
+use std::sync::Arc;
+
 use sightline::{
     ui::store::{command::Command, selection::BASELINE, store::Store},
     worker::protocol::{Event, ImageView, ObjectView},
@@ -31,7 +33,7 @@ fn answered_about(objects: Option<Vec<ObjectView>>, before: impl FnOnce(&mut Sto
 
 /// The made-up answer names "ball" at tokens 2 and 10, and looks at row 3, column 3 first, then elsewhere.
 fn ball() -> Option<Vec<ObjectView>> {
-    let object = |name: &str, patches| ObjectView { name: name.to_string(), patches };
+    let object = |name: &str, patches| ObjectView { name: name.to_string(), patches, outline: Arc::from([]) };
     Some(vec![object("ball", around(3, 3)), object("cow", around(8, 8))])
 }
 
@@ -49,7 +51,7 @@ fn the_first_look_is_at_a_naming_word_in_a_layer_that_looks_at_objects() {
 #[test]
 fn where_nothing_is_known_nothing_is_pinned() {
     assert!(answered_about(None, |_| {}).selection.tokens.is_empty());
-    let elsewhere = vec![ObjectView { name: "ball".to_string(), patches: vec![0] }];
+    let elsewhere = vec![ObjectView { name: "ball".to_string(), patches: vec![0], outline: Arc::from([]) }];
     assert!(answered_about(Some(elsewhere), |_| {}).selection.tokens.is_empty(), "no peak is on it");
 }
 

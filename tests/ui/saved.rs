@@ -8,7 +8,7 @@ use sightline::{
     trace::sheet::Underlay,
     ui::store::{
         command::Command,
-        settings::{ColorRange, MapSettings},
+        settings::{ColorRange, MapSettings, Tint},
     },
 };
 
@@ -37,7 +37,8 @@ impl eframe::Storage for Saved {
 #[test]
 fn the_next_window_stands_as_this_one_was_left() {
     let mut harness = answered();
-    harness.get_by_label("Light").click();
+    let ctx = harness.ctx.clone();
+    harness.state_mut().apply(&ctx, Command::ToggleTheme);
     harness.run_ok();
     let mut saved = Saved::default();
     harness.state_mut().save(&mut saved);
@@ -62,7 +63,7 @@ fn the_next_window_stands_as_this_one_was_left() {
     next.run_ok();
     next.state_mut().save(&mut again);
     assert_ne!(again.0["layout"], saved.0["layout"]);
-    assert!(next.query_by_label("Scenes").is_some());
+    assert!(next.query_by_label("File").is_some());
 }
 
 #[test]
@@ -82,11 +83,11 @@ fn model_question_and_maps_outlive_the_window() {
         until(&mut harness, "the other model", |store| {
             store.model.as_ref().is_some_and(|m| m.folder == folder.path()) && !store.busy()
         });
-        harness.get_by_label("Examples").click();
-        harness.run_ok();
-        harness.get_by_label("and now?").click();
+        let ctx = harness.ctx.clone();
+        harness.state_mut().apply(&ctx, Command::Ask("and now?".to_string()));
         until(&mut harness, "the other question", |store| store.prompt == "and now?" && !store.busy());
-        harness.state_mut().apply(&egui::Context::default(), Command::Map(map));
+        harness.state_mut().apply(&ctx, Command::Map(map));
+        harness.state_mut().apply(&ctx, Command::Tint(Tint::Entropy));
         harness.state_mut().save(&mut saved);
     }
     let (mut next, asked) = app_and_log(Some(saved.clone()));
@@ -97,18 +98,35 @@ fn model_question_and_maps_outlive_the_window() {
         "{asked:?}"
     );
     let store = next.state().store();
-    assert_eq!((store.prompt.as_str(), store.max_new, store.map), ("and now?", 32, map));
+    assert_eq!((store.prompt.as_str(), store.asking.max_new, store.map), ("and now?", 32, map));
+    assert_eq!(store.tint, Tint::Entropy);
+    assert_eq!(store.recent, [folder.path()], "what a window opens by itself is not among it");
 
     // A model that is gone, and nonsense: the window opens all the same.
     drop(folder);
     let (mut next, asked) = app_and_log(Some(saved.clone()));
+    next.step();
+    assert!(next.query_all_by_label_contains("The model of last time is gone").next().is_some());
     until(&mut next, "an answer", |store| store.runs.baseline().done().is_some());
     assert!(!asked.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|r| r.contains(&model)));
-    assert!(next.state().store().notice.as_ref().is_some_and(|notice| notice.contains(&model)));
     for nonsense in ["", "{}", "[3]"] {
         saved.0.insert("last".to_string(), nonsense.to_string());
         let (mut next, _) = app_and_log(Some(saved.clone()));
         until(&mut next, "an answer", |store| store.runs.baseline().done().is_some());
         assert_eq!(next.state().store().map, MapSettings::default());
     }
+}
+
+#[test]
+fn what_earlier_versions_left_is_still_read() {
+    let mut saved = Saved::default();
+    let last = r#"{"model":null,"question":"what is it ?","max_new":7,
+        "map":{"colormap":"Magma","opacity":0.3,"underlay":"colour","range":"map","tiles":true,"visible":false}}"#;
+    saved.0.insert("last".to_string(), last.to_string());
+    let (mut next, _) = app_and_log(Some(saved));
+    until(&mut next, "an answer", |store| store.runs.baseline().done().is_some());
+    let store = next.state().store();
+    assert_eq!((store.prompt.as_str(), store.asking.max_new), ("what is it ?", 7));
+    assert_eq!((store.map.opacity, store.map.underlay, store.map.visible), (0.3, Underlay::Colour, false));
+    assert_eq!((store.map.gamma, store.map.marks), (1.0, true), "what was not there is as it is at first");
 }

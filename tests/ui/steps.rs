@@ -26,7 +26,7 @@ fn a_cut_is_taken_back_and_made_again() {
     assert!(!store.runs.has(CUT));
     let (_, again) = only_run(store.apply(Command::Redo));
     assert_eq!(again, asked);
-    assert!(store.cut.enabled);
+    assert!(store.cut.wants_a_cut());
     assert!(store.apply(Command::Redo).is_empty(), "nothing more");
     let requests = store.apply(Command::Undo);
     assert!(matches!(requests[..], [Request::Cancel]), "{requests:?}");
@@ -61,7 +61,7 @@ fn a_pin_of_another_question_stays_taken_back() {
     store.apply(Command::Layer(1));
     store.apply(Command::Pin(BASELINE, 1));
     store.apply(Command::Unpin);
-    let (id, asked) = only_run(store.apply(Command::Ask("what else ?".to_string(), 8)));
+    let (id, asked) = only_run(store.apply(Command::Ask("what else ?".to_string())));
     tell(&mut store, whole(id, &asked));
     store.apply(Command::Undo);
     assert_eq!((store.selection.pinned(), store.selection.layer), (None, layer), "the layer, at once");
@@ -74,12 +74,13 @@ fn a_drag_of_the_range_is_one_step() {
     let mut store = answered();
     let before = store.cut.clone();
     for last in 4..8 {
-        store.apply(cut((before.range.0, last)));
+        store.apply(cut((2, last)));
     }
     store.release();
     store.apply(cut((0, 7)));
+    assert_eq!(store.last_change().as_deref(), Some("cut answer -> visual @ 0-7"));
     store.apply(Command::Undo);
-    assert_eq!(store.cut.range, (before.range.0, 7));
+    assert_eq!(store.cut.range(8), Some((2, 7)));
     store.apply(Command::Undo);
     assert_eq!(store.cut, before);
 }

@@ -1,7 +1,7 @@
 //! The views as snapshots.
 
 use eframe::egui_wgpu::RenderState;
-use egui_kittest::{Harness, SnapshotOptions, wgpu::WgpuTestRenderer};
+use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable as _, wgpu::WgpuTestRenderer};
 use sightline::{
     trace::palette::Colormap,
     ui::{
@@ -11,6 +11,7 @@ use sightline::{
             selection::{BASELINE, CUT},
             settings::MapSettings,
             store::Store,
+            view_id::ViewId,
         },
         theme,
         widgets::heatmap,
@@ -113,7 +114,46 @@ fn window_as_small_as_it_gets() {
     let mut bench = Bench::new(answered(), gpu_maps);
     // The bundled model on a picture that is none of its own.
     bench.store.model.as_mut().expect("a model").bundled = true;
-    let mut harness = harness_of(render, bench, false, [900.0, 600.0]);
+    let mut harness = harness_of(render, bench, false, [700.0, 500.0]);
     harness.run();
     harness.snapshot_options("window_small", &tolerant());
+}
+
+#[test]
+fn every_view_in_both_lights_and_two_sizes() {
+    let Some((_one, render)) = adapter() else { return };
+    let gpu_maps = heatmap::install(&render);
+    let tabs = [ViewId::Flow, ViewId::Heads, ViewId::Lens, ViewId::Effects, ViewId::Cut, ViewId::Compress];
+    for (light, name) in [(false, "dark"), (true, "light")] {
+        for size in [[1280.0, 800.0], [2560.0, 1440.0]] {
+            let mut bench = Bench::new(answered(), gpu_maps);
+            bench.apply(cut((2, 3)));
+            bench.apply(Command::Pin(BASELINE, 1));
+            let mut harness = harness_of(render.clone(), bench, light, size);
+            for view in tabs {
+                let ctx = harness.ctx.clone();
+                let bench = harness.state_mut();
+                bench.layout.apply(&ctx, &Command::Focus(view), &bench.store);
+                harness.run_ok();
+                let view = format!("{view:?}").to_lowercase();
+                harness.snapshot_options(format!("view_{view}_{name}_{}", size[0]), &tolerant());
+            }
+        }
+    }
+}
+
+#[test]
+fn window_with_a_menu_and_the_list_of_keys() {
+    let Some((_one, render)) = adapter() else { return };
+    let gpu_maps = heatmap::install(&render);
+    let mut harness = harness(render, Bench::new(answered(), gpu_maps), false);
+    harness.run();
+    harness.get_by_role_and_label(egui::accesskit::Role::Button, "File").click();
+    harness.run_ok();
+    harness.snapshot_options("window_menu", &tolerant());
+    harness.key_press(egui::Key::Escape);
+    harness.run_ok();
+    harness.key_press(egui::Key::F1);
+    harness.run_ok();
+    harness.snapshot_options("window_keys", &tolerant());
 }

@@ -1,6 +1,7 @@
 //! The whole window, on a worker thread that plays a model.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, channel},
@@ -12,8 +13,9 @@ use egui::{Key, Modifiers};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use sightline::{
     device::open::DeviceChoice,
+    spec::picture::ImageSource,
     ui::store::{
-        command::{GESTURES, listed},
+        command::{Command, GESTURES, listed},
         selection::BASELINE,
         store::Store,
     },
@@ -21,7 +23,7 @@ use sightline::{
         app::{App, Options},
         pump::Link,
     },
-    worker::protocol::{Event, ModelView, Request},
+    worker::protocol::{Event, ModelView, ObjectView, Request},
 };
 
 use crate::{bench::QUESTION, made_up, saved::Saved};
@@ -58,7 +60,14 @@ fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
                 vec![Event::Image(made_up::image(source))]
             }
             Request::Run { id, experiment, .. } => made_up::whole(id, &experiment),
-            Request::Cancel => Vec::new(),
+            Request::Study { id, .. } => vec![Event::Studied { id, whole: true }],
+            Request::Drop(id) => vec![Event::Studied { id, whole: false }],
+            Request::Mark(file) => {
+                let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+                let object = ObjectView { name, patches: vec![0, 1], outline: Arc::from([]) };
+                open.clone().map(|source| Event::Marked { source, object }).into_iter().collect()
+            }
+            Request::Cancel | Request::Hold(_) => Vec::new(),
         };
         replies.push(Event::Idle);
         if !replies.into_iter().all(|reply| events.send(reply).is_ok()) {
@@ -74,28 +83,55 @@ pub fn app() -> Harness<'static, App> {
 /// Every request that a window makes, as text.
 pub type Asked = Arc<Mutex<Vec<String>>>;
 
+/// What a window stands in.
+#[derive(Clone, Default)]
+pub struct Around {
+    /// What an earlier one saved; the first window of all if `None`.
+    pub saved: Option<Saved>,
+    /// Its first image; the made-up one if `None`.
+    pub image: Option<PathBuf>,
+    /// Sample scenes.
+    pub scenes: Vec<PathBuf>,
+    /// Where it writes files.
+    pub save_dir: Option<PathBuf>,
+    /// Where it keeps its session.
+    pub state_dir: Option<PathBuf>,
+}
+
 /// The window, with what an earlier one saved, and what it asks.
 pub fn app_and_log(saved: Option<Saved>) -> (Harness<'static, App>, Asked) {
+    app_in(Around { saved, ..Around::default() })
+}
+
+/// The window among other things.
+pub fn app_in(around: Around) -> (Harness<'static, App>, Asked) {
     let log = Asked::default();
     let asked = log.clone();
     let builder = Harness::builder().with_size([1280.0, 800.0]);
-    (builder.build_eframe(move |cc| opened(&cc.egui_ctx, saved, asked)), log)
+    (builder.build_eframe(move |cc| opened_in(&cc.egui_ctx, around, asked)), log)
 }
 
-/// The same without anything around it.
+/// The same without anything to draw on.
 pub fn opened(ctx: &egui::Context, saved: Option<Saved>, asked: Asked) -> App {
+    opened_in(ctx, Around { saved, ..Around::default() }, asked)
+}
+
+fn opened_in(ctx: &egui::Context, around: Around, asked: Asked) -> App {
+    let Around { saved, image, scenes, save_dir, state_dir } = around;
     let (requests, inbox) = channel();
     let (outbox, events) = channel();
     std::thread::spawn(move || fake_worker(inbox, outbox));
     let options = Options {
         model: saved.is_none().then(|| "model".into()),
-        image: made_up::source(),
+        image: image.map_or_else(made_up::source, ImageSource::File),
         prompt: saved.is_none().then(|| QUESTION.into()),
         max_new: saved.is_none().then_some(32),
         device: DeviceChoice::Cpu,
         dtype: Default::default(),
-        scenes: Vec::new(),
+        scenes,
         questions: vec!["and now?".to_string()],
+        save_dir,
+        state_dir,
     };
     let storage = saved.as_ref().map(|saved| saved as &dyn eframe::Storage);
     App::new(ctx, None, storage, options, Box::new(Played { asked, requests, events }))
@@ -206,7 +242,9 @@ fn the_keys_overlay_lists_every_shortcut() {
 #[test]
 fn the_range_cuts_by_mouse_and_by_keyboard() {
     let mut harness = answered();
-    let range = harness.state().store().cut.range;
+    let ctx = harness.ctx.clone();
+    harness.state_mut().apply(&ctx, Command::CutLayers(2, 4));
+    until(&mut harness, "a cut", |store| store.runs.cut().done().is_some() && !store.busy());
     let handle = harness.get_by_label("last cut layer").rect().center();
     harness.hover_at(handle);
     harness.run_ok();
@@ -216,27 +254,31 @@ fn the_range_cuts_by_mouse_and_by_keyboard() {
     harness.run_ok();
     harness.drop_at(handle + egui::vec2(400.0, 0.0));
     until(&mut harness, "a wider cut", |store| {
-        let whole = store.cut.enabled && store.cut.range == (range.0, 7);
-        whole && store.runs.cut().done().is_some() && !store.busy()
+        store.cut.range(8) == Some((2, 7)) && store.runs.cut().done().is_some() && !store.busy()
     });
     let store = harness.state().store();
     assert_ne!(store.runs.cut().answer_text(), store.runs.baseline().answer_text());
     harness.get_by_label("first cut layer").focus();
     harness.run_ok();
     harness.key_press(Key::ArrowLeft);
-    until(&mut harness, "one more layer", |store| store.cut.range == (range.0 - 1, 7));
+    until(&mut harness, "one more layer", |store| store.cut.range(8) == Some((1, 7)));
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
-    until(&mut harness, "one layer back", |store| store.cut.range == (range.0, 7));
+    until(&mut harness, "one layer back", |store| store.cut.range(8) == Some((2, 7)));
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
-    until(&mut harness, "no cut", |store| store.cut.range == range && !store.cut.enabled);
+    until(&mut harness, "the cut before", |store| store.cut.range(8) == Some((2, 4)));
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    until(&mut harness, "no cut", |store| store.cut.items.is_empty());
 }
 
 #[test]
 fn controls_do_not_move_when_an_answer_grows() {
     let mut harness = answered();
-    let place = |harness: &Harness<'static, App>| harness.get_by_label("last cut layer").rect();
+    let place = |harness: &Harness<'static, App>| {
+        harness.get_by_role_and_label(egui::accesskit::Role::Button, "Ask").rect()
+    };
     let before = place(&harness);
-    harness.get_by_label("all").click();
+    let ctx = harness.ctx.clone();
+    harness.state_mut().apply(&ctx, Command::CutLayers(0, 7));
     until(&mut harness, "a cut", |store| store.runs.cut().done().is_some() && !store.busy());
     assert_eq!(place(&harness).y_range(), before.y_range());
 }
@@ -285,31 +327,13 @@ fn escape_closes_a_menu_before_it_unpins() {
     let mut harness = answered();
     harness.key_press(Key::ArrowRight);
     until(&mut harness, "a pin", |store| store.selection.pinned() == Some(0));
-    harness.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Head").click();
+    harness.get_by_role_and_label(egui::accesskit::Role::Button, "File").click();
     harness.run_ok();
-    assert!(egui::Popup::is_any_open(&harness.ctx), "the heads are listed");
+    assert!(egui::Popup::is_any_open(&harness.ctx), "its entries are listed");
     harness.key_press(Key::Escape);
     harness.run_ok();
     assert!(!egui::Popup::is_any_open(&harness.ctx));
     assert_eq!(harness.state().store().selection.pinned(), Some(0));
-}
-
-#[test]
-fn typing_goes_on_after_a_refused_cut() {
-    let mut harness = answered();
-    harness.get_by_label("knockouts").focus();
-    harness.run_ok();
-    harness.get_by_label("knockouts").type_text("answer -> visul @ 1");
-    harness.run_ok();
-    harness.key_press(Key::Enter);
-    until(&mut harness, "a refusal", |store| store.cut_error().is_some());
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
-    harness.event(egui::Event::Text("answer -> visual @ 1".to_string()));
-    harness.run_ok();
-    harness.key_press(Key::Enter);
-    until(&mut harness, "the cut", |store| {
-        store.cut_error().is_none() && store.cut.typed == "answer -> visual @ 1"
-    });
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl Store {
                     return self.visit(setup);
                 }
             }
+            Command::Visit(setup) => return self.visit(*setup),
             Command::Restore(slot) => return self.restore(slot),
             Command::Keep => _ = self.runs.keep(CUT),
             Command::Forget(slot) => self.runs.forget(slot),

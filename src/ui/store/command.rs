@@ -15,6 +15,7 @@ use crate::{
         cut_list::{Change, CutSettings, PaintRole, Preset},
         selection::{BASELINE, CUT},
         settings::{Asking, ColorRange, MapSettings, Tint, Tool, Views},
+        setup::Setup,
         view_id::ViewId,
     },
     worker::protocol::Slot,
@@ -85,6 +86,8 @@ pub enum Command {
     Back,
     /// The state after.
     Forward,
+    /// Go to this state.
+    Visit(Box<Setup>),
     /// Choose a layer.
     Layer(usize),
     /// The next layer.
@@ -182,8 +185,6 @@ pub enum Command {
     ResetLayout,
     /// Close the error banner.
     DismissError,
-    /// Close the notice.
-    DismissNotice,
 }
 
 impl Command {
@@ -257,9 +258,72 @@ impl Shortcut {
     }
 }
 
+/// A menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Menu {
+    /// Things to open and to save.
+    File,
+    /// Changes taken back, states gone through.
+    Edit,
+    /// What is looked at.
+    Select,
+    /// Views, and the look of the window.
+    View,
+    /// How maps are drawn.
+    Map,
+    /// What tints words.
+    Words,
+    /// What the pointer does on images.
+    Pointer,
+    /// Answers.
+    Run,
+    /// What is done to the model.
+    Cut,
+    /// How this is used.
+    Help,
+}
+
+impl Menu {
+    /// Those of the menu bar, from the left.
+    pub const BAR: [Menu; 5] = [Menu::File, Menu::Edit, Menu::View, Menu::Run, Menu::Help];
+
+    /// Its name, to show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Menu::File => "File",
+            Menu::Edit => "Edit",
+            Menu::Select => "Select",
+            Menu::View => "View",
+            Menu::Map => "Map",
+            Menu::Words => "Tint of words",
+            Menu::Pointer => "Pointer",
+            Menu::Run => "Run",
+            Menu::Cut => "Cuts",
+            Menu::Help => "Help",
+        }
+    }
+
+    /// The menus inside it.
+    pub fn inside(self) -> &'static [Menu] {
+        match self {
+            Menu::Edit => &[Menu::Select],
+            Menu::View => &[Menu::Map, Menu::Words, Menu::Pointer],
+            Menu::Run => &[Menu::Cut],
+            _ => &[],
+        }
+    }
+
+    /// Its own entries.
+    pub fn entries(self) -> impl Iterator<Item = &'static Listed> {
+        listed().iter().filter(move |listed| listed.menu == self)
+    }
+}
+
 /// A command as menus, keys and the palette have it.
 #[derive(Debug)]
 pub struct Listed {
+    /// The menu that it stands in.
+    pub menu: Menu,
     /// What it does.
     pub command: Command,
     /// Its name.
@@ -288,21 +352,23 @@ impl Listed {
 }
 
 const fn listed_as(
+    menu: Menu,
     command: Command,
     text: &'static str,
     tooltip: &'static str,
     shortcuts: &'static [Shortcut],
 ) -> Listed {
-    Listed { command, text, tooltip, shortcuts, while_typing: false }
+    Listed { menu, command, text, tooltip, shortcuts, while_typing: false }
 }
 
 const fn listed_anywhere(
+    menu: Menu,
     command: Command,
     text: &'static str,
     tooltip: &'static str,
     shortcuts: &'static [Shortcut],
 ) -> Listed {
-    Listed { command, text, tooltip, shortcuts, while_typing: true }
+    Listed { menu, command, text, tooltip, shortcuts, while_typing: true }
 }
 
 use Shortcut as S;
@@ -310,148 +376,240 @@ use Shortcut as S;
 static LISTED: &[Listed] = &[
     // File.
     listed_anywhere(
+        Menu::File,
         Command::PickImage,
         "Open image…",
         "Or drop a file onto the window, or paste one",
         &[S::ctrl("O")],
     ),
     listed_anywhere(
+        Menu::File,
         Command::ShowGallery,
         "Sample scenes…",
         "Scenes that the bundled model knows, with thumbnails",
         &[S::ctrl("G")],
     ),
     listed_anywhere(
+        Menu::File,
         Command::PickModel,
         "Open model…",
         "A Hugging Face folder: LLaVA-1.5, Idefics3, SmolVLM",
         &[S::ctrl_shift("O")],
     ),
     listed_as(
+        Menu::File,
         Command::PickMask,
         "Open mask…",
         "A picture of the image's size whose pixels above 0 are an object",
         &[],
     ),
     listed_anywhere(
+        Menu::File,
         Command::PickSession,
         "Open session or saved run…",
         "A session.json that this program or the command line wrote; a saved run opens without its model",
         &[],
     ),
     listed_anywhere(
+        Menu::File,
         Command::SaveSession,
         "Save session…",
         "All runs with their numbers, to be opened again or replayed from the command line",
         &[S::ctrl("S")],
     ),
     listed_as(
+        Menu::File,
         Command::CopyCommand,
         "Copy as command",
         "The sightline line that gives the same numbers without a window",
         &[S::ctrl_shift("C")],
     ),
-    listed_as(Command::CopyPicture, "Copy picture of the window", "Puts a screenshot on the clipboard", &[]),
+    listed_as(
+        Menu::File,
+        Command::CopyPicture,
+        "Copy picture of the window",
+        "Puts a screenshot on the clipboard",
+        &[],
+    ),
     // Edit.
     listed_as(
+        Menu::Edit,
         Command::Undo,
         "Undo",
         "Takes the last change of cut, selection or settings back",
         &[S::ctrl("Z")],
     ),
-    listed_as(Command::Redo, "Redo", "Makes it again", &[S::ctrl_shift("Z"), S::ctrl("Y")]),
-    listed_as(Command::Back, "Back", "The state before: image, question, cut", &[S::ctrl("[")]),
-    listed_as(Command::Forward, "Forward", "The state after", &[S::ctrl("]")]),
+    listed_as(Menu::Edit, Command::Redo, "Redo", "Makes it again", &[S::ctrl_shift("Z"), S::ctrl("Y")]),
+    listed_as(Menu::Edit, Command::Back, "Back", "The state before: image, question, cut", &[S::ctrl("[")]),
+    listed_as(Menu::Edit, Command::Forward, "Forward", "The state after", &[S::ctrl("]")]),
     // Run.
-    listed_as(Command::AskAgain, "Ask again", "Answers the last question again", &[S::ctrl("R")]),
-    listed_as(Command::Cancel, "Cancel", "Stops what is going on; what is there stays", &[S::ctrl(".")]),
+    listed_as(Menu::Run, Command::AskAgain, "Ask again", "Answers the last question again", &[S::ctrl("R")]),
     listed_as(
+        Menu::Run,
+        Command::Cancel,
+        "Cancel",
+        "Stops what is going on; what is there stays",
+        &[S::ctrl(".")],
+    ),
+    listed_as(
+        Menu::Run,
         Command::Keep,
         "Keep this run",
         "Keeps the run under the cut by its letter; the next cut gets the next one",
         &[S::ctrl("D")],
     ),
     // Selection.
-    listed_as(Command::PreviousWord, "Previous word", "Pins the word before", &[S::plain("Left")]),
-    listed_as(Command::NextWord, "Next word", "Pins the word after", &[S::plain("Right")]),
-    listed_as(Command::Unpin, "Unpin", "Shows the whole answer again", &[S::plain("Esc")]),
-    listed_as(Command::LayerUp, "Layer up", "One layer up", &[S::plain("Up")]),
-    listed_as(Command::LayerDown, "Layer down", "One layer down", &[S::plain("Down")]),
-    listed_as(Command::HeadUp, "Next head", "From the mean of heads through all of them", &[S::plain(".")]),
-    listed_as(Command::HeadDown, "Previous head", "And back to the mean of heads", &[S::plain(",")]),
     listed_as(
+        Menu::Select,
+        Command::PreviousWord,
+        "Previous word",
+        "Pins the word before",
+        &[S::plain("Left")],
+    ),
+    listed_as(Menu::Select, Command::NextWord, "Next word", "Pins the word after", &[S::plain("Right")]),
+    listed_as(Menu::Select, Command::Unpin, "Unpin", "Shows the whole answer again", &[S::plain("Esc")]),
+    listed_as(Menu::Select, Command::LayerUp, "Layer up", "One layer up", &[S::plain("Up")]),
+    listed_as(Menu::Select, Command::LayerDown, "Layer down", "One layer down", &[S::plain("Down")]),
+    listed_as(
+        Menu::Select,
+        Command::HeadUp,
+        "Next head",
+        "From the mean of heads through all of them",
+        &[S::plain(".")],
+    ),
+    listed_as(
+        Menu::Select,
+        Command::HeadDown,
+        "Previous head",
+        "And back to the mean of heads",
+        &[S::plain(",")],
+    ),
+    listed_as(
+        Menu::Select,
         Command::Head(None),
         "Mean of heads",
         "Shows the mean of all heads of the layer",
         &[S::plain("M")],
     ),
-    listed_as(Command::Free, "Free patches", "Frees all locked patches and positions", &[]),
-    listed_as(Command::Show(BASELINE), "Maps of the uncut run", "Maps and charts of the uncut answer", &[]),
-    listed_as(Command::Show(CUT), "Maps of the cut run", "Maps and charts of the answer under the cut", &[]),
+    listed_as(Menu::Select, Command::Free, "Free patches", "Frees all locked patches and positions", &[]),
     listed_as(
+        Menu::Select,
+        Command::Show(BASELINE),
+        "Maps of the uncut run",
+        "Maps and charts of the uncut answer",
+        &[],
+    ),
+    listed_as(
+        Menu::Select,
+        Command::Show(CUT),
+        "Maps of the cut run",
+        "Maps and charts of the answer under the cut",
+        &[],
+    ),
+    listed_as(
+        Menu::Select,
         Command::Against(Some(BASELINE)),
         "Difference to the uncut run",
         "Maps show how attention differs from that of the uncut answer, with its sign",
         &[],
     ),
-    listed_as(Command::Against(None), "No difference", "Maps show attention itself", &[]),
+    listed_as(Menu::Select, Command::Against(None), "No difference", "Maps show attention itself", &[]),
     // Maps.
     listed_as(
+        Menu::Map,
         Command::ToggleMap,
         "Show or hide the map",
         "Draws the map over the image, or does not",
         &[S::plain("V")],
     ),
     listed_as(
+        Menu::Map,
         Command::Underlay(Underlay::Grey),
         "Map over the image in grey",
         "Every colour that is seen is the map's",
         &[],
     ),
     listed_as(
+        Menu::Map,
         Command::Underlay(Underlay::Colour),
         "Map over the image in colour",
         "The image's colours mix with the map's",
         &[],
     ),
-    listed_as(Command::Underlay(Underlay::Nothing), "Map alone", "Pure colours, without the image", &[]),
     listed_as(
+        Menu::Map,
+        Command::Underlay(Underlay::Nothing),
+        "Map alone",
+        "Pure colours, without the image",
+        &[],
+    ),
+    listed_as(
+        Menu::Map,
         Command::Range(ColorRange::Layers),
         "Range: all layers of the word",
         "Colours mean the same in every layer of a word",
         &[],
     ),
     listed_as(
+        Menu::Map,
         Command::Range(ColorRange::Map),
         "Range: each map its own",
         "Each map uses all colours, from its smallest to its largest value",
         &[],
     ),
     listed_as(
+        Menu::Map,
         Command::ToggleSmooth,
         "Smooth or square",
         "Colours run from patch to patch, or each patch has one",
         &[],
     ),
     listed_as(
+        Menu::Map,
         Command::ToggleSinks,
         "Leave out attention sinks",
         "Patches that every word looks at alike are left out of maps, or shown again",
         &[],
     ),
-    listed_as(Command::ToggleGrid, "Patch grid", "Draws the borders of patches, or does not", &[]),
-    listed_as(Command::Views(Views::Tiles), "Tiles merged", "Tiles where they lie on the image", &[]),
-    listed_as(Command::Views(Views::Whole), "View of the whole", "The small view of the whole image", &[]),
+    listed_as(Menu::Map, Command::ToggleGrid, "Patch grid", "Draws the borders of patches, or does not", &[]),
     listed_as(
+        Menu::Map,
+        Command::Views(Views::Tiles),
+        "Tiles merged",
+        "Tiles where they lie on the image",
+        &[],
+    ),
+    listed_as(
+        Menu::Map,
+        Command::Views(Views::Whole),
+        "View of the whole",
+        "The small view of the whole image",
+        &[],
+    ),
+    listed_as(
+        Menu::Map,
         Command::Views(Views::Apart),
         "As the model sees it",
         "Every view by itself, resized, cropped and padded as it enters the encoder",
         &[],
     ),
-    listed_as(Command::Colours(Colormap::Viridis), "Colours: viridis", "Dark violet to yellow", &[]),
-    listed_as(Command::Colours(Colormap::Inferno), "Colours: inferno", "Black to pale yellow", &[]),
-    listed_as(Command::Colours(Colormap::Magma), "Colours: magma", "Black to pale pink", &[]),
     listed_as(
+        Menu::Map,
+        Command::Colours(Colormap::Viridis),
+        "Colours: viridis",
+        "Dark violet to yellow",
+        &[],
+    ),
+    listed_as(
+        Menu::Map,
+        Command::Colours(Colormap::Inferno),
+        "Colours: inferno",
+        "Black to pale yellow",
+        &[],
+    ),
+    listed_as(Menu::Map, Command::Colours(Colormap::Magma), "Colours: magma", "Black to pale pink", &[]),
+    listed_as(
+        Menu::Map,
         Command::Colours(Colormap::Turbo),
         "Colours: turbo",
         "A rainbow: many steps, and no even brightness",
@@ -459,111 +617,180 @@ static LISTED: &[Listed] = &[
     ),
     // Words.
     listed_as(
+        Menu::Words,
         Command::Tint(Tint::Attention),
         "Tint words by attention",
         "To the image, or to the locked patches",
         &[],
     ),
     listed_as(
+        Menu::Words,
         Command::Tint(Tint::Change),
         "Tint words by effect",
         "Change of log probability under the cut",
         &[],
     ),
     listed_as(
+        Menu::Words,
         Command::Tint(Tint::Entropy),
         "Tint words by entropy",
         "How undecided the model was, in nats",
         &[],
     ),
-    listed_as(Command::Tint(Tint::Nothing), "No tint", "Words are not tinted", &[]),
+    listed_as(Menu::Words, Command::Tint(Tint::Nothing), "No tint", "Words are not tinted", &[]),
     // The pointer.
     listed_as(
+        Menu::Pointer,
         Command::Tool(Tool::Look),
         "Look",
         "The pointer reads values; a click locks a patch",
         &[S::plain("L")],
     ),
-    listed_as(Command::Tool(Tool::Brush), "Brush", "The pointer paints patches", &[S::plain("B")]),
-    listed_as(Command::Tool(Tool::Box), "Box", "The pointer paints a rectangle of patches", &[S::plain("X")]),
-    listed_as(Command::Tool(Tool::Wipe), "Wipe", "The pointer wipes painted patches", &[S::plain("W")]),
+    listed_as(
+        Menu::Pointer,
+        Command::Tool(Tool::Brush),
+        "Brush",
+        "The pointer paints patches",
+        &[S::plain("B")],
+    ),
+    listed_as(
+        Menu::Pointer,
+        Command::Tool(Tool::Box),
+        "Box",
+        "The pointer paints a rectangle of patches",
+        &[S::plain("X")],
+    ),
+    listed_as(
+        Menu::Pointer,
+        Command::Tool(Tool::Wipe),
+        "Wipe",
+        "The pointer wipes painted patches",
+        &[S::plain("W")],
+    ),
     // Cuts.
     listed_as(
+        Menu::Cut,
         Command::ToggleCut,
         "Cut or not",
         "Puts all cuts out of force, or back in force",
         &[S::plain("C")],
     ),
-    listed_as(Command::ClearCuts, "Clear cuts", "Takes all cuts and ablations off", &[]),
+    listed_as(Menu::Cut, Command::ClearCuts, "Clear cuts", "Takes all cuts and ablations off", &[]),
     listed_as(
+        Menu::Cut,
         Command::AddPreset(Preset::ImageToGenerated),
         "Cut image -> generated",
         "Answer tokens cannot look at visual tokens",
         &[],
     ),
     listed_as(
+        Menu::Cut,
         Command::AddPreset(Preset::ImageToText),
         "Cut image -> text",
         "The prompt's text cannot look at visual tokens",
         &[],
     ),
     listed_as(
+        Menu::Cut,
         Command::AddPreset(Preset::ImageToBoth),
         "Cut image -> text + generated",
         "Neither prompt nor answer can look at visual tokens",
         &[],
     ),
     listed_as(
+        Menu::Cut,
         Command::AddPreset(Preset::ImageToLast),
         "Cut image -> last",
         "The last prompt row sees no visual token",
         &[],
     ),
     listed_as(
+        Menu::Cut,
         Command::AddPreset(Preset::LastRow),
         "Cut the last row of the image",
         "The last row of visual tokens cannot look at the others",
         &[],
     ),
     listed_as(
+        Menu::Cut,
         Command::AddPreset(Preset::AllButWindow),
         "Cut all but a window",
         "Answer tokens see visual tokens in the middle third of the layers alone",
         &[],
     ),
     // Window.
-    listed_anywhere(Command::OpenPalette, "Commands…", "Search all commands", &[S::ctrl("K"), S::ctrl("P")]),
-    listed_anywhere(Command::Focus(ViewId::Image), "Image", "Goes to the image", &[S::ctrl("1")]),
-    listed_anywhere(Command::Focus(ViewId::Answer), "Runs", "Goes to the answers", &[S::ctrl("2")]),
-    listed_anywhere(Command::Focus(ViewId::Flow), "Flow", "Who reads what, layer by layer", &[S::ctrl("3")]),
-    listed_anywhere(Command::Focus(ViewId::Heads), "Heads", "All heads and layers", &[S::ctrl("4")]),
-    listed_anywhere(Command::Focus(ViewId::Lens), "Lens", "What every layer would say", &[S::ctrl("5")]),
     listed_anywhere(
+        Menu::Help,
+        Command::OpenPalette,
+        "Commands…",
+        "Search all commands",
+        &[S::ctrl("K"), S::ctrl("P")],
+    ),
+    listed_anywhere(Menu::View, Command::Focus(ViewId::Image), "Image", "Goes to the image", &[S::ctrl("1")]),
+    listed_anywhere(
+        Menu::View,
+        Command::Focus(ViewId::Answer),
+        "Runs",
+        "Goes to the answers",
+        &[S::ctrl("2")],
+    ),
+    listed_anywhere(
+        Menu::View,
+        Command::Focus(ViewId::Flow),
+        "Flow",
+        "Who reads what, layer by layer",
+        &[S::ctrl("3")],
+    ),
+    listed_anywhere(
+        Menu::View,
+        Command::Focus(ViewId::Heads),
+        "Heads",
+        "All heads and layers",
+        &[S::ctrl("4")],
+    ),
+    listed_anywhere(
+        Menu::View,
+        Command::Focus(ViewId::Lens),
+        "Lens",
+        "What every layer would say",
+        &[S::ctrl("5")],
+    ),
+    listed_anywhere(
+        Menu::View,
         Command::Focus(ViewId::Effects),
         "Effects",
         "What patches do to a word, beside how much it looks at them",
         &[S::ctrl("6")],
     ),
     listed_anywhere(
+        Menu::View,
         Command::Focus(ViewId::Cut),
         "Cuts",
         "What is done to the model, and the proof",
         &[S::ctrl("7")],
     ),
     listed_anywhere(
+        Menu::View,
         Command::Focus(ViewId::Compress),
         "Compress",
         "What a shortened context still knows",
         &[S::ctrl("8")],
     ),
     listed_anywhere(
+        Menu::Help,
         Command::ShowKeys,
         "Keys",
         "What keys and the pointer do",
         &[S::plain("F1"), S::shift("?")],
     ),
-    listed_as(Command::ToggleTheme, "Dark or light", "Changes the colours of the window", &[]),
-    listed_as(Command::ResetLayout, "Reset layout", "Puts all views where they were at first", &[]),
+    listed_as(Menu::View, Command::ToggleTheme, "Dark or light", "Changes the colours of the window", &[]),
+    listed_as(
+        Menu::View,
+        Command::ResetLayout,
+        "Reset layout",
+        "Puts all views where they were at first",
+        &[],
+    ),
 ];
 
 /// Every command that needs nothing more to be said.
@@ -601,6 +828,18 @@ mod tests {
         for (at, shortcut) in all.iter().enumerate() {
             assert!(!all[..at].contains(shortcut), "{} twice", shortcut.text());
         }
+    }
+
+    #[test]
+    fn every_command_stands_in_a_menu_that_is_reached() {
+        let reached: Vec<Menu> =
+            Menu::BAR.into_iter().flat_map(|menu| menu.inside().iter().copied().chain([menu])).collect();
+        for listed in listed() {
+            assert!(reached.contains(&listed.menu), "{}", listed.text);
+        }
+        assert!(reached.iter().all(|menu| menu.entries().next().is_some()));
+        let count: usize = reached.iter().map(|menu| menu.entries().count()).sum();
+        assert_eq!(count, listed().len(), "and in no other");
     }
 
     #[test]

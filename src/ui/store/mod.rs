@@ -3,6 +3,7 @@
 
 mod act;
 pub mod command;
+pub mod command_line;
 pub mod cut_list;
 mod cuts;
 mod first_look;

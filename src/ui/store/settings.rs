@@ -142,6 +142,21 @@ impl Asking {
     }
 }
 
+/// Where models run and in which number format, as the command line names both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// `auto`, `cpu` or `gpu`.
+    pub device: &'static str,
+    /// `f32` or `f16`.
+    pub dtype: &'static str,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Running { device: "auto", dtype: "f32" }
+    }
+}
+
 /// What tints words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -19,7 +19,7 @@ use crate::{
         runs::Runs,
         saved::SavedRun,
         selection::{BASELINE, CUT, Selection},
-        settings::{Asking, MapSettings, Tint, Tool},
+        settings::{Asking, MapSettings, Running, Tint, Tool},
         setup::{Setup, Trail},
         studies::Studies,
         subject::{Difference, Kept, Subject},
@@ -66,6 +66,8 @@ pub struct Store {
     pub questions: Vec<String>,
     /// Images and models that were opened before, the last one first.
     pub recent: Vec<PathBuf>,
+    /// Where and how models run.
+    pub running: Running,
     /// What of the model of a saved run is known, while there is no model.
     pub(super) saved_model: Option<ModelInfo>,
     pub(super) cuts: Cuts,
@@ -188,6 +190,11 @@ impl Store {
     /// Whether there is a state to go back, or on, to.
     pub fn can_go(&self, back: bool) -> bool {
         self.trail.can_go(back)
+    }
+
+    /// What would be taken back, in a few words.
+    pub fn last_change(&self) -> Option<String> {
+        self.history.last()
     }
 
     /// Whether there is something to take back, or to make again.
@@ -422,7 +429,8 @@ impl Store {
         }
     }
 
-    pub(super) fn note_path(&mut self, path: PathBuf) {
+    /// Notes a path of anything else that was opened.
+    pub fn note_path(&mut self, path: PathBuf) {
         /// Paths that are remembered.
         const RECENT: usize = 12;
         self.recent.retain(|other| *other != path);

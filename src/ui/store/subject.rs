@@ -11,7 +11,7 @@ use crate::{
         lane::Lane,
         run::{Flow, Mean, RowView, Run},
         runs::Runs,
-        selection::{CUT, Selection},
+        selection::Selection,
     },
     worker::protocol::{RunId, Slot},
 };
@@ -146,13 +146,4 @@ fn difference(one: Subject<'_>, two: Subject<'_>, held: Option<Difference>) -> O
     let full = data.len() == a.n_layers * a.n_heads * n_keys;
     let pattern = PatternRow { n_layers: a.n_layers, n_heads: a.n_heads, n_keys, data: data.into() };
     full.then_some(Difference { pattern, against: two.slot, of })
-}
-
-/// The other run of a pair: what a cut run is naturally compared with, and what an uncut one is.
-pub fn counterpart(runs: &Runs, slot: Slot) -> Option<Slot> {
-    let run = runs.lane(slot).view()?;
-    match run.base {
-        Some(base) => runs.slot_showing(base),
-        None => runs.has(CUT).then_some(CUT).filter(|cut| *cut != slot),
-    }
 }

@@ -68,6 +68,43 @@ impl Changeable {
     }
 }
 
+/// A change in a few words, by what it came to: "cut answer -> visual @ 0-2", "layer 3".
+fn named(before: &Changeable, after: &Changeable) -> String {
+    /// Characters of a cut that are shown.
+    const LONGEST: usize = 40;
+    if before.cut != after.cut {
+        let new = after.cut.items.iter().find(|item| !before.cut.items.contains(item));
+        let text = match new {
+            Some(item) if item.painted.is_some() => return "painted patches".to_string(),
+            Some(item) if item.on => item.change.to_string(),
+            Some(_) => return "cut out of force".to_string(),
+            None if after.cut.items.len() < before.cut.items.len() => return "fewer cuts".to_string(),
+            None => return "settings of cuts".to_string(),
+        };
+        let short: String = text.chars().take(LONGEST).collect();
+        let more = if short.len() < text.len() { "…" } else { "" };
+        return format!("cut {short}{more}");
+    }
+    if before.map != after.map {
+        return "map settings".to_string();
+    }
+    if before.layer != after.layer {
+        return format!("layer {}", after.layer);
+    }
+    if before.head != after.head {
+        return after.head.map_or("mean of heads".to_string(), |head| format!("head {head}"));
+    }
+    let selected = [
+        (before.tokens != after.tokens, "pinned words"),
+        (before.patches != after.patches, "locked patches"),
+        (before.positions != after.positions, "positions"),
+        (before.against != after.against, "comparison"),
+        (before.tint != after.tint, "tint"),
+    ];
+    let found = selected.into_iter().find(|(differs, _)| *differs);
+    found.map_or("run on show", |(_, name)| name).to_string()
+}
+
 /// What a change moves, where it is moved in small steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Handle {
@@ -163,6 +200,13 @@ impl History {
         if back { self.record.can_undo() } else { self.record.can_redo() }
     }
 
+    /// The change that would be taken back, in a few words.
+    pub fn last(&self) -> Option<String> {
+        let entry = self.record.get_entry(self.record.head().checked_sub(1)?)?;
+        let edit: &Edit = entry.as_ref();
+        Some(named(&edit.before, &edit.after))
+    }
+
     /// Takes the last change back that `target` can still see. Returns whether there was one.
     pub fn undo(&mut self, target: &mut Changeable) -> bool {
         let before = target.clone();
@@ -212,6 +256,23 @@ mod tests {
         assert!(!history.undo(&mut now));
         assert!(history.redo(&mut now) && history.redo(&mut now) && !history.redo(&mut now));
         assert_eq!(now, at(7));
+    }
+
+    #[test]
+    fn what_would_be_taken_back_is_named() {
+        let mut history = History::default();
+        assert_eq!(history.last(), None);
+        history.note(at(4), at(5));
+        assert_eq!(history.last().as_deref(), Some("layer 5"));
+        let mut cut = at(5);
+        cut.cut.cut_layers((0, 2));
+        history.note(at(5), cut.clone());
+        history.release();
+        assert_eq!(history.last().as_deref(), Some("cut answer -> visual @ 0-2"));
+        history.note(cut, at(5));
+        assert_eq!(history.last().as_deref(), Some("fewer cuts"));
+        history.undo(&mut at(5));
+        assert_eq!(history.last().as_deref(), Some("cut answer -> visual @ 0-2"));
     }
 
     #[test]

@@ -202,13 +202,6 @@ pub fn compared(control: &Control) -> String {
     )
 }
 
-/// What is done to the model, as text.
-pub fn list(intervention: &Intervention) -> String {
-    let knockouts = intervention.knockouts.iter().map(Knockout::to_string);
-    let ablations = intervention.ablations.iter().map(Ablation::to_string);
-    knockouts.chain(ablations).collect::<Vec<_>>().join("; ")
-}
-
 /// A report in words.
 pub fn sentence(report: &KnockoutReport) -> String {
     let layers = report.pairs.iter().filter(|n| **n > 0).count();
