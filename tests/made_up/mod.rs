@@ -82,6 +82,7 @@ pub fn image(source: ImageSource) -> ImageView {
     let view = View { place: Place::Whole, rect: [0.0, 0.0, 192.0, 192.0], grid, lead: 0 };
     ImageView {
         source,
+        views: vec![Arc::new(pixels.clone())],
         picture: Arc::new(pixels),
         geometry: Geometry { source: (192, 192), rows: 0, cols: 0, views: vec![view] },
         description: "192x192, 12x12 patches of 16".into(),

@@ -17,7 +17,7 @@ pub mod settings;
 pub(crate) mod setup;
 #[expect(clippy::module_inception, reason = "the store is what the room is named after")]
 pub mod store;
-pub(crate) mod studies;
+pub mod studies;
 pub(crate) mod subject;
 pub(crate) mod undo;
 pub mod view_id;

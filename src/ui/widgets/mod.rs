@@ -11,6 +11,7 @@ pub(crate) mod ground;
 pub(crate) mod hatch;
 pub mod heatmap;
 mod heatmap_pipeline;
+pub(crate) mod icons;
 pub(crate) mod lattice;
 pub(crate) mod layer_strip;
 mod lines;

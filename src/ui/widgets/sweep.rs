@@ -46,6 +46,8 @@ impl Sweep {
             ui.ctx().request_repaint_after_secs(wait as f32);
             return;
         }
+        // Its own name: those of the owner's parts are made of the owner's, as a tooltip's is.
+        let owner = owner.with("sweep");
         let mut tooltip = Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), owner, rect).width(WIDTH);
         // What lies under it can be pointed at all the same.
         tooltip.popup = tooltip.popup.interactable(false);

@@ -2,7 +2,7 @@
 //!
 //! Keeps what is being typed; knows the list. What a line did is told elsewhere.
 
-use egui::{Button, Id, Label, RadioButton, Response, RichText, Ui};
+use egui::{Id, Label, RadioButton, Response, RichText, Ui};
 
 use crate::ui::{
     frame::Frame,
@@ -12,7 +12,10 @@ use crate::ui::{
         store::Store,
     },
     theme,
-    widgets::cut_field::{CutField, CutFieldLook},
+    widgets::{
+        cut_field::{CutField, CutFieldLook},
+        icons::{bin, eye},
+    },
 };
 
 /// Room behind a line's text: for the bin, and for the mark of what follows the brush.
@@ -95,8 +98,7 @@ fn show_line(
             ui.label(mark)
                 .on_hover_text(format!("It follows the brush: {} patches are painted", painted.len()));
         }
-        let bin = ui.add(Button::new("🗑").frame(false)).accessible_name(format!("take off: {text}"));
-        if bin.on_hover_text("Takes this line off the list").clicked() {
+        if bin(ui, &format!("take off: {text}")).on_hover_text("Takes this line off the list").clicked() {
             frame.ask(Command::RemoveCut(line));
         }
     });
@@ -114,9 +116,7 @@ fn field_id(ui: &Ui, line: usize) -> Id {
 
 /// Whether it is in force, and whether it is the one that the layer strip and the editor below change.
 fn marks(ui: &mut Ui, store: &Store, (line, item): (usize, &CutItem), text: &str, frame: &mut Frame) {
-    let eye = RichText::new("👁");
-    let eye = if item.on { eye } else { eye.weak() };
-    let eye = ui.add(Button::selectable(item.on, eye)).accessible_name(format!("in force: {text}"));
+    let eye = eye(ui, item.on, &format!("in force: {text}"));
     frame.place(format!("cut in force[{line}]"), eye.rect);
     if eye.on_hover_text("Puts this line out of force, or back in force").clicked() {
         frame.ask(Command::SwitchCut(line));

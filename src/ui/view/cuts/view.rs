@@ -6,7 +6,6 @@
 use egui::{Label, RichText, Ui};
 
 use crate::{
-    spec::{ablation::Ablation, experiment::Intervention, knockout::Knockout},
     trace::{
         offer::{Format, Offer},
         report::{Control, End, Start},

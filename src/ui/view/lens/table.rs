@@ -348,7 +348,7 @@ impl Drawing<'_, '_> {
         let start = rect.left_center() + vec2(8.0, 0.0);
         let number = painter.text(start, Align2::LEFT_CENTER, place.position, mono, weak);
         let text = match &place.next {
-            Some(next) => format!("{} → {}", place.holds, plain(&next.text)),
+            Some(next) => format!("{} -> {}", place.holds, plain(&next.text)),
             None => place.holds.clone(),
         };
         let after = pos2(number.right() + 6.0, rect.center().y);

@@ -155,10 +155,10 @@ pub fn kept(ui: &mut Ui, store: &Store, frame: &mut Frame, slot: Slot) {
         letter(ui, store, frame, slot);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let bin = format!("forget run {name}");
-            button(ui, frame, ("🗑", bin.as_str(), "Forgets this run"), Command::Forget(slot));
+            button(ui, frame, ("forget", bin.as_str(), "Forgets this run"), Command::Forget(slot));
             let back = format!("restore run {name}");
             let tooltip = "Makes its image, question and cuts the present ones; nothing has to run again";
-            button(ui, frame, ("↩", back.as_str(), tooltip), Command::Restore(slot));
+            button(ui, frame, ("restore", back.as_str(), tooltip), Command::Restore(slot));
             against(ui, store, frame, slot);
             let color = ui.visuals().weak_text_color();
             total(ui, scored(store, slot), color);
