@@ -14,7 +14,7 @@ use sightline::{
 
 use crate::{
     bench::QUESTION,
-    whole::{answered, until},
+    whole::{BROKEN, answered, until},
 };
 
 const NOT_ASKED: &str = "not asked: in the box, Enter asks and Esc takes it back";
@@ -97,7 +97,8 @@ fn nothing_moves_when_an_error_comes() {
     let mut harness = answered();
     let place = |harness: &Harness<'static, App>| harness.get_by_label("words of A").rect();
     let before = place(&harness);
-    apply(&mut harness, Command::OpenPath("/nowhere.png".into()));
+    apply(&mut harness, Command::OpenPath(BROKEN.into()));
+    until(&mut harness, "an error", |store| store.error.is_some());
     assert_eq!(place(&harness), before);
 }
 

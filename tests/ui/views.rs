@@ -121,15 +121,15 @@ fn window_as_small_as_it_gets() {
 
 #[test]
 fn every_view_in_both_lights_and_two_sizes() {
-    let Some((_one, render)) = adapter() else { return };
-    let gpu_maps = heatmap::install(&render);
     let tabs = [ViewId::Flow, ViewId::Heads, ViewId::Lens, ViewId::Effects, ViewId::Cut, ViewId::Compress];
     for (light, name) in [(false, "dark"), (true, "light")] {
         for size in [[1280.0, 800.0], [2560.0, 1440.0]] {
-            let mut bench = Bench::new(answered(), gpu_maps);
+            // A harness wants an adapter of its own.
+            let Some((_one, render)) = adapter() else { return };
+            let mut bench = Bench::new(answered(), heatmap::install(&render));
             bench.apply(cut((2, 3)));
             bench.apply(Command::Pin(BASELINE, 1));
-            let mut harness = harness_of(render.clone(), bench, light, size);
+            let mut harness = harness_of(render, bench, light, size);
             for view in tabs {
                 let ctx = harness.ctx.clone();
                 let bench = harness.state_mut();

@@ -28,6 +28,9 @@ use sightline::{
 
 use crate::{bench::QUESTION, made_up, saved::Saved};
 
+/// An image that cannot be read.
+pub const BROKEN: &str = "broken.png";
+
 /// The window's end of it.
 struct Played {
     asked: Arc<Mutex<Vec<String>>>,
@@ -54,6 +57,9 @@ fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
                 let model = Event::Model(ModelView { folder, ..made_up::model() });
                 let again = open.clone().map(|source| Event::Image(made_up::image(source)));
                 std::iter::once(model).chain(again).collect()
+            }
+            Request::OpenImage(source) if source.name() == BROKEN => {
+                vec![Event::Failed { id: None, error: format!("{BROKEN}: unexpected end of file") }]
             }
             Request::OpenImage(source) => {
                 open = Some(source.clone());

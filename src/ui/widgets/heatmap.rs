@@ -311,9 +311,9 @@ impl MapGrid {
 
     /// Values at the ends of a cell's colours.
     fn range_of(&self, cell: &GridCell) -> (f32, f32) {
-        let (low, high) = self.map.range;
-        let mirrored = self.map.colormap.is_diverging() && cell.high != high;
-        (if mirrored { -cell.high } else { low }, cell.high)
+        // Numbers with a sign have nought in the middle.
+        let low = if self.map.colormap.is_diverging() { -cell.high } else { self.map.range.0 };
+        (low, cell.high)
     }
 
     /// The keys that the grids of its patches have in the row; there may be none.
