@@ -23,11 +23,11 @@ const IMAGE_SHARE: f32 = 0.46;
 /// What stands at the left and at the right at first: what shares a place is a tab beside the first, and the share of
 /// the height.
 const COLUMNS: [&[(&[ViewId], f32)]; 2] = [
-    &[(&[ViewId::Image], 0.8), (&[ViewId::Layers], 0.2)],
+    &[(&[ViewId::Image], 0.76), (&[ViewId::Layers], 0.24)],
     &[
-        (&[ViewId::Question], 0.13),
-        (&[ViewId::Answer], 0.33),
-        (&[ViewId::Flow, ViewId::Heads, ViewId::Lens, ViewId::Effects, ViewId::Cut, ViewId::Compress], 0.54),
+        (&[ViewId::Question], 0.11),
+        (&[ViewId::Answer], 0.4),
+        (&[ViewId::Flow, ViewId::Heads, ViewId::Lens, ViewId::Effects, ViewId::Cut, ViewId::Compress], 0.49),
     ],
 ];
 

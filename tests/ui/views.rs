@@ -1,7 +1,9 @@
 //! The views as snapshots.
 
 use eframe::egui_wgpu::RenderState;
-use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable as _, wgpu::WgpuTestRenderer};
+use egui_kittest::{
+    Harness, SnapshotOptions, SnapshotResults, kittest::Queryable as _, wgpu::WgpuTestRenderer,
+};
 use sightline::{
     trace::palette::Colormap,
     ui::{
@@ -121,6 +123,7 @@ fn window_as_small_as_it_gets() {
 
 #[test]
 fn every_view_in_both_lights_and_two_sizes() {
+    let mut results = SnapshotResults::new();
     let tabs = [ViewId::Flow, ViewId::Heads, ViewId::Lens, ViewId::Effects, ViewId::Cut, ViewId::Compress];
     for (light, name) in [(false, "dark"), (true, "light")] {
         for size in [[1280.0, 800.0], [2560.0, 1440.0]] {
@@ -138,6 +141,7 @@ fn every_view_in_both_lights_and_two_sizes() {
                 let view = format!("{view:?}").to_lowercase();
                 harness.snapshot_options(format!("view_{view}_{name}_{}", size[0]), &tolerant());
             }
+            results.extend_harness(&mut harness);
         }
     }
 }

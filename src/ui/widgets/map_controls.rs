@@ -58,9 +58,9 @@ pub fn map_controls(ui: &mut Ui, store: &Store, facts: MapFacts, few: bool, fram
 fn heads(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     let n_heads = store.n_heads();
     let name = |head: Option<usize>| {
-        head.map_or_else(|| format!("mean of {n_heads} heads"), |head| format!("head {head}"))
+        head.map_or_else(|| format!("mean of {n_heads}"), |head| format!("head {head}"))
     };
-    let heads = ComboBox::from_id_salt("head").width(124.0).selected_text(name(store.selection.head));
+    let heads = ComboBox::from_id_salt("head").width(112.0).selected_text(name(store.selection.head));
     let heads = heads.show_ui(ui, |ui| {
         for head in std::iter::once(None).chain((0..n_heads).map(Some)) {
             if ui.selectable_label(store.selection.head == head, name(head)).clicked() {
@@ -113,11 +113,11 @@ fn colours(ui: &mut Ui, map: &mut MapSettings, signed: bool) {
 /// Which numbers the colours stand for; a locked end can be typed and dragged.
 fn color_range(ui: &mut Ui, chosen: &mut ColorRange, facts: MapFacts) {
     let name = match chosen {
-        ColorRange::Layers => "range of all layers",
-        ColorRange::Map => "range of this map",
-        ColorRange::Locked(_) => "range locked",
+        ColorRange::Layers => "all layers",
+        ColorRange::Map => "this map",
+        ColorRange::Locked(_) => "locked",
     };
-    let ranges = ComboBox::from_id_salt("range").width(128.0).selected_text(name);
+    let ranges = ComboBox::from_id_salt("range").width(84.0).selected_text(name);
     let ranges = ranges.show_ui(ui, |ui| {
         ui.selectable_value(chosen, ColorRange::Layers, "all layers of this word").on_hover_text(
             "Colours mean the same in every layer of this word, from 0 to the largest value; of a difference, as far\n\
