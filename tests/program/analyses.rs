@@ -212,11 +212,7 @@ fn effects_are_those_of_the_cuts_that_one_could_type() {
         assert!(done.out.contains(said), "{}", done.out);
     }
     let effects = json(&dir.path().join("trace.json"))["effects"].clone();
-    let tensors =
-        ["effect.patches.4", "effect.patches.2", "effect.patches.1", "effect.edges", "effect.heads"]
-            .map(|name| tensor(dir.path(), name));
     assert_eq!(effects["tokens"], serde_json::json!([1, 2]));
-    let list = |value: &Value| value.as_array().unwrap().clone();
     let blocks = list(&effects["blocks"]["found"]);
     assert_eq!(blocks.len(), 9 + 36 + 144);
     let settings = ["coarsest", "how", "layers"].map(|key| effects["blocks"][key].clone());
@@ -227,8 +223,23 @@ fn effects_are_those_of_the_cuts_that_one_could_type() {
     let (edges, heads) = (list(&effects["edges"]["found"]), list(&effects["heads"]));
     assert_eq!((&effects["edges"]["width"], heads.len()), (&Value::from(3), 24));
 
-    // The same numbers as tensors.
-    let number = |value: &Value| value.as_f64().unwrap() as f32;
+    as_tensors(dir.path(), [&blocks, &edges, &heads]);
+    as_typed([&blocks, &edges, &heads]);
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().unwrap().clone()
+}
+
+fn number(value: &Value) -> f32 {
+    value.as_f64().unwrap() as f32
+}
+
+/// The same numbers stand in the tensors.
+fn as_tensors(dir: &Path, [blocks, edges, heads]: [&[Value]; 3]) {
+    let tensors =
+        ["effect.patches.4", "effect.patches.2", "effect.patches.1", "effect.edges", "effect.heads"]
+            .map(|name| tensor(dir, name));
     for (block, (shape, values)) in blocks.iter().filter_map(|block| {
         let side = [4, 2, 1].iter().position(|&side| block["side"] == side)?;
         Some((block, &tensors[side]))
@@ -242,15 +253,17 @@ fn effects_are_those_of_the_cuts_that_one_could_type() {
     assert_eq!(shape[..], [6, 7, 7]);
     let spans = ["bos", "system", "markers", "visual", "question", "last", "answer"];
     let place = |name: &Value| spans.iter().position(|span| name == span).unwrap();
-    for edge in &edges {
+    for edge in edges {
         let layer = edge["layer"].as_u64().unwrap() as usize;
         let at = (layer * 7 + place(&edge["query"])) * 7 + place(&edge["key"]);
         assert_eq!(values[at], number(&edge["delta"]));
     }
     let (shape, values) = &tensors[4];
     assert_eq!((&shape[..], values.len()), (&[6, 4][..], heads.len()));
+}
 
-    // And those of cuts by themselves.
+/// And they are those of cuts by themselves.
+fn as_typed([blocks, edges, heads]: [&[Value]; 3]) {
     let typed = |cut: &str| -> f32 {
         let out = tempfile::tempdir().unwrap();
         run(out.path(), &["--max-new", "4", "--knockout", cut]).succeeds();
@@ -264,22 +277,22 @@ fn effects_are_those_of_the_cuts_that_one_could_type() {
     let square = serde_json::json!([4, 5, 6, 7, 16, 17, 18, 19, 28, 29, 30, 31, 40, 41, 42, 43]);
     for (found, cut) in [
         (
-            of(&blocks, &|block: &Value| block["patches"] == square),
+            of(blocks, &|block: &Value| block["patches"] == square),
             "all - visual[0-3:4-7] -> visual[0-3:4-7] @ 2-5",
         ),
         (
-            of(&edges, &|edge: &Value| {
+            of(edges, &|edge: &Value| {
                 edge["query"] == "last" && edge["key"] == "visual" && edge["layer"] == 3
             }),
             "last -> visual @ 2-4",
         ),
         (
-            of(&edges, &|edge: &Value| {
+            of(edges, &|edge: &Value| {
                 edge["query"] == "answer" && edge["key"] == "last" && edge["layer"] == 0
             }),
             "decode -> last @ 0-1",
         ),
-        (of(&heads, &|head: &Value| head["layer"] == 3 && head["head"] == 1), "answer -> visual @ 3 # 1"),
+        (of(heads, &|head: &Value| head["layer"] == 3 && head["head"] == 1), "answer -> visual @ 3 # 1"),
     ] {
         let typed = typed(cut);
         assert!((found - typed).abs() < 1e-4, "{cut}: found {found}, typed {typed}");

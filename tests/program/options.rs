@@ -67,6 +67,16 @@ fn run_takes_no_option_in_vain() {
             (&["--find", "a", "--find", "a"], &["--find", "twice"]),
             (&["--compress", "5", "--compress", "5", "--ask", "what?"], &["--compress", "twice"]),
             (&["--compress", "5", "--ask", "what?", "--ask", "what?"], &["--ask", "twice"]),
+        ],
+        |more| on_scene("run", model.path(), &[&["--out", text(out.path())], more].concat()),
+    );
+}
+
+#[test]
+fn effects_take_no_option_in_vain() {
+    let (model, out) = (without_weights(), tempfile::tempdir().unwrap());
+    hold(
+        &[
             (&["--effect-map", "4"], &[]),
             (&["--effect-map", "0"], &["--effect-map", "at least 1"]),
             (&["--effect-by", "mean"], &["--effect-map <SIDE>"]),

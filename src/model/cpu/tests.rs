@@ -198,15 +198,9 @@ struct Case {
 }
 
 impl Case {
-    fn check(&self, cuts: &[Arc<Blocked>], kept_rows: &[usize], kept_heads: Option<&[usize]>) {
-        let &Case { heads, kv_heads, rows, keys, width, causal, dtype } = self;
-        let what = format!("{heads}/{kv_heads} heads, {rows} rows, {keys} keys, {width} wide, {dtype:?}");
-        let (q, k, v) = (
-            noise(heads * rows * width, 1).iter().map(|v| v * 3.0).collect::<Vec<_>>(),
-            noise(kv_heads * keys * width, 2),
-            noise(kv_heads * keys * width, 3),
-        );
-        let (held_k, held_v) = (rounded(&k, dtype), rounded(&v, dtype));
+    /// Plain loops: what is mixed, `[rows, heads * width]`, and the pattern, `[heads, rows, keys]`.
+    fn expected(&self, cuts: &[Arc<Blocked>], [q, held_k, held_v]: [&[f32]; 3]) -> (Vec<f64>, Vec<f64>) {
+        let &Case { heads, kv_heads, rows, keys, width, causal, .. } = self;
         let scale = (width as f32).powf(-0.5);
         let mut expected = vec![0.0; rows * heads * width];
         let mut pattern = vec![0.0; heads * rows * keys];
@@ -233,6 +227,20 @@ impl Case {
                 }
             }
         }
+        (expected, pattern)
+    }
+
+    fn check(&self, cuts: &[Arc<Blocked>], kept_rows: &[usize], kept_heads: Option<&[usize]>) {
+        let &Case { heads, kv_heads, rows, keys, width, causal, dtype } = self;
+        let what = format!("{heads}/{kv_heads} heads, {rows} rows, {keys} keys, {width} wide, {dtype:?}");
+        let (q, k, v) = (
+            noise(heads * rows * width, 1).iter().map(|v| v * 3.0).collect::<Vec<_>>(),
+            noise(kv_heads * keys * width, 2),
+            noise(kv_heads * keys * width, 3),
+        );
+        let (held_k, held_v) = (rounded(&k, dtype), rounded(&v, dtype));
+        let scale = (width as f32).powf(-0.5);
+        let (expected, pattern) = self.expected(cuts, [&q, &held_k, &held_v]);
         // As the projections give them: a row's heads side by side.
         let q: Vec<f32> = (0..rows)
             .flat_map(|r| (0..heads).map(move |h| (h, r)))

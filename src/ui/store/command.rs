@@ -191,17 +191,41 @@ impl Command {
     /// Whether it changes what can be taken back: cuts, the selection, settings.
     pub fn undoable(&self) -> bool {
         use Command as C;
-        match self {
-            C::Pin(..) | C::PinTo(..) | C::PinWord(..) | C::Unpin | C::NextWord | C::PreviousWord => true,
-            C::Show(_) | C::Against(_) | C::Layer(_) | C::LayerUp | C::LayerDown => true,
-            C::Head(_) | C::HeadUp | C::HeadDown | C::Lock(_) | C::LockAll(_) | C::Free => true,
-            C::Position(_) | C::Map(_) | C::ToggleMap | C::Underlay(_) | C::Range(_) | C::Views(_) => true,
-            C::Colours(_) | C::ToggleSmooth | C::ToggleSinks | C::ToggleGrid | C::Tint(_) => true,
-            C::Cut(_) | C::CutLayers(..) | C::AddCut(_) | C::AddPreset(_) | C::RemoveCut(_) => true,
-            C::SwitchCut(_) | C::ActivateCut(_) | C::ToggleCut | C::ClearCuts => true,
-            C::Paint { .. } | C::PaintAs(..) => true,
-            _ => false,
-        }
+        let looks = matches!(
+            self,
+            C::Pin(..)
+                | C::PinTo(..)
+                | C::PinWord(..)
+                | C::Unpin
+                | C::NextWord
+                | C::PreviousWord
+                | C::Show(_)
+                | C::Against(_)
+                | C::Layer(_)
+                | C::LayerUp
+                | C::LayerDown
+                | C::Head(_)
+                | C::HeadUp
+                | C::HeadDown
+                | C::Lock(_)
+                | C::LockAll(_)
+                | C::Free
+                | C::Position(_)
+        );
+        let draws = matches!(
+            self,
+            C::Map(_)
+                | C::ToggleMap
+                | C::Underlay(_)
+                | C::Range(_)
+                | C::Views(_)
+                | C::Colours(_)
+                | C::ToggleSmooth
+                | C::ToggleSinks
+                | C::ToggleGrid
+                | C::Tint(_)
+        );
+        looks || draws || self.cuts() || matches!(self, C::ActivateCut(_))
     }
 
     /// Whether it changes what is done to the model: while the pointer is down, a hand rests on it.

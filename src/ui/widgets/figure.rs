@@ -273,7 +273,7 @@ mod tests {
         let angle = [(0.0, 0.0), (2.0, 0.0), (4.0, 0.0), (4.0, 1.0), (1.0, 1.0), (1.0, 4.0), (0.0, 4.0)];
         assert_eq!(covered(&ring(&angle)), 7.0);
         // A band that bends to and fro.
-        let wave = |i: usize| (i as f32, if i % 2 == 0 { 0.0 } else { 5.0 });
+        let wave = |i: usize| (i as f32, if i.is_multiple_of(2) { 0.0 } else { 5.0 });
         let upper = (0..20).map(wave);
         let lower = (0..20).rev().map(|i| (wave(i).0, wave(i).1 + 1.0));
         assert!((covered(&ring(&upper.chain(lower).collect::<Vec<_>>())) - 19.0).abs() < 1e-3);

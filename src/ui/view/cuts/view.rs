@@ -259,11 +259,9 @@ mod tests {
     }
 
     #[test]
-    fn knockouts_and_ablations_are_told_together_and_so_is_where_they_began() {
+    fn where_a_run_began_is_told_once_it_is_known() {
         let mut experiment = Experiment::ask(ImageSource::File("a.png".into()), "what?", 4);
         experiment.intervention.knockouts = vec!["answer -> visual @ 1".parse().unwrap()];
-        experiment.intervention.ablations = vec!["sink = mean".parse().unwrap()];
-        assert_eq!(list(&experiment.intervention), "answer -> visual @ 1; sink = mean");
         let mut run = Run::new(1, experiment, Some(0));
         assert_eq!(started(&run), None, "nothing is known yet");
         run.start = Some(Start { layer: 1, row: 153, rows: 1 });

@@ -40,12 +40,15 @@ const BAR: f32 = 66.0;
 /// Widest and highest ground of a map, in pixels.
 const GROUND: u32 = 160;
 
+/// Patches, the run whose sinks they may be, and those that are none.
+type Without = (Arc<[Patch]>, RunId, Arc<[Patch]>);
+
 /// What the grid keeps between frames.
 #[derive(Default)]
 pub struct Grid {
     kept: map::Kept,
     /// Patches, and those of them that are no attention sinks of a run.
-    without: Option<(Arc<[Patch]>, RunId, Arc<[Patch]>)>,
+    without: Option<Without>,
     highs: Highs,
     /// What lies under maps: the image with this number.
     ground: Option<(u64, TextureHandle)>,

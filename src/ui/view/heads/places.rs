@@ -118,10 +118,13 @@ impl Places {
     }
 }
 
+/// Attention, patches and places of maps.
+type TakenOf = (Weak<Vec<f32>>, Arc<[Patch]>, Vec<Place>);
+
 /// The largest values of maps, taken over several frames.
 #[derive(Default)]
 pub struct Highs {
-    taken_of: Option<(Weak<Vec<f32>>, Arc<[Patch]>, Vec<Place>)>,
+    taken_of: Option<TakenOf>,
     values: Vec<f32>,
 }
 

@@ -162,11 +162,13 @@ impl Numbers {
 #[derive(Default)]
 pub struct Values {
     /// Of which attention, and the shares.
-    mass: Option<(Weak<Vec<f32>>, Arc<Vec<f32>>)>,
+    mass: Option<Mass>,
     entropy: Entropies,
     /// Of which study and how many of its findings, for how many layers and heads.
     effect: Option<(EffectKey, Arc<Vec<f32>>)>,
 }
+
+type Mass = (Weak<Vec<f32>>, Arc<Vec<f32>>);
 
 type EffectKey = (Option<(RunId, u64)>, usize, usize);
 

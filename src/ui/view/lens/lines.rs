@@ -147,7 +147,7 @@ impl Chart<'_> {
             ui.spacing_mut().item_spacing = vec2(4.0, 1.0);
             for (at, line) in self.lines.iter().enumerate() {
                 let point = line.points.iter().find(|point| point.layer == self.layer);
-                let value = point.map_or("not listed".to_string(), |point| told(point));
+                let value = point.map_or("not listed".to_string(), told);
                 let text = RichText::new(format!("{}: {value}", line.of.name())).small().color(color(at));
                 if !own.contains(&line.of) {
                     ui.label(text);

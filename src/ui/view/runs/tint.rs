@@ -27,11 +27,14 @@ pub fn source(lane: Lane<'_>) -> Source {
     [lane.running, lane.done].map(|run| run.map(|run| (run.id, run.answer.len())))
 }
 
+/// Runs, layer and head, and patches.
+type LooksOf = (Source, (usize, Option<usize>), BTreeSet<usize>);
+
 /// How much every word looked at some patches.
 #[derive(Debug, Default)]
 pub struct Looks {
     /// What they were taken from.
-    key: Option<(Source, (usize, Option<usize>), BTreeSet<usize>)>,
+    key: Option<LooksOf>,
     /// One an answer token.
     shares: Vec<f32>,
 }
