@@ -19,7 +19,7 @@ pub fn csv(table: &Table) -> Result<Vec<u8>, String> {
             let field = match value {
                 Value::Text(text) => text.clone(),
                 Value::Whole(number) => number.to_string(),
-                Value::Number(value) if value.is_finite() => value.to_string(),
+                Value::Number(value) if value.is_finite() => digits(*value),
                 Value::Number(value) => return Err(format!("`{column}` of row {number} is {value}")),
                 Value::Nothing => String::new(),
             };
@@ -28,6 +28,12 @@ pub fn csv(table: &Table) -> Result<Vec<u8>, String> {
         out.write_record(None::<&[u8]>).map_err(|e| e.to_string())?;
     }
     out.into_inner().map_err(|e| e.to_string())
+}
+
+/// A number as short as it reads back the same; the smallest with an exponent.
+fn digits(value: f32) -> String {
+    let small = value != 0.0 && value.abs() < 1e-4;
+    if small || value.abs() >= 1e15 { format!("{value:e}") } else { value.to_string() }
 }
 
 #[cfg(test)]

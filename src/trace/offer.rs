@@ -63,7 +63,9 @@ impl Offer {
 
     /// A name for its file.
     pub fn file_name(&self, format: Format) -> String {
-        let title = name::part(self.title());
+        // One dash between words, none at the ends: a name that begins with one is an option to some programs.
+        let words = self.title().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        let title = name::part(&words.collect::<Vec<_>>().join("-"));
         format!("{}.{}", if title.is_empty() { "sightline" } else { &title }, format.extension())
     }
 }
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn an_offer_has_a_name_that_leads_nowhere() {
         let name = |title: &str| Offer::Table(Table::new(title, [])).file_name(Format::Csv);
-        assert_eq!(name("heads of ../duck"), "heads-of----duck.csv");
+        assert_eq!(name("heads of ../duck"), "heads-of-duck.csv");
         assert_eq!(name(""), "sightline.csv");
         let tensors = Offer::Tensors { name: "row 3".into(), tensors: Vec::new() };
         let names: Vec<String> = tensors.formats().iter().map(|f| tensors.file_name(*f)).collect();

@@ -54,15 +54,15 @@ impl Banner {
         self.notices.drain(..more);
     }
 
-    /// Draws what there is, below `top`.
-    pub fn show(&mut self, ctx: &Context, top: f32, store: &Store, frame: &mut Frame) {
+    /// Draws what there is, above what takes up `bottom` at the window's lower end.
+    pub fn show(&mut self, ctx: &Context, bottom: f32, store: &Store, frame: &mut Frame) {
         self.age(ctx);
         if store.error.is_none() && self.notices.is_empty() {
             return;
         }
         let visuals = ctx.global_style().visuals.clone();
         let area = Area::new(Id::unique("banner")).order(Order::Foreground);
-        let area = area.anchor(Align2::RIGHT_TOP, [-8.0, top + 6.0]).show(ctx, |ui| {
+        let area = area.anchor(Align2::RIGHT_BOTTOM, [-8.0, -bottom - 6.0]).show(ctx, |ui| {
             ui.set_max_width((ctx.content_rect().width() - 16.0).min(WIDEST));
             if let Some(error) = &store.error {
                 let color = theme::cut_color(&visuals);

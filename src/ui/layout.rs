@@ -132,14 +132,15 @@ impl Layout {
         self.frame.clear();
         self.read_keys(&ctx, store);
         let frame = &mut self.frame;
-        let top = Panel::top("top").show(ui, |ui| top_bar(ui, store, frame)).response.rect.bottom();
-        Panel::bottom("status").show(ui, |ui| self.status_bar.show(ui, store, frame));
+        Panel::top("top").show(ui, |ui| top_bar(ui, store, frame));
+        let status = Panel::bottom("status").show(ui, |ui| self.status_bar.show(ui, store, frame));
+        let bottom = status.response.rect.height();
         let ground = egui::Frame::NONE.fill(ui.visuals().panel_fill);
         CentralPanel::no_frame().frame(ground).show(ui, |ui| {
             let mut panes = Panes { views: &mut self.views, store, frame, front: &mut self.front };
             self.tree.ui(&mut panes, ui);
         });
-        self.banner.show(&ctx, top, store, &mut self.frame);
+        self.banner.show(&ctx, bottom, store, &mut self.frame);
         keys(&ctx, &mut self.keys_open);
         self.gallery.show(&ctx, store, &mut self.frame);
         self.palette.show(&ctx, store, &mut self.frame);

@@ -43,7 +43,7 @@ mod tests {
         };
         let input =
             RawInput { events: pressed.map(button).into_iter().collect(), focused, ..Default::default() };
-        let _ = ctx.run_ui(input, |_| {});
+        ctx.run_ui(input, |_| {}).textures_delta.clear();
     }
 
     #[test]

@@ -36,7 +36,12 @@ impl Unhurried {
                 _ => {}
             }
             let press = matches!(event, Event::PointerButton { .. });
+            // What a shortcut opens has the keys that follow it.
+            let shortcut = matches!(&event, Event::Key { pressed: true, modifiers, .. } if modifiers.command);
             now.push(event);
+            if shortcut {
+                break;
+            }
             if press && self.waiting.iter().any(is_pointer) {
                 break;
             }
@@ -80,6 +85,20 @@ mod tests {
         let frames = frames(clicks.clone());
         assert_eq!(frames.len(), 4);
         assert_eq!(frames.concat(), clicks);
+    }
+
+    #[test]
+    fn what_is_typed_after_a_shortcut_waits_for_what_it_opens() {
+        let key = |pressed| Event::Key {
+            key: egui::Key::K,
+            physical_key: None,
+            pressed,
+            repeat: false,
+            modifiers: egui::Modifiers::COMMAND,
+        };
+        let text = Event::Text("h".into());
+        let typed = vec![key(true), key(false), text.clone()];
+        assert_eq!(frames(typed), [vec![key(true)], vec![key(false), text]]);
     }
 
     #[test]

@@ -307,7 +307,11 @@ impl Store {
             return Vec::new();
         }
         self.wanted.cancel();
-        self.ask()
+        // An image that a saved run brought was not seen by this model yet.
+        match self.image().filter(|image| image.views.is_empty()).map(|image| image.source.clone()) {
+            Some(source) if self.model.is_some() => self.open_again(source),
+            _ => self.ask(),
+        }
     }
 
     fn cancel(&mut self) -> Vec<Request> {

@@ -68,17 +68,19 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// The line that repeats the run on show, with the studies that were made of it; where `lens`, what the lens read.
+/// The line that repeats the run on show, and with it the cut that is live over it, with the studies that were made of it; where `lens`, what the lens read.
 ///
 /// # Errors
 /// [`NoLine`].
 pub fn command_line(store: &Store, lens: bool) -> Result<String, NoLine> {
     let (slot, _) = store.selection.subject();
     let run = store.runs.lane(slot).view().ok_or(NoLine::NoRun)?;
-    match lens {
-        true => lens_line(store, run),
-        false => run_line(store, run),
+    if lens {
+        return lens_line(store, run);
     }
+    // A run under a cut gives its uncut one too: both are on show.
+    let cut = store.runs.cut().view().filter(|cut| cut.base == Some(run.id));
+    run_line(store, cut.unwrap_or(run))
 }
 
 fn run_line(store: &Store, run: &Run) -> Result<String, NoLine> {

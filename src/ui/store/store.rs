@@ -187,6 +187,13 @@ impl Store {
         self.cuts.error(line)
     }
 
+    /// Whether a knockout that is in force cuts a layer; none is where the worker refused what is set up.
+    pub fn cuts_layer(&self, layer: usize) -> bool {
+        let refused = self.runs.cut().refusal().is_some();
+        let knockouts = &self.cuts.intervention().knockouts;
+        !refused && knockouts.iter().any(|knockout| knockout.layers.contains(layer))
+    }
+
     /// Whether there is a state to go back, or on, to.
     pub fn can_go(&self, back: bool) -> bool {
         self.trail.can_go(back)
@@ -366,7 +373,12 @@ impl Store {
         self.history.clear();
         self.selection.fit(model.n_layers, model.n_heads);
         self.selection.forget();
-        self.images.put(image);
+        // What this model's own eyes saw says more than a saved run can.
+        let seen = self.images.get(&image.source).is_some_and(|held| held.view.geometry == image.geometry);
+        match known && seen {
+            true => _ = self.images.show(&image.source),
+            false => self.images.put(image),
+        }
         let setup = cut.as_ref().unwrap_or(&uncut).setup.clone();
         self.adopt(&setup);
         self.runs.take_saved(*uncut, cut.map(|cut| *cut));

@@ -180,7 +180,7 @@ fn show_strip(
         values: &values,
         colormap: store.map.colormap,
         layer: store.selection.layer,
-        cuts: &|layer| store.cut.cuts(layer),
+        cuts: &|layer| store.cuts_layer(layer),
         range: store.cut.range(n_layers),
         active: store.cut.active().is_some_and(|item| item.on),
     };
@@ -204,7 +204,7 @@ fn show_strip(
     let told = value.map_or("nothing known yet".to_string(), |value| {
         format!("{} on the image, {}", number::percent(value), store.selection.head_name())
     });
-    let cut = if store.cut.cuts(layer) { "\nsomething is cut here" } else { "" };
+    let cut = if store.cuts_layer(layer) { "\nsomething is cut here" } else { "" };
     let deeds = "click: look at it; drag over layers: cut them; drag the range or its ends: move them";
     done.strip.on_hover_text_at_pointer(format!("layer {layer}: {told}{cut}\n{deeds}"));
     Some((layer, store.selection.head))
@@ -282,7 +282,7 @@ fn figure(store: &Store, shares: &[f32]) -> Figure {
         let x = columns.range(layer, layer);
         let color = store.map.colormap.rgb8(*share);
         figure.add(Mark::filled([x.min, 20.0, x.max, 42.0], Ink::rgb(color)));
-        if store.cut.cuts(layer) {
+        if store.cuts_layer(layer) {
             let line = vec![[x.min, 44.0], [x.max, 44.0]];
             figure.add(Mark::line(line, Ink::rgb(CUT), 2.0));
         }
@@ -297,7 +297,7 @@ fn figure(store: &Store, shares: &[f32]) -> Figure {
 fn table(store: &Store, shares: &[f32]) -> Table {
     let name = format!("attention on the image by layer: {}, {}", about(store), store.selection.head_name());
     let row = |(layer, share): (usize, &f32)| {
-        let cut = if store.cut.cuts(layer) { "cut" } else { "" };
+        let cut = if store.cuts_layer(layer) { "cut" } else { "" };
         vec![Value::Whole(layer as i64), Value::Number(*share), Value::Text(cut.to_string())]
     };
     let columns = ["layer", "attention on the image", "in force"].map(String::from).to_vec();
