@@ -223,7 +223,9 @@ impl Layout {
     fn copy_command(&mut self, ctx: &Context, store: &Store) {
         match command_line(store, self.front.view == ViewId::Lens) {
             Ok(line) => {
-                self.tell(format!("Copied: {line}"));
+                let copied = format!("Copied: {line}");
+                log::info!("notice: {copied}");
+                self.tell(copied);
                 ctx.copy_text(line);
             }
             Err(why) => self.tell(format!("Nothing was copied: {why}.")),

@@ -95,7 +95,7 @@ impl Restoring {
 
     /// What is to be done now; nothing as long as something goes on.
     pub fn advance(&mut self, store: &Store) -> Vec<Command> {
-        if store.busy() || self.outcome.is_some() {
+        if store.asking_goes_on() || self.outcome.is_some() {
             return Vec::new();
         }
         if store.cancelled() {

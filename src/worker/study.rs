@@ -63,12 +63,12 @@ impl Job {
 
     /// Whether it is of a model that is gone, now that one was loaded. One that was asked for while it was on its way
     /// is about the new one.
-    pub fn outlives_model(&self) -> bool {
+    pub fn is_of_the_model_before(&self) -> bool {
         self.model_follows
     }
 
     /// Whether it is of an image that is gone, now that this one was opened.
-    pub fn outlives_image(&self, opened: &ImageSource) -> bool {
+    pub fn is_of_another_image(&self, opened: &ImageSource) -> bool {
         self.image_follows && self.base.images.iter().all(|picture| picture.image != *opened)
     }
 

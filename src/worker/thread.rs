@@ -303,7 +303,7 @@ impl Thread {
         let (info, unused) = (engine.info.clone(), engine.vlm.unused.clone());
         self.engine = Some(engine);
         self.shelf.clear();
-        self.give_up(Job::outlives_model);
+        self.give_up(Job::is_of_the_model_before);
         let device = self.compute.description.clone();
         let bundled = same_folder(dir, &bundled::model());
         (self.tell)(Event::Model(ModelView { info, device, unused, folder: dir.to_path_buf(), bundled }));
@@ -320,7 +320,7 @@ impl Thread {
         let pixels = Arc::new(open::read(&source).map_err(RunError::from)?);
         cancel.check().map_err(|_| Failure::Stopped)?;
         self.announce(source.clone(), pixels.clone())?;
-        self.give_up(|job| job.outlives_image(&source));
+        self.give_up(|job| job.is_of_another_image(&source));
         self.current = Some((source, pixels));
         self.encode_last(cancel)
     }

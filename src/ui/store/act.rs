@@ -252,7 +252,8 @@ impl Store {
             Study::Lens(_) => self.runs.lane(slot).complete(),
             _ => self.base_of(slot).filter(|run| run.end.is_some()),
         };
-        let Some(run) = run.filter(|_| self.model.is_some()) else { return Vec::new() };
+        let ready = self.model.is_some() && !self.wanted.loading();
+        let Some(run) = run.filter(|_| ready) else { return Vec::new() };
         let (base, experiment) = (run.id, run.experiment.clone());
         let name = self.runs.slot_showing(base).map(|slot| self.runs.name(slot)).unwrap_or_default();
         let id = self.runs.next_id();
@@ -262,12 +263,11 @@ impl Store {
 
     /// Goes to a state: to the kept runs that were asked in it, or by asking anew.
     fn visit(&mut self, setup: Setup) -> Vec<Request> {
-        let kept = self.runs.kept().into_iter().find(|slot| {
-            self.runs
-                .lane(*slot)
-                .view()
-                .is_some_and(|run| run.setup == setup || run.setup.same_question(&setup))
-        });
+        let find = |fits: &dyn Fn(&Setup) -> bool| {
+            let fits = |slot: &Slot| self.runs.lane(*slot).view().is_some_and(|run| fits(&run.setup));
+            self.runs.kept().into_iter().find(fits)
+        };
+        let kept = find(&|own| *own == setup).or_else(|| find(&|own| own.same_question(&setup)));
         if let Some(slot) = kept {
             let requests = self.restore(slot);
             self.cut = setup.cut;
@@ -289,11 +289,13 @@ impl Store {
     /// Makes the state of a kept run the present one; nothing of it has to run again.
     fn restore(&mut self, slot: Slot) -> Vec<Request> {
         let Some(setup) = self.runs.restore(slot) else { return Vec::new() };
-        if let Some(source) = &setup.image {
-            self.images.show(source);
-        }
         self.adopt(&setup);
+        let gone = setup.image.clone().filter(|source| !self.images.show(source));
         self.trail.note(setup);
+        if let Some(source) = gone {
+            // The image was let go meanwhile: it is opened, and asked about anew.
+            return self.open_again(source);
+        }
         self.selection.forget();
         self.selection.slot = if self.runs.has(CUT) { CUT } else { BASELINE };
         self.selection.against = None;

@@ -225,7 +225,8 @@ impl Command {
                 | C::ToggleGrid
                 | C::Tint(_)
         );
-        looks || draws || self.cuts() || matches!(self, C::ActivateCut(_))
+        let goes = matches!(self, C::Restore(_) | C::Visit(_) | C::Back | C::Forward);
+        looks || draws || goes || self.cuts() || matches!(self, C::ActivateCut(_))
     }
 
     /// Whether it changes what is done to the model: while the pointer is down, a hand rests on it.

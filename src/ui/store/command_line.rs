@@ -68,7 +68,8 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// The line that repeats the run on show, and with it the cut that is live over it, with the studies that were made of it; where `lens`, what the lens read.
+/// The line that repeats the run on show, and with it the cut that is live over it, with the studies that were made
+/// of it. `lens`: the line of what the lens read instead.
 ///
 /// # Errors
 /// [`NoLine`].

@@ -99,9 +99,11 @@ impl Runs {
         letter(own.unwrap_or(self.letters))
     }
 
-    /// Slots of kept runs, in the order of their letters.
+    /// Slots of kept runs, in the order of their letters; without those that a live slot shows.
     pub fn kept(&self) -> Vec<Slot> {
-        let kept = self.slots.iter().filter(|(slot, _)| **slot > CUT);
+        let live = [BASELINE, CUT].map(|slot| self.slots.get(&slot).and_then(|place| place.shown));
+        let hidden = |place: &Place| place.shown.is_some() && live.contains(&place.shown);
+        let kept = self.slots.iter().filter(|(slot, place)| **slot > CUT && !hidden(place));
         let mut kept: Vec<(Option<usize>, Slot)> = kept.map(|(slot, place)| (place.letter, *slot)).collect();
         kept.sort_unstable();
         kept.into_iter().map(|(_, slot)| slot).collect()
@@ -183,6 +185,9 @@ impl Runs {
         if !wanted.is_empty() {
             return None;
         }
+        if place.shown.is_none() && place.running.is_none() && place.refused.is_none() {
+            return None;
+        }
         let was_busy = place.running.is_some();
         place.reset();
         self.sweep();
@@ -236,23 +241,28 @@ impl Runs {
         Request::Run { id, slot, experiment: Box::new(experiment) }
     }
 
-    /// Keeps what a live slot shows: it gets a slot of its own, and the next run here the next letter. Returns
+    /// Keeps what a live slot shows: it gets a slot of its own, and the next other run here the next letter. Returns
     /// that slot; `None` where nothing complete is shown.
     pub fn keep(&mut self, slot: Slot) -> Option<Slot> {
+        let kept = self.set_apart(slot);
+        self.make_room();
+        kept
+    }
+
+    /// The same, however many are kept.
+    fn set_apart(&mut self, slot: Slot) -> Option<Slot> {
         let run = self.by_id.get(&self.slots.get(&slot)?.shown?)?;
         let (id, own) = (run.id, run.letter);
+        if let Some(place) = self.slots.get_mut(&slot).filter(|_| slot == CUT) {
+            // It stays on show until the cut changes: only then there is another run, with another letter.
+            place.letter = None;
+        }
         if let Some(kept) = self.slots.iter().find(|(at, place)| **at > CUT && place.shown == Some(id)) {
             return Some(*kept.0);
         }
         self.last_slot = self.last_slot.max(CUT) + 1;
         let place = Place { shown: Some(id), letter: Some(own), ..Place::default() };
         self.slots.insert(self.last_slot, place);
-        if slot == CUT
-            && let Some(place) = self.slots.get_mut(&CUT)
-        {
-            (place.shown, place.letter) = (None, None);
-        }
-        self.make_room();
         Some(self.last_slot)
     }
 
@@ -296,6 +306,7 @@ impl Runs {
             (place.shown, place.letter) = (Some(id), Some(own));
         }
         self.sweep();
+        self.make_room();
         Some(setup)
     }
 
@@ -303,7 +314,7 @@ impl Runs {
     fn set_aside(&mut self) {
         let uncut = self.baseline().done().is_some_and(|run| run.end.is_some());
         for slot in [BASELINE, CUT].into_iter().filter(|_| uncut) {
-            self.keep(slot);
+            self.set_apart(slot);
         }
         for slot in [BASELINE, CUT] {
             if let Some(place) = self.slots.get_mut(&slot) {
@@ -346,6 +357,7 @@ impl Runs {
         self.set_aside();
         self.slots.entry(BASELINE).or_default().running = waiting;
         self.sweep();
+        self.make_room();
     }
 
     /// Forgets every answer: another model makes them meaningless. A question that the worker has not begun to

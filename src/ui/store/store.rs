@@ -168,8 +168,12 @@ impl Store {
 
     /// Whether there is something to stop.
     pub fn busy(&self) -> bool {
-        let studying = self.studies.running().next().is_some();
-        self.wanted.loading() || self.progress.is_some() || self.runs.busy() || studying
+        self.asking_goes_on() || self.studies.running().next().is_some()
+    }
+
+    /// Whether something is loaded or answered: studies wait for both.
+    pub fn asking_goes_on(&self) -> bool {
+        self.wanted.loading() || self.progress.is_some() || self.runs.busy()
     }
 
     /// Whether the last thing that happened is that the user stopped what went on.

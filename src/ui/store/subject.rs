@@ -37,8 +37,8 @@ pub struct Subject<'a> {
     pub fresh: bool,
 }
 
-/// What a mean over a phrase was taken from.
-type PhraseKey = (RunId, Vec<usize>, usize);
+/// What a mean over a phrase was taken from: the rows are held, so that no others come to lie at their address.
+type PhraseKey = (RunId, Vec<Arc<RowView>>);
 
 /// What differs between two runs.
 #[derive(Clone, Debug)]
@@ -75,7 +75,10 @@ impl Kept {
     /// Follows runs and selection; costs nothing where they are what they were.
     pub fn follow(&mut self, runs: &Runs, selection: &Selection) {
         let (slot, tokens) = selection.subject();
-        follow_phrase(&mut self.phrase, runs.lane(slot), &tokens);
+        // A word under the pointer leaves the phrase's mean where it is: it is wanted again at once.
+        if selection.hovered.is_none() {
+            follow_phrase(&mut self.phrase, runs.lane(slot), &tokens);
+        }
         let against = selection.against.filter(|other| *other != slot && runs.has(*other));
         let Some(other) = against else {
             (self.other, self.difference) = (None, None);
@@ -97,10 +100,14 @@ fn follow_phrase(kept: &mut Option<(PhraseKey, Mean)>, lane: Lane<'_>, tokens: &
         *kept = None;
         return;
     };
-    let rows: Vec<&RowView> = tokens.iter().filter_map(|&at| Some(lane.row(at)?.0.as_ref())).collect();
-    let key = (run.id, tokens.to_vec(), rows.len());
-    if kept.as_ref().is_none_or(|(held, _)| *held != key) {
-        *kept = Some((key, Mean::of(rows, run.prompt.len())));
+    // While a run streams in, rows of the one before stand in for those that are still to come.
+    let rows: Vec<&Arc<RowView>> = tokens.iter().filter_map(|&at| Some(lane.row(at)?.0)).collect();
+    let same = |((id, held), _): &(PhraseKey, Mean)| {
+        *id == run.id && held.len() == rows.len() && held.iter().zip(&rows).all(|(a, b)| Arc::ptr_eq(a, b))
+    };
+    if !kept.as_ref().is_some_and(same) {
+        let mean = Mean::of(rows.iter().map(|row| row.as_ref()), run.prompt.len());
+        *kept = Some(((run.id, rows.into_iter().cloned().collect()), mean));
     }
 }
 

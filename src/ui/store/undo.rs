@@ -53,7 +53,7 @@ impl Changeable {
             }
         }
         // A pin of an earlier answer would be another word of this one.
-        if self.answer == from.answer {
+        if self.answer == from.answer && from.answer == to.answer {
             take(&mut self.slot, &from.slot, &to.slot);
             take(&mut self.tokens, &from.tokens, &to.tokens);
             take(&mut self.patches, &from.patches, &to.patches);

@@ -17,6 +17,7 @@ use crate::{
         widgets::{
             hatch::hatch,
             layer_strip::{Columns, arrows, runs},
+            with_shift::with_shift,
         },
     },
 };
@@ -119,7 +120,7 @@ impl Matrix<'_> {
         let mut deeds = Deeds::default();
         if let Some(at) = pointer.interact_pointer_pos().filter(|_| pointer.clicked()).and_then(cell) {
             (kept.cursor, kept.by_keys) = (Some(at), false);
-            match ui.input(|i| i.modifiers.shift) {
+            match with_shift(ui) {
                 true => deeds.cut = Some(at),
                 false => deeds.look = Some(at),
             }

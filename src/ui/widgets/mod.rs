@@ -30,6 +30,7 @@ pub(crate) mod span_pick;
 pub(crate) mod swatch;
 pub(crate) mod sweep;
 pub(crate) mod tools;
+pub(crate) mod with_shift;
 pub(crate) mod word;
 pub(crate) mod word_flow;
 pub(crate) mod zoom;

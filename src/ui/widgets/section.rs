@@ -21,8 +21,9 @@ pub fn section(ui: &mut Ui, title: &str, frame: &mut Frame, more: impl FnOnce(&m
 pub fn title_label(ui: &mut Ui, title: &str, frame: &mut Frame) {
     let label = Label::new(RichText::new(title).heading()).selectable(false).truncate();
     // Nothing to do by keyboard: no stop of the Tab key.
-    let label = label.sense(Sense::DRAG | Sense::HOVER);
-    if ui.add(label).drag_started() {
+    let label = label.sense(Sense::CLICK | Sense::DRAG | Sense::HOVER);
+    // Where the button is up again by now, nothing would ever end the drag.
+    if ui.add(label).drag_started() && ui.input(|i| i.pointer.primary_down()) {
         frame.drag_title();
     }
 }

@@ -208,7 +208,7 @@ pub fn sentence(report: &KnockoutReport) -> String {
         0 => "0 pairs: nothing to block there (a position never sees what comes after it)".to_string(),
         pairs => format!(
             "{} pairs blocked in {layers} layer{}; largest attention left on any of them: {}",
-            thousands(pairs),
+            number::thousands(pairs),
             if layers == 1 { "" } else { "s" },
             match report.blocked_mass {
                 0.0 => "exactly 0".to_string(),
@@ -216,19 +216,6 @@ pub fn sentence(report: &KnockoutReport) -> String {
             },
         ),
     }
-}
-
-/// `12 345`.
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]

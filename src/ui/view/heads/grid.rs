@@ -30,6 +30,7 @@ use crate::{
             layer_strip::arrows,
             number,
             picture::{Drawn, Picture},
+            with_shift::with_shift,
         },
     },
     worker::protocol::RunId,
@@ -224,7 +225,7 @@ impl Sheet<'_> {
         let pointer = ui.interact(area, id, Sense::CLICK);
         let stop =
             ui.interact(area.intersect(ui.clip_rect()), id.with("walk"), Sense::focusable_noninteractive());
-        let shift = ui.input(|i| i.modifiers.shift);
+        let shift = with_shift(ui);
         if let Some(at) = pointer.interact_pointer_pos().filter(|_| pointer.clicked()) {
             self.deed(frame, places.at(at), shift);
         }

@@ -160,6 +160,10 @@ fn tooltip(at: At<'_>, store: &Store) {
 }
 
 fn written(response: Response, lines: &[String]) {
+    // A hand that paints needs to see what it does.
+    if response.is_pointer_button_down_on() {
+        return;
+    }
     response.on_hover_ui_at_pointer(|ui| {
         for (at, line) in lines.iter().enumerate() {
             match at {

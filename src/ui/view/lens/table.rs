@@ -18,7 +18,7 @@ use crate::{
         store::selection::Selection,
         theme,
         view::{lens::places::Place, lens::words::plain},
-        widgets::number,
+        widgets::{number, with_shift::with_shift},
     },
     worker::protocol::Slot,
 };
@@ -324,7 +324,7 @@ impl TableDelegate for Drawing<'_, '_> {
             self.told.hovered = Some(hit);
         }
         if response.clicked() {
-            self.told.clicked = Some((hit, ui.input(|input| input.modifiers.shift)));
+            self.told.clicked = Some((hit, with_shift(ui)));
         }
     }
 

@@ -160,7 +160,7 @@ pub fn proof(reports: &[KnockoutReport]) -> Option<(String, bool)> {
     let pairs: u64 = reports.iter().map(KnockoutReport::total_pairs).sum();
     let left = largest(reports.iter().map(|report| report.blocked_mass));
     let left_text = if left == 0.0 { "0".to_string() } else { format!("{left:e}") };
-    Some((format!("{} pairs · attention left on them {left_text}", thousands(pairs)), left == 0.0))
+    Some((format!("{} pairs · attention left on them {left_text}", number::thousands(pairs)), left == 0.0))
 }
 
 /// What random patches do instead, in short.
@@ -171,19 +171,6 @@ pub fn control(control: &Control) -> String {
         n => format!("{n} draws"),
     };
     format!("random patches {} ± {} nats ({draws})", coarse(spread.mean), number::short(spread.sd))
-}
-
-/// `12 345`.
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]

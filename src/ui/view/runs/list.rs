@@ -132,6 +132,7 @@ fn proof(ui: &mut Ui, store: &Store, slot: Slot) {
     }
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
+        let proven = proof.is_some();
         if let Some((text, held)) = proof {
             let text = RichText::new(text).small();
             let text = if held { text.weak() } else { text.color(theme::cut_color(ui.visuals())) };
@@ -141,7 +142,8 @@ fn proof(ui: &mut Ui, store: &Store, slot: Slot) {
             );
         }
         if let Some(text) = control {
-            ui.label(RichText::new(format!("· {text}")).small().weak())
+            let dot = if proven { "· " } else { "" };
+            ui.label(RichText::new(format!("{dot}{text}")).small().weak())
                 .on_hover_text("The same cut on as many random patches: mean and standard deviation of the draws");
         }
     });

@@ -16,6 +16,7 @@ use crate::{
         theme,
         view::runs::tint::{FULL_CHANGE, FULL_ENTROPY, Looks, Source, source},
         widgets::{
+            with_shift::with_shift,
             word::{Look, answer_look, paint, pieces},
             word_flow::{Placed, WordFlow},
         },
@@ -205,7 +206,7 @@ fn press(ui: &Ui, store: &Store, frame: &mut Frame, slot: Slot, placed: &Placed,
     if hit.double_clicked() {
         frame.ask(Command::PinWord(slot, at));
     } else if hit.clicked() {
-        let phrase = ui.input(|i| i.modifiers.shift) && store.selection.slot == slot;
+        let phrase = with_shift(ui) && store.selection.slot == slot;
         let before = store.selection.anchor.is_some_and(|anchor| at < anchor);
         frame.ask(match phrase {
             true => Command::PinTo(slot, if before { placed.first } else { at }),
