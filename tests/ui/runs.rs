@@ -172,10 +172,13 @@ fn runs_are_kept_compared_shown_and_forgotten() {
     click(&mut harness, "show run B");
     assert_eq!(harness.state().store.selection.slot, CUT);
     click(&mut harness, "keep run B");
-    let kept = harness.state().store.runs.kept();
-    assert_eq!((kept.len(), harness.state().store.runs.name(CUT)), (1, "C".to_string()));
+    let runs = &harness.state().store.runs;
+    assert!(runs.is_kept(CUT) && !runs.busy(), "nothing runs anew");
+    assert_eq!((runs.kept().len(), runs.name(CUT)), (0, "B".to_string()), "it stays where it is");
     harness.state_mut().apply(Command::CutLayers(0, 7));
     harness.run_ok();
+    let kept = harness.state().store.runs.kept();
+    assert_eq!((kept.len(), harness.state().store.runs.name(CUT)), (1, "C".to_string()));
     click(&mut harness, "compare with run B");
     assert_eq!(harness.state().store.selection.against, Some(kept[0]));
     assert!(shows(&harness, "words of B"), "words of a run that is compared are shown");

@@ -8,8 +8,8 @@ use crate::ui::store::command::{GESTURES, listed};
 const AROUND: (f32, f32) = (60.0, 120.0);
 
 /// Widest it gets, and from which width on the two lists stand side by side.
-const WIDEST: f32 = 980.0;
-const BESIDE: f32 = 780.0;
+const WIDEST: f32 = 1000.0;
+const BESIDE: f32 = 1000.0;
 
 /// Draws the overlay while `open`; a click elsewhere closes it.
 pub fn keys(ctx: &Context, open: &mut bool) {
@@ -26,10 +26,13 @@ pub fn keys(ctx: &Context, open: &mut bool) {
                     ui.add_space(12.0);
                     shortcuts(ui);
                 }
-                false => ui.columns(2, |columns| {
-                    gestures(&mut columns[0]);
-                    shortcuts(&mut columns[1]);
-                }),
+                false => {
+                    _ = ui.horizontal_top(|ui| {
+                        gestures(ui);
+                        ui.add_space(24.0);
+                        shortcuts(ui);
+                    })
+                }
             }
         });
     });

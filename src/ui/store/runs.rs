@@ -109,6 +109,12 @@ impl Runs {
         kept.into_iter().map(|(_, slot)| slot).collect()
     }
 
+    /// Whether the run that a live slot shows is kept.
+    pub fn is_kept(&self, slot: Slot) -> bool {
+        let shown = self.slots.get(&slot).and_then(|place| place.shown);
+        shown.is_some() && self.slots.iter().any(|(at, place)| *at > CUT && place.shown == shown)
+    }
+
     /// One run, by its name.
     pub fn get(&self, id: RunId) -> Option<&Run> {
         self.by_id.get(&id)

@@ -39,7 +39,7 @@ pub struct EffectsControls {
 
 impl Default for EffectsControls {
     fn default() -> Self {
-        EffectsControls { how: Taking::Mean, coarsest: COARSEST, as_active: false }
+        EffectsControls { how: Taking::Cut, coarsest: COARSEST, as_active: false }
     }
 }
 

@@ -32,7 +32,10 @@ pub fn heading(ui: &mut Ui, store: &Store, frame: &mut Frame, slot: Slot) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let color = theme::cut_color(ui.visuals());
             total(ui, scored(store, slot), color);
-            if slot == CUT && lane.complete().is_some() {
+            if slot == CUT && store.runs.is_kept(slot) {
+                ui.label(RichText::new("kept").small().weak())
+                    .on_hover_text("It stays by this letter when the cut changes");
+            } else if slot == CUT && lane.complete().is_some() {
                 let name = format!("keep run {}", store.runs.name(slot));
                 let tooltip = "Keeps this run by its letter; the next cut gets the next one (Ctrl+D)";
                 button(ui, frame, ("Keep", name.as_str(), tooltip), Command::Keep);
