@@ -5,7 +5,7 @@
 //! gives a [`Report`](crate::trace::report::Report) for it. Knows the grammars of cuts and sets; knows
 //! nothing of tensors.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,15 @@ pub struct Intervention {
     /// Visual tokens that are overwritten.
     #[serde(default)]
     pub ablations: Vec<Ablation>,
+}
+
+impl fmt::Display for Intervention {
+    /// Its parts as people write them, with "; " between; nothing where there are none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let knockouts = self.knockouts.iter().map(ToString::to_string);
+        let parts: Vec<String> = knockouts.chain(self.ablations.iter().map(ToString::to_string)).collect();
+        f.write_str(&parts.join("; "))
+    }
 }
 
 impl Intervention {
