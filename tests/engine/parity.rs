@@ -19,9 +19,22 @@ fn check(dir: &Path, compute: &Compute) -> Report {
     verify(dir, compute).unwrap()
 }
 
+/// Every folder with a reference.
+const FOLDERS: [&str; 9] = [
+    "tiny-llava",
+    "tiny-llava-phi3",
+    "tiny-llava-phi3-fused",
+    "tiny-idefics3",
+    "tiny-internvl",
+    "tiny-internvl-chat",
+    "tiny-internvl-chat-llama",
+    "tiny-internvl-chat-internlm2",
+    "tiny-internvl-chat-phi3",
+];
+
 #[test]
-fn both_families_match_the_reference_on_the_cpu() {
-    for name in ["tiny-llava", "tiny-idefics3"] {
+fn every_family_matches_the_reference_on_the_cpu() {
+    for name in FOLDERS {
         let report = check(&fixture(name), &device::cpu());
         assert!(report.pass, "{report}");
         assert!(report.not_checked.is_empty(), "{:?}", report.not_checked);
@@ -30,9 +43,9 @@ fn both_families_match_the_reference_on_the_cpu() {
 }
 
 #[test]
-fn both_families_match_the_reference_through_wgpu() {
+fn every_family_matches_the_reference_through_wgpu() {
     let Some(compute) = gpu() else { return };
-    for name in ["tiny-llava", "tiny-idefics3"] {
+    for name in FOLDERS {
         let report = check(&fixture(name), &compute);
         assert!(report.pass, "{report}");
     }
