@@ -80,7 +80,7 @@ impl VisionTower {
         plan: TowerPlan,
         device: &Device,
     ) -> Result<Self, WeightError> {
-        let TowerPlan { prefix, names, positions, select, .. } = &plan;
+        let TowerPlan { prefix, names, select, .. } = &plan;
         let key = |name: &str| format!("{prefix}{name}");
         let filter = [v.width, 3, v.patch_size, v.patch_size];
         let patches = key(names.patches);

@@ -89,6 +89,17 @@ fn one_changed_number_fails() {
     }
 }
 
+#[test]
+fn one_changed_number_fails_in_every_family() {
+    for name in FOLDERS {
+        let dir = copy_of(name);
+        tamper(dir.path(), "one/image_embeds", 7, |v| v + 0.1);
+        let report = check(dir.path(), &device::cpu());
+        let failed: Vec<_> = report.checks.iter().filter(|c| !c.pass).map(|c| c.tensor.as_str()).collect();
+        assert_eq!(failed, ["image_embeds"], "{name}");
+    }
+}
+
 /// Gives one reference tensor another shape and other bytes.
 fn replace(dir: &Path, tensor: &str, dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) {
     let file = dir.join("reference.safetensors");
