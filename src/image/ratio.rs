@@ -100,15 +100,26 @@ impl Plan for Ratio {
 mod tests {
     use super::*;
 
+    /// `get_optimal_tiled_canvas` of transformers for many sizes, ties among them, in five settings.
     #[test]
-    fn ties_go_to_the_larger_grid_that_a_picture_fills() {
-        let grid = Grid { rows: 1, cols: 1 };
-        let plan = |most| Ratio { side: 448, tiles: (1, most), thumbnail: true, grid };
-        assert_eq!(plan(12).tiles_for((633, 634)), (1, 1));
-        assert_eq!(plan(12).tiles_for((634, 634)), (2, 2));
-        assert_eq!(plan(12).tiles_for((951, 951)), (3, 3));
-        assert_eq!(plan(12).tiles_for((896, 448)), (1, 2));
-        assert_eq!(plan(12).tiles_for((1, 4000)), (12, 1));
-        assert_eq!(plan(1).tiles_for((4000, 1)), (1, 1));
+    fn grids_are_the_references() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/processing/processing_internvl.json");
+        let reference: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let mut seen = 0;
+        for table in reference["internvl"]["grids"].as_object().unwrap().values() {
+            let number = |value: &serde_json::Value| value.as_u64().unwrap() as u32;
+            let (side, most) = (number(&table["side"]), number(&table["max_patches"]));
+            let plan = Ratio { side, tiles: (1, most), thumbnail: true, grid: Grid { rows: 1, cols: 1 } };
+            for row in table["grids"].as_array().unwrap() {
+                let [width, height, cols, rows] = [0, 1, 2, 3].map(|i| number(&row[i]));
+                assert_eq!(
+                    plan.tiles_for((width, height)),
+                    (rows, cols),
+                    "{width} x {height}, {side}, {most}"
+                );
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 300);
     }
 }

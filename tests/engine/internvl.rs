@@ -112,8 +112,17 @@ fn a_stored_head_counts_and_the_embedding_stands_in_for_none() {
 fn an_added_token_without_an_embedding_is_refused_where_it_is_used() {
     let dir = copy_of("tiny-internvl");
     edit_json(&dir.path().join("tokenizer.json"), |tokenizer| {
-        let video = tokenizer["added_tokens"].as_array_mut().unwrap().iter_mut();
-        video.filter(|token| token["content"] == "<video>").for_each(|token| token["id"] = json!(300));
+        // Added tokens are numbered as they come: sixteen more before it, and its id is 300.
+        let added = tokenizer["added_tokens"].as_array_mut().unwrap();
+        let video = added.iter().position(|token| token["content"] == "<video>").unwrap();
+        let video = added.remove(video);
+        let first = video["id"].as_u64().unwrap();
+        for id in first..=300 {
+            let content = if id == 300 { json!("<video>") } else { json!(format!("<more {id}>")) };
+            let mut token = video.clone();
+            (token["id"], token["content"]) = (json!(id), content);
+            added.push(token);
+        }
     });
     let engine = load(dir.path());
     let geometry =

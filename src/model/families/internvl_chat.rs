@@ -118,7 +118,7 @@ fn vision_sizes(root: &Section<'_>, vision: &Section<'_>) -> Result<VisionConfig
 /// What `dynamic_preprocess` and `build_transform` of the original do, in the words of transformers' processor.
 fn settings(root: &Section<'_>, side: usize) -> Result<Value, JsonError> {
     let fewest = root.count_or("min_dynamic_patch", 1, 1, MAX_TILES)?;
-    let most = root.count_or("max_dynamic_patch", 6.max(fewest), fewest, MAX_TILES)?;
+    let most = root.count_or("max_dynamic_patch", fewest.max(6), fewest, MAX_TILES)?;
     let (fewest, most) = if root.boolean("dynamic_image_size", false)? { (fewest, most) } else { (1, 1) };
     Ok(json!({
         "image_processor_type": "GotOcr2ImageProcessor",
