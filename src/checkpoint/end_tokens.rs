@@ -20,7 +20,8 @@ pub struct EndTokens {
 }
 
 /// What transformers stops at: generation_config.json has the only word where it is there, even when it names none;
-/// without it config.json has, and of that a token of the whole before one of its `text_config`. No class's
+/// without it config.json has, and of that a token of the whole before one of its `text_config` (`llm_config` in InternVL's
+/// own format). No class's
 /// default, and no token of the tokenizer, counts.
 ///
 /// # Errors
@@ -33,11 +34,15 @@ pub fn end_tokens(dir: &Path) -> Result<EndTokens, JsonError> {
     let config = dir.join(CONFIG);
     let json = read(&config)?.unwrap_or_else(|| Value::Object(Default::default()));
     let root = Section::root(&json, &config)?;
-    let text = root.section("text_config")?;
-    match root.absent(KEY) && !text.absent(KEY) {
-        true => said(&text, "config.json (text_config)"),
-        false => said(&root, CONFIG),
+    for (key, source) in
+        [("text_config", "config.json (text_config)"), ("llm_config", "config.json (llm_config)")]
+    {
+        let text = root.section(key)?;
+        if root.absent(KEY) && !text.absent(KEY) {
+            return said(&text, source);
+        }
     }
+    said(&root, CONFIG)
 }
 
 /// A token id or a list of them.

@@ -3,6 +3,7 @@
 //!
 //! Knows files and number formats; not what the numbers are for.
 
+pub mod added_tokens;
 pub mod config;
 pub mod end_tokens;
 pub mod json;

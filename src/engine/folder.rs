@@ -16,7 +16,7 @@ use crate::{
         shards::weights_file,
     },
     engine::error::EngineError,
-    image::plan::ImageProcessor,
+    image::{plan::ImageProcessor, settings::Settings},
     model::{
         families::{family::Family, registry},
         vlm::LoadError,
@@ -49,7 +49,11 @@ impl ModelFolder {
     /// [`EngineError`], naming file and key.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
         let family = registry::open(dir).map_err(LoadError::from)?;
-        let processor = ImageProcessor::from_dir(dir, |settings| family.pixels(settings))?;
+        let plan = |settings: &Settings<'_>| family.pixels(settings);
+        let processor = match family.image_settings() {
+            Some(settings) => ImageProcessor::of_family(dir, settings, plan)?,
+            None => ImageProcessor::from_dir(dir, plan)?,
+        };
         let file = dir.join("processor_config.json");
         if let Some(json) = read(&file)? {
             family.check_processor(&Section::root(&json, &file)?)?;
@@ -61,7 +65,11 @@ impl ModelFolder {
             let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {vocabulary}");
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
-        let EndTokens { ids: end_ids, source: end_tokens } = end_tokens(dir)?;
+        let EndTokens { ids: mut end_ids, source: mut end_tokens } = end_tokens(dir)?;
+        if family.end_ids().iter().any(|id| !end_ids.contains(id)) {
+            end_ids.extend(family.end_ids());
+            end_tokens.push_str(", and the end of a turn in the family's own conversations");
+        }
         let sources = Sources {
             template: prompts.template_file().to_string(),
             weights: weights_file(dir).map_err(LoadError::from)?,

@@ -168,10 +168,16 @@ impl ModelFolder {
     /// The prompt of a conversation about images, each of which has its place in the turns.
     ///
     /// # Errors
-    /// [`RunError::Prompt`], or [`RunError::TooLong`].
+    /// [`RunError::Prompt`], or [`RunError::TooLong`]; [`RunError::Spec`] for a token that the model lacks.
     pub fn prompt(&self, turns: &[Turn], images: &[&Geometry]) -> Result<Prompt, RunError> {
         let pieces: Vec<_> = images.iter().map(|image| self.family.layout(image)).collect();
         let prompt = self.prompts.build(turns, &pieces)?;
+        let vocabulary = self.text().vocabulary;
+        if let Some(token) = prompt.tokens.iter().find(|token| token.id as usize >= vocabulary) {
+            let what = "a token of the prompt, which the model has no embedding for,";
+            let expected = format!("below the vocabulary's {vocabulary}");
+            return Err(RunError::Spec { what, found: token.id as usize, expected });
+        }
         let (found, context) = (prompt.tokens.len(), self.text().context);
         if found >= context {
             let visual = prompt.tokens.iter().filter(|t| t.span == Span::Visual).count();
@@ -272,7 +278,7 @@ impl Engine {
     /// The prompt of a conversation about images, each of which has its place in the turns.
     ///
     /// # Errors
-    /// [`RunError::Prompt`], or [`RunError::TooLong`].
+    /// [`RunError::Prompt`], or [`RunError::TooLong`]; [`RunError::Spec`] for a token that the model lacks.
     pub fn prompt(&self, turns: &[Turn], images: &[&Seen]) -> Result<Prompt, RunError> {
         let geometries: Vec<&Geometry> = images.iter().map(|seen| &seen.geometry).collect();
         self.folder.prompt(turns, &geometries)

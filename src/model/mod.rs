@@ -10,6 +10,7 @@ pub mod encoder;
 pub mod families;
 pub mod hooks;
 pub mod kv_cache;
+pub mod names;
 pub mod nn;
 pub(crate) mod projector;
 pub mod rotary;

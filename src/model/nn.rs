@@ -3,11 +3,13 @@
 //! Activations are `[rows, width]`, float32; what a [`Matrix`] is made of is for the device to choose.
 //! On the CPU, `cpu` does the work where it can. Knows nothing of attention or of files' key styles.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 use crate::{
     checkpoint::{config::Activation, weight_error::WeightError, weights::Weights},
-    model::cpu,
+    model::{cpu, names::Parts},
 };
 
 /// Places of rows or columns, as operators take them.
@@ -117,6 +119,39 @@ impl Linear {
         })
     }
 
+    /// Loads several layers over the same input, which a file may keep as one: of each, the rows that are then its own,
+    /// in order. All of them together are the whole.
+    ///
+    /// # Errors
+    /// [`WeightError`], naming the key.
+    pub fn load_parts<const N: usize>(
+        w: &Weights<'_>,
+        prefix: &str,
+        parts: Parts<N>,
+        input: usize,
+        rows: &[Vec<Range<usize>>; N],
+        bias: bool,
+    ) -> Result<[Self; N], WeightError> {
+        let sizes = rows.each_ref().map(|rows| rows.iter().map(Range::len).sum::<usize>());
+        let name = match parts {
+            Parts::Joined(name) => name,
+            Parts::Apart(names) => {
+                let mut loaded = Vec::with_capacity(N);
+                for (name, size) in names.iter().zip(sizes) {
+                    loaded.push(Self::load(w, &format!("{prefix}{name}"), [size, input], bias)?);
+                }
+                return Ok(loaded.try_into().expect("one a name"));
+            }
+        };
+        let out = sizes.iter().sum();
+        let weight = w.matrix(&format!("{prefix}{name}.weight"), [out, input])?;
+        let bias = if bias { Some(w.vector(&format!("{prefix}{name}.bias"), out)?) } else { None };
+        Ok(rows.each_ref().map(|rows| Linear {
+            weight: Matrix::new(taken(&weight, rows)),
+            bias: bias.as_ref().map(|bias| taken(bias, rows)),
+        }))
+    }
+
     /// `[rows, in]` to `[rows, out]`, float32 in and out.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let [y] = Self::forward_all([self], x);
@@ -152,6 +187,11 @@ impl Linear {
     }
 }
 
+/// Some rows of a tensor, one range behind the other.
+fn taken<const D: usize>(whole: &Tensor<D>, rows: &[Range<usize>]) -> Tensor<D> {
+    Tensor::cat(rows.iter().map(|rows| whole.clone().narrow(0, rows.start, rows.len())).collect(), 0)
+}
+
 /// LayerNorm over the last dimension (PyTorch's: biased variance, weight and bias).
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
@@ -168,6 +208,11 @@ impl LayerNorm {
     pub fn load(w: &Weights<'_>, key: &str, width: usize, eps: f64) -> Result<Self, WeightError> {
         let weight = w.vector(&format!("{key}.weight"), width)?;
         Ok(Self::new(weight, w.vector(&format!("{key}.bias"), width)?, eps))
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> usize {
+        2 * self.weight.dims()[0]
     }
 
     /// Of `[width]` weights and biases.
@@ -215,6 +260,59 @@ impl RmsNorm {
         }
         let scale = (x.clone().square().mean_dim(1) + self.eps).sqrt();
         x / scale * self.weight.clone().unsqueeze()
+    }
+}
+
+/// The norm of a tower that has one kind or the other.
+#[derive(Clone, Debug)]
+pub enum Norm {
+    /// LayerNorm.
+    Layer(LayerNorm),
+    /// RMS norm.
+    Rms(RmsNorm),
+}
+
+/// Which norm a tower has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// LayerNorm, with a bias.
+    Layer,
+    /// RMS norm.
+    Rms,
+}
+
+impl Norm {
+    /// Loads `KEY.weight`, and `KEY.bias` where this kind has one.
+    ///
+    /// # Errors
+    /// [`WeightError`], naming the key.
+    pub fn load(
+        w: &Weights<'_>,
+        key: &str,
+        kind: NormKind,
+        width: usize,
+        eps: f64,
+    ) -> Result<Self, WeightError> {
+        Ok(match kind {
+            NormKind::Layer => Norm::Layer(LayerNorm::load(w, key, width, eps)?),
+            NormKind::Rms => Norm::Rms(RmsNorm::load(w, key, width, eps)?),
+        })
+    }
+
+    /// `[rows, width]` to the same.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Norm::Layer(norm) => norm.forward(x),
+            Norm::Rms(norm) => norm.forward(x),
+        }
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Norm::Layer(norm) => norm.parameters(),
+            Norm::Rms(norm) => norm.weight.dims()[0],
+        }
     }
 }
 

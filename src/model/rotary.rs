@@ -28,13 +28,15 @@ impl Rotary {
     /// Angles are computed in float32, as the reference does.
     pub fn new(positions: &[Position], c: &TextConfig, device: &Device) -> Self {
         let half = c.head_dim / 2;
-        let frequency = |i: usize| 1.0 / (c.rope.theta as f32).powf((2 * i) as f32 / c.head_dim as f32);
+        let factor = |i: usize| c.rope.factors.get(i).copied().unwrap_or(1.0);
+        let frequency =
+            |i: usize| 1.0 / (factor(i) * (c.rope.theta as f32).powf((2 * i) as f32 / c.head_dim as f32));
         let pairs: Vec<(usize, f32)> =
             (0..half).map(|i| (c.rope.axes.get(i).copied().unwrap_or(0), frequency(i))).collect();
         let angles = positions.iter().flat_map(|p| pairs.iter().map(move |&(axis, f)| p[axis] as f32 * f));
         let angles: Vec<f32> = angles.collect();
         let table = |f: fn(f32) -> f32| {
-            let values: Vec<f32> = angles.iter().map(|&a| f(a)).collect();
+            let values: Vec<f32> = angles.iter().map(|&a| f(a) * c.rope.attention).collect();
             Tensor::from_data(TensorData::new(values, [1, positions.len(), half]), device)
         };
         Rotary { cos: table(f32::cos), sin: table(f32::sin) }

@@ -99,14 +99,17 @@ impl PromptBuilder {
         let with_id = |token: String| tokenizer.token_to_id(&token).map(|id| (token, id));
         let bos = special("bos_token").and_then(with_id);
         let eos_token = special("eos_token");
+        let image_text =
+            tokenizer.id_to_token(image_token).ok_or(PromptError::NoImageToken { id: image_token })?;
         let usual =
             usual.map(|text| Template { text: text.to_owned(), file: "none (the family's usual one)" });
-        let source = template_source(dir)?.or(usual);
+        // One that never writes the image token places no image: it is a text model's, which the family's own code
+        // does not ask.
+        let places = |source: &Template| usual.is_none() || source.text.contains(&image_text);
+        let source = template_source(dir)?.filter(places).or(usual);
         let source = source.ok_or_else(|| PromptError::NoTemplate { dir: dir.to_path_buf() })?;
         let bos_text = bos.as_ref().map_or("", |(text, _)| text);
         let template = ChatTemplate::new(&source.text, bos_text, eos_token.as_deref().unwrap_or(""))?;
-        let image_text =
-            tokenizer.id_to_token(image_token).ok_or(PromptError::NoImageToken { id: image_token })?;
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
         let image = (image_text, image_token);
         let template_file = source.file;
@@ -318,12 +321,13 @@ impl PromptBuilder {
         self.template_file
     }
 
-    /// The largest id that the tokenizer makes: of its vocabulary, its added tokens, and what its
-    /// post-processor puts around every text, which need be neither.
+    /// The largest id that the tokenizer makes of any text: of its vocabulary, and what its post-processor puts around
+    /// every text. Added tokens beyond may be there for what a model was not made for (`<video>`); a prompt that has one is
+    /// refused.
     pub fn largest_id(&self) -> Option<u32> {
         let around = guarded(|| self.tokenizer.encode("", true)).ok();
         let around = around.iter().flat_map(|e| e.get_ids().iter().copied());
-        self.tokenizer.get_vocab(true).into_values().chain(around).max()
+        self.tokenizer.get_vocab(false).into_values().chain(around).max()
     }
 
     /// An answer as text, special tokens left out.

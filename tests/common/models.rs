@@ -115,3 +115,16 @@ pub fn llava_like() -> TempDir {
     );
     dir
 }
+
+/// InternVL3 as transformers has it: tiles in the picture's ratio, a template that knows images, a tokenizer of bytes.
+pub fn internvl_like() -> TempDir {
+    copy_of("tiny-internvl")
+}
+
+/// InternVL2 as its authors ship it: InternLM2's fused weights, a conversation that only their code knows.
+pub fn internvl_chat_like() -> TempDir {
+    let dir = copy_of("tiny-internvl-chat-internlm2");
+    let tokenizer = "tokenizer.json";
+    fs::copy(fixture("tiny-internvl-chat-llama").join(tokenizer), dir.path().join(tokenizer)).unwrap();
+    dir
+}

@@ -6,6 +6,7 @@ mod common;
 mod decoding;
 mod finite;
 mod flow;
+mod internvl;
 mod loading;
 mod parity;
 mod runs;

@@ -19,9 +19,22 @@ fn check(dir: &Path, compute: &Compute) -> Report {
     verify(dir, compute).unwrap()
 }
 
+/// Every folder with a reference.
+const FOLDERS: [&str; 9] = [
+    "tiny-llava",
+    "tiny-llava-phi3",
+    "tiny-llava-phi3-fused",
+    "tiny-idefics3",
+    "tiny-internvl",
+    "tiny-internvl-chat",
+    "tiny-internvl-chat-llama",
+    "tiny-internvl-chat-internlm2",
+    "tiny-internvl-chat-phi3",
+];
+
 #[test]
-fn both_families_match_the_reference_on_the_cpu() {
-    for name in ["tiny-llava", "tiny-idefics3"] {
+fn every_family_matches_the_reference_on_the_cpu() {
+    for name in FOLDERS {
         let report = check(&fixture(name), &device::cpu());
         assert!(report.pass, "{report}");
         assert!(report.not_checked.is_empty(), "{:?}", report.not_checked);
@@ -30,9 +43,9 @@ fn both_families_match_the_reference_on_the_cpu() {
 }
 
 #[test]
-fn both_families_match_the_reference_through_wgpu() {
+fn every_family_matches_the_reference_through_wgpu() {
     let Some(compute) = gpu() else { return };
-    for name in ["tiny-llava", "tiny-idefics3"] {
+    for name in FOLDERS {
         let report = check(&fixture(name), &compute);
         assert!(report.pass, "{report}");
     }
@@ -73,6 +86,17 @@ fn one_changed_number_fails() {
         let report = check(dir.path(), &device::cpu());
         let failed: Vec<_> = report.checks.iter().filter(|c| !c.pass).map(|c| c.tensor.as_str()).collect();
         assert!(!report.pass && failed.contains(&&tensor["one/".len()..]), "{tensor}: {failed:?}");
+    }
+}
+
+#[test]
+fn one_changed_number_fails_in_every_family() {
+    for name in FOLDERS {
+        let dir = copy_of(name);
+        tamper(dir.path(), "one/image_embeds", 7, |v| v + 0.1);
+        let report = check(dir.path(), &device::cpu());
+        let failed: Vec<_> = report.checks.iter().filter(|c| !c.pass).map(|c| c.tensor.as_str()).collect();
+        assert_eq!(failed, ["image_embeds"], "{name}");
     }
 }
 

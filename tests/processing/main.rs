@@ -22,6 +22,7 @@ use sightline::trace::tokens::{Cell, VisualRef};
 #[path = "../common/mod.rs"]
 mod common;
 mod images;
+mod internvl;
 mod prompts;
 mod tokenizers;
 

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use burn::tensor::Device;
+use serde_json::Value;
 
 use crate::{
     checkpoint::{
@@ -41,6 +42,12 @@ pub trait Family: fmt::Debug + Send + Sync {
     /// Where the decoder's weights lie.
     fn decoder_keys(&self, w: &Weights<'_>) -> DecoderKeys;
 
+    /// Image settings of the family's own code, as preprocessor_config.json would have them: they count instead of
+    /// that file's.
+    fn image_settings(&self) -> Option<&Value> {
+        None
+    }
+
     /// How an image becomes views, each of which knows its grid of visual tokens.
     ///
     /// # Errors
@@ -68,9 +75,14 @@ pub trait Family: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// The chat template of folders that come without one.
+    /// The chat template of folders that come without one that places an image.
     fn template(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Tokens that end an answer in the family's own conversations, besides those that the folder's files name.
+    fn end_ids(&self) -> &[u32] {
+        &[]
     }
 
     /// The name under which reference files (`verify`) keep the tower's output.

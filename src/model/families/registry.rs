@@ -5,15 +5,20 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     checkpoint::json::{JsonError, Section, read_required},
-    model::families::{family::Family, idefics3, llava},
+    model::families::{family::Family, idefics3, internvl, internvl_chat, llava},
 };
 
 /// Reads a family's config.json.
 type Read = fn(&Section<'_>) -> Result<Box<dyn Family>, JsonError>;
 
 /// `model_type`, and who reads it.
-const FAMILIES: &[(&str, Read)] =
-    &[("llava", llava::read), ("idefics3", idefics3::read), ("smolvlm", idefics3::read)];
+const FAMILIES: &[(&str, Read)] = &[
+    ("llava", llava::read),
+    ("idefics3", idefics3::read),
+    ("smolvlm", idefics3::read),
+    ("internvl", internvl::read),
+    ("internvl_chat", internvl_chat::read),
+];
 
 /// Every `model_type` that is supported.
 pub fn model_types() -> impl Iterator<Item = &'static str> {

@@ -15,11 +15,15 @@ use crate::{
     model::{
         encoder::Pixels,
         hooks::{VisionRecording, Watch},
+        projector::pixel_shuffle,
         rotary::consecutive,
     },
     studies::verify::{case::Case, compare::ATTENTION, report::VerifyError},
     trace::geometry::Grid,
 };
+
+/// What pixel shuffle makes of the tower's output, before the projector's norm.
+const SHUFFLED: &str = "vision.shuffled";
 
 /// The prompt; from here on the case knows its length.
 pub(super) fn ids(case: &mut Case<'_>) -> Result<Vec<u32>, VerifyError> {
@@ -61,7 +65,7 @@ pub(super) fn vision(case: &mut Case<'_>) -> Result<Tensor<2>, VerifyError> {
     let grid = grid(case, views.len());
     let recorded = case.find("vision.hidden.0").is_some();
     let watch = if recorded { Watch::Everything } else { Watch::Nothing };
-    let (mut features, mut embeds) = (Vec::new(), Vec::new());
+    let (mut features, mut shuffled, mut embeds) = (Vec::new(), Vec::new(), Vec::new());
     for (n, values) in views.iter().enumerate() {
         let pixels = Pixels { values, size, grid };
         let out = vlm.encoder.encode(pixels, watch, cancel).map_err(DecodingError::from)?;
@@ -69,9 +73,16 @@ pub(super) fn vision(case: &mut Case<'_>) -> Result<Tensor<2>, VerifyError> {
             inside(case, recording)?;
         }
         embeds.push(out.tokens);
+        if case.find(SHUFFLED).is_some() {
+            let patches = out.features.dims()[0] / grid.len();
+            shuffled.extend(host(pixel_shuffle(out.features.clone(), grid, patches.isqrt()))?);
+        }
         features.extend(host(out.features)?);
     }
     case.relative(vlm.family.features_name(), &features)?;
+    if case.find(SHUFFLED).is_some() {
+        case.relative(SHUFFLED, &shuffled)?;
+    }
     let embeds = Tensor::cat(embeds, 0);
     case.relative("image_embeds", &host(embeds.clone())?)?;
     Ok(embeds)
