@@ -12,6 +12,7 @@ pub mod hooks;
 pub mod kv_cache;
 pub mod nn;
 pub(crate) mod projector;
+pub mod qwen_vision;
 pub mod rotary;
 pub(crate) mod vision;
 pub mod vlm;
