@@ -24,7 +24,7 @@ use crate::{
     studies::verify::{
         case::Case,
         compare::{ATTENTION, FEATURES},
-        patches,
+        patches::{self, ReferenceView},
         report::VerifyError,
     },
     trace::{
@@ -32,16 +32,6 @@ use crate::{
         tokens::{PromptToken, VisualRef},
     },
 };
-
-/// One view of the reference.
-pub(super) struct ReferenceView {
-    /// `[3, height, width]`.
-    pub(super) values: Vec<f32>,
-    /// Width and height.
-    pub(super) size: (u32, u32),
-    /// Its visual tokens.
-    pub(super) grid: Grid,
-}
 
 /// What becomes of the case's images.
 pub(super) struct Images {

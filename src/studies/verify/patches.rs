@@ -11,11 +11,20 @@ use crate::{
     studies::verify::{
         case::Case,
         compare::{ATTENTION, FEATURES, distance},
-        input::ReferenceView,
         report::VerifyError,
     },
     trace::geometry::{Geometry, Grid, Place, View},
 };
+
+/// One view of the reference.
+pub(super) struct ReferenceView {
+    /// `[3, height, width]`.
+    pub(super) values: Vec<f32>,
+    /// Width and height.
+    pub(super) size: (u32, u32),
+    /// Its visual tokens.
+    pub(super) grid: Grid,
+}
 
 /// The views of the case, one an image, and the images' geometries.
 pub(super) fn views(
