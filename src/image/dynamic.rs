@@ -68,7 +68,7 @@ impl Dynamic {
     }
 
     /// `smart_resize`: width and height of the view, in whole visual tokens; `None` for too long an image.
-    fn view(&self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
+    pub fn view(&self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
         if u64::from(width.max(height)) > u64::from(MAX_RATIO) * u64::from(width.min(height)) {
             return None;
         }

@@ -3,13 +3,18 @@
 use super::*;
 
 /// The f32 tensors of the reference, and the u8 ones, with shapes.
-struct Tensors {
-    floats: HashMap<String, (Vec<usize>, Vec<f32>)>,
-    bytes: HashMap<String, (Vec<usize>, Vec<u8>)>,
+pub struct Tensors {
+    pub floats: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    pub bytes: HashMap<String, (Vec<usize>, Vec<u8>)>,
 }
 
 fn tensors() -> Tensors {
-    let file = std::fs::read(fixtures().join("processing/processing.safetensors")).unwrap();
+    tensors_of("processing/processing.safetensors")
+}
+
+/// Those of a file of the fixtures.
+pub fn tensors_of(file: &str) -> Tensors {
+    let file = std::fs::read(fixtures().join(file)).unwrap();
     let mut out = Tensors { floats: HashMap::new(), bytes: HashMap::new() };
     for (name, tensor) in SafeTensors::deserialize(&file).unwrap().tensors() {
         let shape = tensor.shape().to_vec();
@@ -55,7 +60,7 @@ fn all_pixels(processed: &Processed) -> Vec<f32> {
 
 /// How far two lists of normalised pixels are apart, in 8-bit levels.
 #[derive(Default, Clone, Copy)]
-struct Levels {
+pub struct Levels {
     largest: f32,
     differing: usize,
     of: usize,
@@ -63,7 +68,7 @@ struct Levels {
 
 impl Levels {
     /// `level[c]`: size of one level of channel c; both lists are `[.., 3, area]`.
-    fn between(found: &[f32], expected: &[f32], area: usize, level: [f32; 3]) -> Levels {
+    pub fn between(found: &[f32], expected: &[f32], area: usize, level: [f32; 3]) -> Levels {
         assert_eq!(found.len(), expected.len());
         let mut out = Levels { of: found.len(), ..Levels::default() };
         for (i, (a, b)) in found.iter().zip(expected).enumerate() {
@@ -75,7 +80,7 @@ impl Levels {
     }
 
     /// Equal up to the rounding of the normalisation.
-    fn assert_met(self, what: &str) {
+    pub fn assert_met(self, what: &str) {
         println!(
             "{what}: largest {:.6} levels, {} of {} samples differ",
             self.largest, self.differing, self.of

@@ -23,6 +23,7 @@ use sightline::trace::tokens::{Cell, VisualRef};
 mod common;
 mod images;
 mod prompts;
+mod qwen;
 mod tokenizers;
 
 use common::{families, models};

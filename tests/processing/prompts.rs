@@ -27,15 +27,18 @@ fn llava() -> PromptBuilder {
 }
 
 /// The `messages` of the reference.
-fn turns(messages: &Value) -> Vec<Turn> {
+pub fn turns(messages: &Value) -> Vec<Turn> {
     let turn = |message: &Value| Turn {
         role: serde_json::from_value(message["role"].clone()).unwrap(),
-        content: (message["content"].as_array().unwrap().iter())
-            .map(|part| match part["type"].as_str().unwrap() {
-                "image" => Content::Image,
-                _ => Content::Text(part["text"].as_str().unwrap().to_owned()),
-            })
-            .collect(),
+        content: match &message["content"] {
+            Value::String(text) => vec![Content::Text(text.clone())],
+            parts => (parts.as_array().unwrap().iter())
+                .map(|part| match part["type"].as_str().unwrap() {
+                    "image" => Content::Image,
+                    _ => Content::Text(part["text"].as_str().unwrap().to_owned()),
+                })
+                .collect(),
+        },
     };
     messages.as_array().unwrap().iter().map(turn).collect()
 }
@@ -51,7 +54,7 @@ fn tiles(grids: &[(usize, usize)], side: usize) -> Vec<Vec<Piece>> {
     grids.iter().map(|&(rows, cols)| families::tiles(rows, cols, side)).collect()
 }
 
-fn ids(entry: &Value) -> Vec<u32> {
+pub fn ids(entry: &Value) -> Vec<u32> {
     entry["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect()
 }
 
