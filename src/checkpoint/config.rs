@@ -37,8 +37,8 @@ pub struct VisionConfig {
     pub n_heads: usize,
     /// Colour channels.
     pub channels: usize,
-    /// Side of the input in pixels.
-    pub image_size: usize,
+    /// Side of the input in pixels; `None` of an encoder that takes any.
+    pub image_size: Option<usize>,
     /// Side of a patch in pixels.
     pub patch_size: usize,
     /// MLP activation.
@@ -48,9 +48,9 @@ pub struct VisionConfig {
 }
 
 impl VisionConfig {
-    /// Patches a side.
+    /// Patches a side of an input of that size; 0 of an encoder that takes any.
     pub fn grid(&self) -> usize {
-        self.image_size / self.patch_size
+        self.image_size.unwrap_or(0) / self.patch_size
     }
 
     /// Width of a head.
@@ -226,13 +226,14 @@ pub fn vision_transformer(
     act: &str,
     eps: f64,
 ) -> Result<VisionConfig, JsonError> {
+    let image_size = side(section, "image_size", image_size)?;
     let config = VisionConfig {
         width: dim(section, "hidden_size", width)?,
         intermediate: dim(section, "intermediate_size", intermediate)?,
         n_layers: section.count_or("num_hidden_layers", n_layers, 1, MAX_LAYERS)?,
         n_heads: dim(section, "num_attention_heads", n_heads)?,
         channels: dim(section, "num_channels", 3)?,
-        image_size: side(section, "image_size", image_size)?,
+        image_size: Some(image_size),
         patch_size: side(section, "patch_size", patch_size)?,
         act: activation(section, "hidden_act", act)?,
         eps: section.number("layer_norm_eps", eps)?,
@@ -245,8 +246,8 @@ pub fn vision_transformer(
             section.wrong("num_attention_heads", &format!("a divisor of the hidden size {}", config.width))
         );
     }
-    if config.patch_size > config.image_size {
-        return Err(section.wrong("patch_size", &format!("at most the image size {}", config.image_size)));
+    if config.patch_size > image_size {
+        return Err(section.wrong("patch_size", &format!("at most the image size {image_size}")));
     }
     if config.grid() > MAX_GRID {
         let most = MAX_GRID * config.patch_size;
@@ -320,6 +321,32 @@ pub fn decoder(text: &Section<'_>, tied: bool, defaults: TextDefaults) -> Result
     })
 }
 
+/// Which axis of a position turns each pair of a head's numbers, by `mrope_section`: how many pairs time, height
+/// and width have. In order, or interleaved: time, height, width, time, .. as far as height and width reach.
+///
+/// # Errors
+/// [`JsonError`]: no such key, or sections that do not add up.
+pub fn mrope_axes(text: &Section<'_>, head_dim: usize, interleaved: bool) -> Result<Vec<usize>, JsonError> {
+    const KEY: &str = "mrope_section";
+    let half = head_dim / 2;
+    let [new, old] = [text.section("rope_parameters")?, text.section("rope_scaling")?];
+    let rope = if new.absent(KEY) { old } else { new };
+    let count = |v: &Value| v.as_u64().map(|n| n as usize).filter(|n| (1..=half).contains(n));
+    let sections: Option<Vec<usize>> =
+        rope.get(KEY).and_then(Value::as_array).and_then(|list| list.iter().map(count).collect());
+    match sections.as_deref() {
+        Some(&[time, height, width]) if time + height + width == half => Ok((0..half)
+            .map(|pair| match (interleaved, pair % 3) {
+                (true, 1) => usize::from(pair < 3 * height),
+                (true, 2) if pair < 3 * width => 2,
+                (true, _) => 0,
+                (false, _) => usize::from(pair >= time) + usize::from(pair >= time + height),
+            })
+            .collect()),
+        _ => Err(rope.wrong(KEY, &format!("three numbers that add up to {half}, half the width of a head"))),
+    }
+}
+
 /// Rotary embedding from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (4), of so many pairs a
 /// head, and the longest sequence for which it is right.
 ///
@@ -339,7 +366,8 @@ fn rope(text: &Section<'_>, pairs: usize, longest: usize) -> Result<(Rope, usize
         let section = text.section(key)?;
         for kind in ["rope_type", "type"] {
             match section.string(kind, "default")?.as_str() {
-                "default" => {}
+                // M-RoPE turns by three axes and scales nothing: `mrope_axes`.
+                "default" | "mrope" => {}
                 "dynamic" => context = context.min(original_context(text, &section, Some(longest))?),
                 "longrope" | "su" => {
                     let original = original_context(text, &section, None)?;

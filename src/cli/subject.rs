@@ -48,7 +48,7 @@ pub struct SubjectArgs {
     #[arg(long, value_name = "SPEC")]
     knockout: Vec<Knockout>,
     /// Visual tokens to overwrite: "SET = mean|zero|mean:DIR|image:FILE", e.g. "object~1 = mean".
-    /// Repeatable.
+    /// "SET & deepstack = .." also removes what Qwen3-VL adds at these tokens after its first layers. Repeatable.
     #[arg(long, value_name = "SPEC")]
     ablate: Vec<Ablation>,
     /// Mask of the object that the set `object` stands for: an image of the upright image's size.

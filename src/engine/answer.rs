@@ -164,10 +164,8 @@ pub(super) fn answer(
     let held = if keep { Held::Baseline } else { Held::Answer };
     Sizes::of(engine, images, n_prompt).allow(experiment, held)?;
     let change = change_from_start(engine, experiment, &prompt, images, max_new, cancel, on)?;
-    let rows = engine.rows(&prompt, images);
+    let rows = change.overwrite(engine.rows(&prompt, images), 0, &visual(&prompt.tokens));
     let added = rows.added.clone();
-    let resid = change.overwrite(rows.resid.clone(), 0, &visual(&prompt.tokens));
-    let rows = rows.with(resid);
     // The last answer token is predicted, never looked from.
     let knockouts = &experiment.intervention.knockouts;
     let mut decoding = Decoding::new(&engine.vlm, &change.cuts, n_prompt + max_new - 1, cancel)

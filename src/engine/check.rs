@@ -79,7 +79,8 @@ impl<'a> Foreseen<'a> {
     /// # Errors
     /// [`RunError::Memory`].
     pub fn allow(&self, dtype: WeightDtype, held: Held) -> Result<(), RunError> {
-        let sizes = Sizes { folder: self.folder, dtype, added: 0, n_prompt: self.prompt.len() };
+        let added = if self.images.is_empty() { 0 } else { self.folder.family.added() };
+        let sizes = Sizes { folder: self.folder, dtype, added, n_prompt: self.prompt.len() };
         sizes.allow(self.experiment, held)
     }
 
@@ -138,7 +139,7 @@ impl<'a> Foreseen<'a> {
             self.fill(a)?;
         }
         let known: Vec<Ablation> = ablations.iter().filter(|a| is_known(&a.tokens)).cloned().collect();
-        overwritten(&known, scope)?;
+        overwritten(&known, scope, self.folder.family.added())?;
         Ok(())
     }
 

@@ -60,6 +60,7 @@ impl ModelFolder {
         }
         let config = family.config();
         let prompts = PromptBuilder::from_dir(dir, config.image_token_id, family.template())?;
+        let prompts = prompts.with_around(family.around());
         let vocabulary = config.text.vocabulary;
         if let Some(id) = prompts.largest_id().filter(|&id| id as usize >= vocabulary) {
             let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {vocabulary}");

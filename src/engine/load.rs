@@ -89,6 +89,7 @@ impl Engine {
             vocabulary: config.text.vocabulary,
             context: config.text.context,
             parameters: vlm.parameters(),
+            deepstack: folder.family.added(),
             sources: folder.sources.clone(),
         };
         cancel.check()?;

@@ -20,7 +20,7 @@ pub struct Sizes<'a> {
     pub folder: &'a ModelFolder,
     /// Number format of its KV cache.
     pub dtype: WeightDtype,
-    /// Layers after which features of the images are added; 0 before that is known.
+    /// Layers after which features of the images are added.
     pub added: usize,
     /// Prompt positions.
     pub n_prompt: usize,

@@ -146,8 +146,7 @@ impl Engine {
                 true => stem.fork(),
                 false => Decoding::new(&self.vlm, &change.cuts, prompt.len() + max_new - 1, cancel)?,
             };
-            let resid = change.overwrite(rest.resid.clone(), shared, &visual(&prompt.tokens));
-            let rest = rest.with(resid);
+            let rest = change.overwrite(rest, shared, &visual(&prompt.tokens));
             replies.push(reply(self, decoding, rest, max_new)?);
             on_reply();
         }

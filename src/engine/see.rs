@@ -325,7 +325,7 @@ fn pixels(processed: &Processed, view: usize) -> Pixels<'_> {
 }
 
 /// Layer by layer, the parts of several views or images one behind the other.
-fn joined(parts: Vec<Vec<(usize, Tensor<2>)>>) -> Vec<(usize, Tensor<2>)> {
+pub(crate) fn joined(parts: Vec<Vec<(usize, Tensor<2>)>>) -> Vec<(usize, Tensor<2>)> {
     let mut layers: std::collections::BTreeMap<usize, Vec<Tensor<2>>> = Default::default();
     for (layer, tensor) in parts.into_iter().flatten() {
         layers.entry(layer).or_default().push(tensor);

@@ -126,6 +126,11 @@ pub struct VisionRecording {
     /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output. Only where
     /// everything was watched.
     pub hidden: Vec<Tensor<2>>,
-    /// `[heads, tokens, tokens]` of every watched layer, after the softmax.
+    /// `[heads, tokens, tokens]` of every watched layer, after the softmax; 0 outside windows.
     pub pattern: Vec<Tensor<3>>,
+    /// What follows from where patches stand, by the names that references have for it, `[tokens, ..]`. Only where
+    /// everything was watched.
+    pub places: Vec<(&'static str, Tensor<2>)>,
+    /// Visual tokens of each window of a tower that has windows, in order; likewise.
+    pub windows: Vec<Vec<usize>>,
 }

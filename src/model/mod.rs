@@ -13,6 +13,7 @@ pub mod kv_cache;
 pub mod names;
 pub mod nn;
 pub(crate) mod projector;
+pub mod qwen_vision;
 pub mod rotary;
 pub(crate) mod vision;
 pub mod vlm;

@@ -183,7 +183,8 @@ impl VisionTower {
 
     /// `[patches, 3 * patch * patch]`: each patch's pixels in the order of the filter's weights.
     fn patches(&self, pixels: &[f32]) -> Tensor<2> {
-        let (side, p, grid) = (self.config.image_size, self.config.patch_size, self.config.grid());
+        let (side, p, grid) =
+            (self.config.image_size.unwrap_or(0), self.config.patch_size, self.config.grid());
         assert_eq!(pixels.len(), 3 * side * side, "pixels of one view");
         let mut out = Vec::with_capacity(grid * grid * 3 * p * p);
         for row in 0..grid {
@@ -298,7 +299,7 @@ impl Layer {
             Some([of_q, of_k]) => [of_q.forward(q), of_k.forward(k)],
             None => [q, k],
         };
-        let (mixed, pattern) = attend([q, k, v].map(heads), c, record);
+        let (mixed, pattern) = attend([q, k, v].map(heads), record);
         let x = self.add(0, x, &self.out, mixed);
         let h = self.fc1.forward(self.norm2.forward(x.clone()));
         (self.add(1, x, &self.fc2, activate(c.act, h)), pattern)
@@ -321,8 +322,9 @@ impl Layer {
     }
 }
 
-/// Attention of every token over every token: `[tokens, width]`, and the pattern when asked for.
-fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<2>, Option<Tensor<3>>) {
+/// Attention of every token over every token: of `[heads, tokens, head width]` each, `[tokens, heads * head width]`,
+/// and the pattern, `[heads, tokens, tokens]`, when asked for.
+pub(super) fn attend([q, k, v]: [Tensor<3>; 3], record: bool) -> (Tensor<2>, Option<Tensor<3>>) {
     let [heads, tokens, width] = q.dims();
     let scale = (width as f64).powf(-0.5);
     let rows: Vec<usize> = if record { (0..tokens).collect() } else { Vec::new() };
@@ -336,7 +338,7 @@ fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<
         groups: None,
     };
     let shape = [heads, rows.len(), tokens];
-    let mut pattern = vec![0.0; heads * rows.len() * tokens];
+    let mut pattern = vec![0.0; if cpu::is_plain(&q) { heads * rows.len() * tokens } else { 0 }];
     if let Some(done) = cpu::attention(&q, [&k, &v], &how, &mut pattern) {
         return (done.mixed, record.then(|| cpu::tensor(pattern, shape)));
     }
@@ -344,9 +346,21 @@ fn attend([q, k, v]: [Tensor<3>; 3], c: &VisionConfig, record: bool) -> (Tensor<
         let pattern = softmax(q.matmul(k.transpose()) * scale, 2);
         (pattern.clone().matmul(v), Some(pattern))
     } else {
-        let batch = |t: Tensor<3>| -> Tensor<4> { t.unsqueeze() };
-        let mixed = attention(batch(q), batch(k), batch(v), None, None, Default::default());
-        (mixed.squeeze_dim(0), None)
+        (in_chunks(q, [k, v]), None)
     };
-    (mixed.swap_dims(0, 1).reshape([tokens, c.width]), pattern)
+    (mixed.swap_dims(0, 1).reshape([tokens, heads * width]), pattern)
+}
+
+/// `[heads, tokens, head width]`: burn's attention, some rows at a time where all of their scores would be too many.
+fn in_chunks(q: Tensor<3>, keys_and_values: [Tensor<3>; 2]) -> Tensor<3> {
+    /// Scores that may exist at one time: 1 GB.
+    const SCORES: usize = 1 << 28;
+    let [heads, tokens, _] = q.dims();
+    let [k, v] = keys_and_values.map(|t| -> Tensor<4> { t.unsqueeze() });
+    let chunk = (SCORES / (heads * tokens)).max(1);
+    let of = |first: usize| -> Tensor<3> {
+        let q: Tensor<4> = q.clone().narrow(1, first, chunk.min(tokens - first)).unsqueeze();
+        attention(q, k.clone(), v.clone(), None, None, Default::default()).squeeze_dim(0)
+    };
+    if chunk >= tokens { of(0) } else { Tensor::cat((0..tokens).step_by(chunk).map(of).collect(), 1) }
 }

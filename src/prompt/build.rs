@@ -81,6 +81,8 @@ pub struct PromptBuilder {
     template_file: &'static str,
     /// The image token: its text and id.
     image: (String, u32),
+    /// What the template itself writes before and behind that, and is no word of the system's.
+    around: [&'static str; 2],
     bos: Option<(String, u32)>,
     unknown_id: Option<u32>,
 }
@@ -114,7 +116,21 @@ impl PromptBuilder {
         let image = (image_text, image_token);
         let template_file = source.file;
         let detokenizer = Detokenizer::new(tokenizer.clone());
-        Ok(PromptBuilder { tokenizer, detokenizer, template, template_file, image, bos, unknown_id })
+        Ok(PromptBuilder {
+            tokenizer,
+            detokenizer,
+            template,
+            template_file,
+            image,
+            around: ["", ""],
+            bos,
+            unknown_id,
+        })
+    }
+
+    /// The same, where the family's template writes `around` an image's place: these are markers.
+    pub fn with_around(self, around: [&'static str; 2]) -> PromptBuilder {
+        PromptBuilder { around, ..self }
     }
 
     /// The prompt for a conversation; `images` says what stands for each image, in order of appearance.
@@ -157,12 +173,13 @@ impl PromptBuilder {
         let mut out = Expanded::default();
         let mut placed = 0;
         let mut own = |out: &mut Expanded, text: &str| {
+            let last = text.matches(&self.image.0).count();
             for (i, part) in text.split(&self.image.0).enumerate() {
                 if i > 0 {
                     self.expand_image(out, placed, images.get(placed).map_or(&[], Vec::as_slice));
                     placed += 1;
                 }
-                out.push(part, Origin::Template);
+                self.own(out, part, [i > 0, i < last]);
             }
         };
         let mut at = 0;
@@ -177,6 +194,25 @@ impl PromptBuilder {
             return Err(PromptError::ImageCount { turns: asked, given: images.len(), placed });
         }
         Ok(out)
+    }
+
+    /// The template's own text, which may begin behind an image and end before one.
+    fn own(&self, out: &mut Expanded, text: &str, [behind, before]: [bool; 2]) {
+        let [lead, tail] = self.around;
+        let text = match text.strip_prefix(tail).filter(|_| behind) {
+            Some(rest) => {
+                out.push(tail, Origin::Marker);
+                rest
+            }
+            None => text,
+        };
+        match text.strip_suffix(lead).filter(|_| before) {
+            Some(rest) => {
+                out.push(rest, Origin::Template);
+                out.push(lead, Origin::Marker);
+            }
+            None => out.push(text, Origin::Template),
+        }
     }
 
     /// What stands for one image.

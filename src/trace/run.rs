@@ -112,9 +112,16 @@ pub struct ModelInfo {
     pub context: usize,
     /// Total number of weights.
     pub parameters: usize,
+    /// After how many of its first decoder layers features of the images are added (Qwen3-VL's deepstack).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deepstack: usize,
     /// Which files it was read from; unknown of traces written before this was noted.
     #[serde(default)]
     pub sources: Sources,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// The files of a model's folder that won, where several could say the same thing. Empty where it is not known.

@@ -47,6 +47,7 @@ pub fn model() -> ModelView {
         vocabulary: 130,
         context: 1024,
         parameters: 2_412_345,
+        deepstack: 0,
         sources: Sources {
             template: "chat_template.jinja".into(),
             weights: "model.safetensors".into(),

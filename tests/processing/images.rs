@@ -3,13 +3,18 @@
 use super::*;
 
 /// The f32 tensors of the reference, and the u8 ones, with shapes.
-struct Tensors {
-    floats: HashMap<String, (Vec<usize>, Vec<f32>)>,
-    bytes: HashMap<String, (Vec<usize>, Vec<u8>)>,
+pub struct Tensors {
+    pub floats: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    pub bytes: HashMap<String, (Vec<usize>, Vec<u8>)>,
 }
 
 fn tensors() -> Tensors {
-    let file = std::fs::read(fixtures().join("processing/processing.safetensors")).unwrap();
+    tensors_of("processing/processing.safetensors")
+}
+
+/// Those of a file of the fixtures.
+pub fn tensors_of(file: &str) -> Tensors {
+    let file = std::fs::read(fixtures().join(file)).unwrap();
     let mut out = Tensors { floats: HashMap::new(), bytes: HashMap::new() };
     for (name, tensor) in SafeTensors::deserialize(&file).unwrap().tensors() {
         let shape = tensor.shape().to_vec();

@@ -24,6 +24,7 @@ mod common;
 mod images;
 mod internvl;
 mod prompts;
+mod qwen;
 mod tokenizers;
 
 use common::{families, models};

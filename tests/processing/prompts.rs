@@ -30,12 +30,15 @@ fn llava() -> PromptBuilder {
 pub fn turns(messages: &Value) -> Vec<Turn> {
     let turn = |message: &Value| Turn {
         role: serde_json::from_value(message["role"].clone()).unwrap(),
-        content: (message["content"].as_array().unwrap().iter())
-            .map(|part| match part["type"].as_str().unwrap() {
-                "image" => Content::Image,
-                _ => Content::Text(part["text"].as_str().unwrap().to_owned()),
-            })
-            .collect(),
+        content: match &message["content"] {
+            Value::String(text) => vec![Content::Text(text.clone())],
+            parts => (parts.as_array().unwrap().iter())
+                .map(|part| match part["type"].as_str().unwrap() {
+                    "image" => Content::Image,
+                    _ => Content::Text(part["text"].as_str().unwrap().to_owned()),
+                })
+                .collect(),
+        },
     };
     messages.as_array().unwrap().iter().map(turn).collect()
 }

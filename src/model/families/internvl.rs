@@ -339,7 +339,7 @@ mod tests {
         assert_eq!((t.rope.theta, t.rope.factors.len(), t.rope.attention), (1e6, 0, 1.0));
         assert_eq!((t.qkv_bias, t.out_bias, t.mlp_bias, t.tied), (true, false, false, true));
         assert_eq!((v.width, v.n_layers, v.n_heads, v.intermediate, v.eps), (1024, 24, 16, 4096, 1e-6));
-        assert_eq!((v.image_size, v.patch_size, v.act), (448, 14, Activation::Gelu));
+        assert_eq!((v.image_size, v.patch_size, v.act), (Some(448), 14, Activation::Gelu));
         let layers = Tower { norm: NormKind::Layer, qkv_bias: true, qk_norm: false, select: 24 };
         assert_eq!((model.tower, model.scale_factor), (layers, 2));
         assert_eq!((model.grid(), model.config.image_token_id), (Grid { rows: 16, cols: 16 }, 151_667));
@@ -351,7 +351,7 @@ mod tests {
         let model = read_json(json!({"model_type": "internvl", "text_config": text})).unwrap();
         let (t, v) = (&model.config.text, &model.config.vision);
         assert_eq!((t.width, t.n_kv_heads, t.context, t.rope.theta), (4096, 32, 32_768, 1e4));
-        assert_eq!((v.width, v.n_layers, v.image_size), (1024, 24, 448));
+        assert_eq!((v.width, v.n_layers, v.image_size), (1024, 24, Some(448)));
         assert_eq!(
             (model.tower.qkv_bias, model.tower.select, model.config.image_token_id),
             (false, 24, 151_667)

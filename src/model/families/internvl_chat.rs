@@ -63,7 +63,8 @@ fn read_chat(root: &Section<'_>) -> Result<InternVl, JsonError> {
         qk_norm: vision.boolean("qk_normalization", true)?,
         select: hidden_state(root, "select_layer", sizes.n_layers)?,
     };
-    let (scale_factor, settings) = (scale_factor(root, sizes.grid())?, settings(root, sizes.image_size)?);
+    let (scale_factor, settings) =
+        (scale_factor(root, sizes.grid())?, settings(root, sizes.image_size.unwrap_or_default())?);
     let (template, end) = conversation_of(root)?;
     let dir = root.file().parent().unwrap_or(Path::new(""));
     let end_ids = end.map_or(Ok(None), |end| id_of(dir, end))?.into_iter().collect();
@@ -103,15 +104,11 @@ fn text_kind(text: &Section<'_>) -> Result<TextKind, JsonError> {
 fn vision_sizes(root: &Section<'_>, vision: &Section<'_>) -> Result<VisionConfig, JsonError> {
     const KEY: &str = "force_image_size";
     let sizes = vision_transformer(vision, [3200, 12_800, 48, 25, 224, 14], "gelu", 1e-6)?;
-    match root.count_or(KEY, sizes.image_size, 1, usize::MAX)? {
-        side if side == sizes.image_size => Ok(sizes),
-        _ => {
-            let side = sizes.image_size;
-            Err(root.wrong(
-                KEY,
-                &format!("{side}, as vision_config's image_size (positions are not interpolated)"),
-            ))
-        }
+    let side = sizes.image_size.unwrap_or_default();
+    match root.count_or(KEY, side, 1, usize::MAX)? {
+        forced if forced == side => Ok(sizes),
+        _ => Err(root
+            .wrong(KEY, &format!("{side}, as vision_config's image_size (positions are not interpolated)"))),
     }
 }
 

@@ -267,7 +267,7 @@ mod tests {
     fn an_empty_llava_is_the_default_llava() {
         let c =
             read_json(json!({"model_type": "llava", "text_config": {"vocab_size": 32001}})).unwrap().config;
-        assert_eq!((c.vision.width, c.vision.n_layers, c.vision.image_size), (1024, 24, 336));
+        assert_eq!((c.vision.width, c.vision.n_layers, c.vision.image_size), (1024, 24, Some(336)));
         assert_eq!(c.image_token_id, 32_000);
         assert_eq!(c.text.eps, 1e-6);
     }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     checkpoint::json::{JsonError, Section, read_required},
-    model::families::{family::Family, idefics3, internvl, internvl_chat, llava},
+    model::families::{family::Family, idefics3, internvl, internvl_chat, llava, qwen2_vl, qwen3_vl},
 };
 
 /// Reads a family's config.json.
@@ -18,6 +18,9 @@ const FAMILIES: &[(&str, Read)] = &[
     ("smolvlm", idefics3::read),
     ("internvl", internvl::read),
     ("internvl_chat", internvl_chat::read),
+    ("qwen2_vl", qwen2_vl::read),
+    ("qwen2_5_vl", qwen2_vl::read_2_5),
+    ("qwen3_vl", qwen3_vl::read),
 ];
 
 /// Every `model_type` that is supported.
