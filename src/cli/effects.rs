@@ -126,7 +126,7 @@ impl EffectArgs {
             found: blocks,
         });
         effects.edges = self.edge_effects.map(|width| EdgesFound { width, found: edges });
-        let visual = opened.seen.geometry.n_tokens();
+        let visual = opened.seen.iter().map(|seen| seen.geometry.n_tokens()).sum();
         for (name, shape, values) in tensors(&effects, visual, &opened.engine.info) {
             extra.tensor(name, shape, values);
         }
@@ -142,7 +142,7 @@ fn found(
     study: &Study,
     cancel: &Cancel,
 ) -> Result<Vec<Finding>, RunError> {
-    let (engine, images) = (&opened.engine, [&opened.seen]);
+    let (engine, images) = (&opened.engine, opened.seen());
     let mut steps = Steps::new(engine, baseline, &images, study)?;
     let (_, all) = steps.steps();
     let bar = bar(all as u64, study.kind().name());

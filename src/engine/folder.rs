@@ -58,12 +58,17 @@ impl ModelFolder {
         let prompts = PromptBuilder::from_dir(dir, config.image_token_id, family.template())?;
         let vocabulary = config.text.vocabulary;
         if let Some(id) = prompts.largest_id().filter(|&id| id as usize >= vocabulary) {
-            let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {vocabulary}");
+            let why = format!("{} has a token {id}, config.json's vocab_size is {vocabulary}", prompts.tokenizer_file());
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
-        let EndTokens { ids: end_ids, source: end_tokens } = end_tokens(dir)?;
+        let mut ends = end_tokens(dir)?;
+        if let Some((id, name)) = prompts.end_of_turn() {
+            ends.add(id, format!("chat template (`{name}`)"));
+        }
+        let EndTokens { ids: end_ids, source: end_tokens } = ends;
         let sources = Sources {
             template: prompts.template_file().to_string(),
+            tokenizer: prompts.tokenizer_file().to_string(),
             weights: weights_file(dir).map_err(LoadError::from)?,
             end_tokens,
             image_processor: processor.file.to_string(),

@@ -50,6 +50,7 @@ pub fn model() -> ModelView {
         sources: Sources {
             template: "chat_template.jinja".into(),
             weights: "model.safetensors".into(),
+            tokenizer: "tokenizer.json".into(),
             end_tokens: "generation_config.json".into(),
             image_processor: "preprocessor_config.json".into(),
         },
