@@ -44,7 +44,9 @@ pub fn end_tokens(dir: &Path) -> Result<EndTokens, JsonError> {
     let config = dir.join(CONFIG);
     let json = read(&config)?.unwrap_or_else(|| Value::Object(Default::default()));
     let root = Section::root(&json, &config)?;
-    for (part, source) in [("text_config", "config.json (text_config)"), ("llm_config", "config.json (llm_config)")] {
+    for (part, source) in
+        [("text_config", "config.json (text_config)"), ("llm_config", "config.json (llm_config)")]
+    {
         let text = root.section(part)?;
         if root.absent(KEY) && !text.absent(KEY) {
             return said(&text, source);

@@ -186,9 +186,8 @@ pub(super) fn answer(
     let cache = stem.as_ref().map(Stem::cache).unwrap_or_default();
     // The last answer token is predicted, never looked from.
     let knockouts = &experiment.intervention.knockouts;
-    let mut decoding =
-        Decoding::from_cache(&engine.vlm, &change.cuts, n_prompt + max_new - 1, cancel, cache)
-            .map_err(|e| with_text(e, knockouts))?;
+    let mut decoding = Decoding::from_cache(&engine.vlm, &change.cuts, n_prompt + max_new - 1, cancel, cache)
+        .map_err(|e| with_text(e, knockouts))?;
     let mut trace = blank(engine, &prompt, kept, images);
     on(RunEvent::Progress(Progress::begun(Stage::Prefill)));
     let mut answer = Answer::begin(engine, experiment, &mut trace, on);
@@ -347,7 +346,12 @@ impl<'a, 'b> Answer<'a, 'b> {
     }
 
     /// Runs what is left of the prompt, and generates the answer or scores the one that is given.
-    fn run(&mut self, decoding: &mut Decoding<'_>, rest: Rows, max_new: usize) -> Result<Stop, DecodingError> {
+    fn run(
+        &mut self,
+        decoding: &mut Decoding<'_>,
+        rest: Rows,
+        max_new: usize,
+    ) -> Result<Stop, DecodingError> {
         match &self.experiment.forced_answer {
             Some(ids) => self.score(decoding, rest, &ids[..max_new]),
             None => self.go_on(decoding, rest, max_new, 0),
@@ -409,7 +413,8 @@ impl<'a, 'b> Answer<'a, 'b> {
             let n = part.end - part.start.max(rows - ids.len());
             let hooks = self.hooks(part.len(), ids.len() - left.len(), n);
             let read = [n, self.read(part.len(), n)];
-            let here = self.passed(decoding.rows_from(0, before + part.start, all.part(part), read, hooks)?)?;
+            let here =
+                self.passed(decoding.rows_from(0, before + part.start, all.part(part), read, hooks)?)?;
             self.clock(0, start);
             let said;
             (said, left) = left.split_at(n);

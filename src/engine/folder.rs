@@ -58,7 +58,10 @@ impl ModelFolder {
         let prompts = PromptBuilder::from_dir(dir, config.image_token_id, family.template())?;
         let vocabulary = config.text.vocabulary;
         if let Some(id) = prompts.largest_id().filter(|&id| id as usize >= vocabulary) {
-            let why = format!("{} has a token {id}, config.json's vocab_size is {vocabulary}", prompts.tokenizer_file());
+            let why = format!(
+                "{} has a token {id}, config.json's vocab_size is {vocabulary}",
+                prompts.tokenizer_file()
+            );
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
         let mut ends = end_tokens(dir)?;

@@ -3,8 +3,17 @@
 
 use crate::{
     engine::{
-        answer::{Keep, answer}, baseline::Baseline, control::control, decoding::Decoding, error::RunError,
-        event::RunEvent, load::Engine, memory::Sizes, resolve::Asked, resume::intervene, see::Seen,
+        answer::{Keep, answer},
+        baseline::Baseline,
+        control::control,
+        decoding::Decoding,
+        error::RunError,
+        event::RunEvent,
+        load::Engine,
+        memory::Sizes,
+        resolve::Asked,
+        resume::intervene,
+        see::Seen,
     },
     progress::Cancel,
     prompt::build::Prompt,

@@ -37,13 +37,14 @@ impl<'a> Stem<'a> {
         let positions = before.cache.positions();
         let answer = before.trace.answer.iter().map(|token| (token.id, None));
         let held = before.prompt.tokens.iter().map(|token| (token.id, token.visual)).chain(answer);
-        let same = held.zip(&prompt.tokens).take(most).enumerate().take_while(|(at, ((id, visual), token))| {
-            let place = &mut now[before.trace.span(*at).index()];
-            // Sums by span are taken over whole: a span cannot have become two.
-            (*id, *visual) == (token.id, token.visual)
-                && positions.get(*at) == rows.positions.get(*at)
-                && *place.get_or_insert(token.span) == token.span
-        });
+        let same =
+            held.zip(&prompt.tokens).take(most).enumerate().take_while(|(at, ((id, visual), token))| {
+                let place = &mut now[before.trace.span(*at).index()];
+                // Sums by span are taken over whole: a span cannot have become two.
+                (*id, *visual) == (token.id, token.visual)
+                    && positions.get(*at) == rows.positions.get(*at)
+                    && *place.get_or_insert(token.span) == token.span
+            });
         let rows = same.count();
         (rows > 0).then_some(Stem { before, now, rows })
     }

@@ -196,8 +196,12 @@ impl PromptBuilder {
             let own = &rendered.text[at..range.start];
             for (place, image) in own.match_indices(&self.image.0) {
                 let (before, after) = (&own[..place], &own[place + image.len()..]);
-                let (before, after) = (&before[before.len() - trailing(before, &special)..], &after[..leading(after, &special)]);
-                beside.extend(special.iter().filter(|name| before.contains(**name) || after.contains(**name)));
+                let (before, after) = (
+                    &before[before.len() - trailing(before, &special)..],
+                    &after[..leading(after, &special)],
+                );
+                beside
+                    .extend(special.iter().filter(|name| before.contains(**name) || after.contains(**name)));
             }
             at = range.end;
         }
@@ -364,7 +368,8 @@ impl PromptBuilder {
         let begins = |token: &&tokenizers::AddedToken| {
             token.special && !token.content.is_empty() && after.starts_with(&token.content)
         };
-        let longest = added.iter().filter(|(_, token)| begins(token)).max_by_key(|(_, token)| token.content.len());
+        let longest =
+            added.iter().filter(|(_, token)| begins(token)).max_by_key(|(_, token)| token.content.len());
         let (&id, token) = longest?;
         let is_bos = self.bos.as_ref().is_some_and(|(_, bos)| *bos == id);
         (!is_bos && id != self.image.1).then(|| (id, token.content.clone()))
@@ -452,7 +457,8 @@ impl PromptBuilder {
 
 /// Refuses a conversation that asks nothing.
 fn check(turns: &[Turn]) -> Result<(), PromptError> {
-    let blank = |turn: &Turn| turn.content.iter().filter_map(Content::text).all(|text| text.trim().is_empty());
+    let blank =
+        |turn: &Turn| turn.content.iter().filter_map(Content::text).all(|text| text.trim().is_empty());
     let asked = match turns.split_last() {
         None => return Err(PromptError::Empty),
         Some((begun, before)) if begun.role == Role::Assistant => {
@@ -465,7 +471,11 @@ fn check(turns: &[Turn]) -> Result<(), PromptError> {
     };
     match asked {
         Some(turn) if turn.role == Role::User => {
-            if blank(turn) { Err(PromptError::Empty) } else { Ok(()) }
+            if blank(turn) {
+                Err(PromptError::Empty)
+            } else {
+                Ok(())
+            }
         }
         _ => Err(PromptError::NoQuestion),
     }

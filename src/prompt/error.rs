@@ -58,7 +58,9 @@ pub enum PromptError {
     #[error("the prompt is empty: type a question or an instruction")]
     Empty,
     /// The conversation does not end with a question.
-    #[error("the conversation must end with a message of the user, or with the beginning of an answer to one")]
+    #[error(
+        "the conversation must end with a message of the user, or with the beginning of an answer to one"
+    )]
     NoQuestion,
     /// The beginning of the answer has no text.
     #[error("the beginning of the answer is empty: type one, or leave it out")]

@@ -21,7 +21,8 @@ pub fn tokenizer(dir: &Path) -> Result<(Tokenizer, &'static str), PromptError> {
     let there = |name: &str| dir.join(name).exists();
     let (bytes, file) = if there(WHOLE) {
         let path = dir.join(WHOLE);
-        let unread = |e: io::Error| PromptError::File { path: path.clone(), reason: format!("cannot be read ({e})") };
+        let unread =
+            |e: io::Error| PromptError::File { path: path.clone(), reason: format!("cannot be read ({e})") };
         (input::read(&path).map_err(unread)?, WHOLE)
     } else if there(vocabulary::VOCABULARY) {
         (vocabulary::tokenizer(dir)?.to_string().into_bytes(), vocabulary::VOCABULARY)

@@ -45,7 +45,8 @@ pub fn tokenizer(dir: &Path) -> Result<Value, PromptError> {
         return Err(fail(format!("is {size} bytes long, the limit is {MAX_BYTES}")));
     }
     let bytes = fs::read(&path).map_err(|e| fail(format!("cannot be read ({e})")))?;
-    let model = SentencePieceModel::from_slice(bytes).map_err(|e| fail(format!("is no SentencePiece model ({e})")))?;
+    let model = SentencePieceModel::from_slice(bytes)
+        .map_err(|e| fail(format!("is no SentencePiece model ({e})")))?;
     let (trainer, normalizer) = (model.trainer().cloned(), model.normalizer().cloned());
     let (trainer, normalizer) = (trainer.unwrap_or_default(), normalizer.unwrap_or_default());
     refuse(&settings, &trainer, &normalizer).map_err(fail)?;
@@ -116,7 +117,10 @@ impl Pieces {
                 return Err(format!("piece {id} is {len} bytes long, expected 1 to {MAX_PIECE}"));
             }
             if !piece.score().is_finite() {
-                return Err(format!("piece {id} (`{name}`) has the score {}, expected a number", piece.score()));
+                return Err(format!(
+                    "piece {id} (`{name}`) has the score {}, expected a number",
+                    piece.score()
+                ));
             }
             if vocabulary.insert(name.to_owned(), id).is_some() {
                 return Err(format!("piece {id} (`{name}`) is there twice"));
@@ -138,9 +142,12 @@ impl Pieces {
             let named = (0..).zip(model.pieces()).filter(move |(_, piece)| piece.r#type() == kind);
             named.map(|(id, piece)| (id, piece.piece(), piece.score()))
         };
-        let normal: BTreeMap<&str, (u32, f32)> =
-            of(Type::Normal).filter(|(id, name, _)| is(*id, name)).map(|(id, name, score)| (name, (id, score))).collect();
-        let whole = of(Type::UserDefined).filter(|(id, name, _)| is(*id, name)).map(|(_, name, _)| name.to_owned());
+        let normal: BTreeMap<&str, (u32, f32)> = of(Type::Normal)
+            .filter(|(id, name, _)| is(*id, name))
+            .map(|(id, name, score)| (name, (id, score)))
+            .collect();
+        let whole =
+            of(Type::UserDefined).filter(|(id, name, _)| is(*id, name)).map(|(_, name, _)| name.to_owned());
         let unknown = of(Type::Unknown).next().map(|(_, name, _)| name.to_owned());
         let unknown = unknown.filter(|name| vocabulary.contains_key(name));
         Ok(Pieces { merges: merges(&normal), whole: whole.collect(), unknown, added, vocabulary })
@@ -176,7 +183,9 @@ fn spaces(spec: &NormalizerSpec, legacy: bool) -> Value {
         steps.push(replace(json!({ "Regex": " {2,}" }), " "));
     }
     if spec.add_dummy_prefix() && legacy {
-        steps.push(json!({ "type": "Prepend", "prepend": if spec.escape_whitespaces() { BLANK } else { " " } }));
+        steps.push(
+            json!({ "type": "Prepend", "prepend": if spec.escape_whitespaces() { BLANK } else { " " } }),
+        );
     }
     if spec.escape_whitespaces() {
         steps.push(replace(json!({ "String": " " }), BLANK));
@@ -188,7 +197,9 @@ fn spaces(spec: &NormalizerSpec, legacy: bool) -> Value {
 fn parts(spec: &NormalizerSpec, legacy: bool, whole: &[String]) -> Value {
     let mut steps = Vec::new();
     if spec.add_dummy_prefix() && !legacy {
-        steps.push(json!({ "type": "Metaspace", "replacement": BLANK, "prepend_scheme": "first", "split": false }));
+        steps.push(
+            json!({ "type": "Metaspace", "replacement": BLANK, "prepend_scheme": "first", "split": false }),
+        );
     }
     if !whole.is_empty() {
         let mut whole: Vec<&String> = whole.iter().collect();
@@ -234,9 +245,11 @@ mod tests {
 
     #[test]
     fn merges_go_by_score_and_then_by_number_and_halves() {
-        let normal = [("a", (3, -9.0)), ("b", (4, -9.0)), ("ab", (5, -1.0)), ("aab", (6, -1.0)), ("aa", (7, -0.5))];
+        let normal =
+            [("a", (3, -9.0)), ("b", (4, -9.0)), ("ab", (5, -1.0)), ("aab", (6, -1.0)), ("aa", (7, -0.5))];
         let found = merges(&normal.into_iter().collect());
-        let found: Vec<[&str; 2]> = found.iter().map(|[left, right]| [left.as_str(), right.as_str()]).collect();
+        let found: Vec<[&str; 2]> =
+            found.iter().map(|[left, right]| [left.as_str(), right.as_str()]).collect();
         assert_eq!(found, [["a", "a"], ["a", "b"], ["a", "ab"], ["aa", "b"]]);
     }
 

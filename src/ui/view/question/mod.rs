@@ -1,5 +1,6 @@
 //! The question, and the prompt as tokens.
 
 pub(super) mod items;
-pub(super) mod tokens;
+pub(super) mod talk;
+mod tokens;
 pub(crate) mod view;
