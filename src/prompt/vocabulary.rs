@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Value, json};
 
 use crate::{
-    checkpoint::json::{read_required, read_text},
+    checkpoint::json::{read_required, read_text, shorten},
     prompt::{added::Settings, error::PromptError},
 };
 
@@ -78,7 +78,7 @@ fn vocabulary(file: &Path) -> Result<BTreeMap<String, u32>, PromptError> {
     let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
     let token = |(name, value): (&String, &Value)| match id(value) {
         Some(id) => Ok((name.clone(), id)),
-        None => Err(fail(&format!("the token `{name}` has no id"))),
+        None => Err(fail(&format!("the token `{}` has no id", shorten(name, 60)))),
     };
     tokens.iter().map(token).collect()
 }

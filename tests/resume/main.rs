@@ -59,6 +59,7 @@ mod common;
 mod ablations;
 mod answers;
 mod contradictions;
+mod conversations;
 mod controls;
 mod gradients;
 mod inside;

@@ -2,5 +2,5 @@
 
 pub(super) mod items;
 pub(super) mod talk;
-mod tokens;
+pub(super) mod tokens;
 pub(crate) mod view;
