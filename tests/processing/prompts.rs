@@ -460,8 +460,12 @@ fn an_answer_may_be_given_to_begin_with() {
         let images = [image];
         let prompt = builder.build(&begun("It is a"), &images).unwrap();
         assert!(prompt.text.ends_with(end), "{}", prompt.text);
-        let given: Vec<&str> =
-            prompt.tokens.iter().filter(|t| matches!(t.span, Span::Answer | Span::Last)).map(|t| t.text.as_str()).collect();
+        let given: Vec<&str> = prompt
+            .tokens
+            .iter()
+            .filter(|t| matches!(t.span, Span::Answer | Span::Last))
+            .map(|t| t.text.as_str())
+            .collect();
         assert_eq!(given.concat().trim_start(), "It is a", "the last of it predicts what follows");
         assert_eq!(prompt.spans().last(), Some(&Span::Last));
         assert!(count(&prompt, Span::Answer) >= 1);

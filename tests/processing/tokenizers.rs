@@ -398,12 +398,20 @@ fn vocabularies_with_merges_are_read_as_qwens_tokenizer_reads_them() {
     let reference: Value = serde_json::from_str(&text).unwrap();
     let mut compared = 0;
     for (name, entry) in reference["internvl"]["chat_prompts"].as_object().unwrap() {
-        let (Some(prompt), Some(ids)) = (entry["prompt"].as_str(), entry["input_ids"].as_array()) else { continue };
+        let (Some(prompt), Some(ids)) = (entry["prompt"].as_str(), entry["input_ids"].as_array()) else {
+            continue;
+        };
         let question = entry["question"].as_str().unwrap();
-        let template = prompt.replace("<image>", "<IMG_CONTEXT>").replace(question, "{{ messages[0].content }}");
+        let template =
+            prompt.replace("<image>", "<IMG_CONTEXT>").replace(question, "{{ messages[0].content }}");
         let dir = folder_with(&[("chat_template.jinja", template)]);
-        for file in ["vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"]
-        {
+        for file in [
+            "vocab.json",
+            "merges.txt",
+            "added_tokens.json",
+            "special_tokens_map.json",
+            "tokenizer_config.json",
+        ] {
             std::fs::copy(fixtures().join("tiny-internvl-chat").join(file), dir.path().join(file)).unwrap();
         }
         let tokens = entry["expanded_prompt"].as_str().unwrap().matches("<IMG_CONTEXT>").count();
@@ -425,12 +433,20 @@ fn vocabularies_with_merges_are_read_as_qwens_tokenizer_reads_them() {
     // The same vocabulary as tokenizer.json, by texts.
     let [slow, fast] = ["tiny-internvl-chat", "tiny-internvl"].map(|name| {
         let dir = folder_with(&[("chat_template.jinja", "{{ messages }}".to_owned())]);
-        for file in ["tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"] {
+        for file in
+            ["tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"]
+        {
             let _ = std::fs::copy(fixtures().join(name).join(file), dir.path().join(file));
         }
         PromptBuilder::from_dir(dir.path(), 277, None).unwrap()
     });
-    for text in ["the image", "Where's it? I'll 1234\r\n\n  see", "cafe\u{301} 汉字 \u{1F436}", "<|im_end|><img>", "DON'T  stop"] {
+    for text in [
+        "the image",
+        "Where's it? I'll 1234\r\n\n  see",
+        "cafe\u{301} 汉字 \u{1F436}",
+        "<|im_end|><img>",
+        "DON'T  stop",
+    ] {
         assert_eq!(slow.text_ids(text).unwrap(), fast.text_ids(text).unwrap(), "{text:?}");
     }
 }

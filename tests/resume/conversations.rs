@@ -52,7 +52,8 @@ fn a_further_question_takes_over_what_was_run() {
             // Interventions start from it as from any other.
             let [one, other] = [&kept, &fresh].map(|base| intervene(engine, seen, base, &cut).unwrap());
             same_but_for_sums(one.free, &other.free, question);
-            let changes = |i: &[Effect]| i.iter().map(|e| [e.delta.to_bits(), e.kl.to_bits()]).collect::<Vec<_>>();
+            let changes =
+                |i: &[Effect]| i.iter().map(|e| [e.delta.to_bits(), e.kl.to_bits()]).collect::<Vec<_>>();
             assert_eq!(changes(&one.outcome.effects), changes(&other.outcome.effects));
             before = kept;
         }
@@ -63,11 +64,11 @@ fn a_further_question_takes_over_what_was_run() {
 #[test]
 fn rows_that_are_taken_over_are_not_run_again() {
     let (engine, seen) = (&*ENGINE, &*SEEN);
-    let other = with_object(engine, 1, 3);
+    let other = see(engine, &scene(1));
     let before = keep(engine, &other, &ask(SHORT, 6)).unwrap();
     let asked = further(&before, LEFT);
-    let [kept, about_other, fresh] =
-        [(Some(&before), seen), (None, &other), (None, seen)].map(|(before, seen)| after(engine, seen, before, &asked));
+    let [kept, about_other, fresh] = [(Some(&before), seen), (None, &other), (None, seen)]
+        .map(|(before, seen)| after(engine, seen, before, &asked));
     assert!(kept.reused > kept.prompt.len() / 2);
     assert_eq!(kept.logits, about_other.logits);
     assert_ne!(kept.logits, fresh.logits);
