@@ -6,7 +6,7 @@ use sightline::{
     export::{
         error::ExportError,
         flow_svg::flow_svg,
-        folder::{FLOW, phrase_picture, token_picture},
+        folder::{FLOW, of_image, phrase_picture, token_picture},
         offer::encode,
         picture::level,
     },
@@ -102,7 +102,7 @@ pub fn write_pictures(
             let mut sheet = MapSheet::new(Arc::clone(&picture), geometry, values, false, (0.0, max));
             sheet.caption = vec![format!("{} {}, layer {}", map.of.0, map.of.1, map.layer)];
             sheet.settings = map.settings(trace, max, sheet.colormap.name());
-            let name = if number == 0 { map.name.clone() } else { format!("image{number}_{}", map.name) };
+            let name = of_image(&map.name, number);
             out.write(&name, &encode(&Offer::Map(Box::new(sheet)), Format::Png)?)?;
         }
         first = here.end;

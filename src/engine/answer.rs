@@ -209,14 +209,13 @@ pub(super) fn answer(
     trace.flow = (!flow.spans.is_empty()).then(|| SpanFlow::of(&flow));
     let cache = decoding.cache().clone();
     drop(decoding);
-    let joined = resid.into_iter().filter_map(|(layer, parts)| Some((layer, parts.join()?)));
-    let mut resid_pre: BTreeMap<usize, Tensor<2>> = joined.collect();
-    let resid_post = resid_pre.remove(&engine.info.n_layers);
+    let mut resid_pre = joined(resid);
     let none = || Tensor::zeros([0, engine.info.width], &engine.vlm.device);
+    let resid_post = resid_pre.remove(&engine.info.n_layers).unwrap_or_else(none);
     Ok(Baseline {
         experiment: experiment.clone(),
         resid_pre,
-        resid_post: resid_post.unwrap_or_else(none),
+        resid_post,
         norms: logits.par_iter().map(|row| norm(row)).collect(),
         logits,
         trace,
@@ -229,6 +228,11 @@ pub(super) fn answer(
         reused,
         by_gradient: OnceLock::new(),
     })
+}
+
+/// The rows of all passes, by the layer that they enter.
+fn joined(resid: BTreeMap<usize, Parts>) -> BTreeMap<usize, Tensor<2>> {
+    resid.into_iter().filter_map(|(layer, parts)| Some((layer, parts.join()?))).collect()
 }
 
 /// What an experiment's intervention changes, without an uncut run to start from: one is made where a set is

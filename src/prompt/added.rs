@@ -51,7 +51,7 @@ impl Settings {
                 added.entry(id).or_insert_with(|| token(id, name, is_special, !is_special));
             }
         }
-        let bos = [&config, &map].into_iter().find_map(|settings| named(&settings["bos_token"]));
+        let bos = [&config, &map].into_iter().find_map(|settings| name_of(&settings["bos_token"]));
         Ok(Settings { config, added, special, bos })
     }
 
@@ -65,7 +65,7 @@ impl Settings {
 
     /// The name of the token that ends a text.
     pub fn eos(&self) -> Option<String> {
-        named(&self.config["eos_token"])
+        name_of(&self.config["eos_token"])
     }
 
     /// The class that the tokenizer had in transformers, without the word that says how fast it is.
@@ -133,12 +133,12 @@ fn decoder(config: &Value, file: &Path) -> Result<BTreeMap<u32, Value>, JsonErro
 
 /// Names of special tokens in a file of settings.
 fn special_names(settings: &Value) -> Vec<String> {
-    let roles = ROLES.iter().filter_map(|role| named(&settings[*role]));
+    let roles = ROLES.iter().filter_map(|role| name_of(&settings[*role]));
     let further = settings["additional_special_tokens"].as_array().into_iter().flatten();
-    roles.chain(further.filter_map(named)).collect()
+    roles.chain(further.filter_map(name_of)).collect()
 }
 
 /// A special token of the settings: its name, or an object with its name.
-fn named(token: &Value) -> Option<String> {
+fn name_of(token: &Value) -> Option<String> {
     token.as_str().map(str::to_owned).or_else(|| content(token))
 }

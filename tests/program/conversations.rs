@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::common::{
-    program::{Done, asset, read_json, sightline, text},
+    program::{Done, asset, json as read_json, sightline, text},
     without_weights,
 };
 
@@ -15,7 +15,7 @@ fn run(images: usize, out: &str, more: &[&str]) -> Done {
     let files: Vec<String> =
         (0..images).map(|n| text(&asset(&format!("scenes/images/{n:06}.png"))).to_string()).collect();
     let mut args = vec!["run", "--device", "cpu", "--max-new", "5", "--out", out];
-    files.iter().for_each(|file| args.extend(["--image", file]));
+    files.iter().for_each(|file| args.extend(["--image", file.as_str()]));
     sightline(args.iter().chain(more))
 }
 
@@ -60,7 +60,7 @@ fn a_conversation_is_run_written_down_and_run_again() {
             .map(|e| e.unwrap().file_name().into_string().unwrap());
         let names: Vec<String> = names.filter(|name| name.contains("token_")).collect();
         assert_eq!(
-            names.iter().filter(|name| name.starts_with("image1_")).count() * 2,
+            names.iter().filter(|name| name.ends_with("_image_1.png")).count() * 2,
             names.len(),
             "{names:?}"
         );
