@@ -17,6 +17,7 @@ mod run;
 mod scenes;
 mod subject;
 mod summary;
+mod talk;
 mod verify;
 mod window;
 

@@ -63,16 +63,20 @@ impl ModelFolder {
         let prompts = prompts.with_around(family.around());
         let vocabulary = config.text.vocabulary;
         if let Some(id) = prompts.largest_id().filter(|&id| id as usize >= vocabulary) {
-            let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {vocabulary}");
+            let why = format!(
+                "{} has a token {id}, config.json's vocab_size is {vocabulary}",
+                prompts.tokenizer_file()
+            );
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
-        let EndTokens { ids: mut end_ids, source: mut end_tokens } = end_tokens(dir)?;
-        if family.end_ids().iter().any(|id| !end_ids.contains(id)) {
-            end_ids.extend(family.end_ids());
-            end_tokens.push_str(", and the end of a turn in the family's own conversations");
+        let mut ends = end_tokens(dir)?;
+        if let Some((id, name)) = prompts.end_of_turn() {
+            ends.add(id, format!("chat template (`{name}`)"));
         }
+        let EndTokens { ids: end_ids, source: end_tokens } = ends;
         let sources = Sources {
             template: prompts.template_file().to_string(),
+            tokenizer: prompts.tokenizer_file().to_string(),
             weights: weights_file(dir).map_err(LoadError::from)?,
             end_tokens,
             image_processor: processor.file.to_string(),

@@ -130,9 +130,11 @@ fn is_zero(n: &usize) -> bool {
 pub struct Sources {
     /// The chat template's.
     pub template: String,
+    /// The tokenizer's.
+    pub tokenizer: String,
     /// The weights', or their index's.
     pub weights: String,
-    /// That which names the tokens that end an answer.
+    /// Those which name the tokens that end an answer.
     pub end_tokens: String,
     /// That of the image processor's settings.
     pub image_processor: String,
@@ -140,10 +142,10 @@ pub struct Sources {
 
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sources { template, weights, end_tokens, image_processor } = self;
+        let Sources { template, tokenizer, weights, end_tokens, image_processor } = self;
         write!(
             f,
-            "chat template: {template}; weights: {weights}; end tokens: {end_tokens}; image processor: {image_processor}"
+            "chat template: {template}; tokenizer: {tokenizer}; weights: {weights}; end tokens: {end_tokens}; image processor: {image_processor}"
         )
     }
 }

@@ -381,7 +381,9 @@ impl Thread {
                 (baseline, report)
             }
             None => {
-                let (baseline, report) = engine.run(experiment, &images, cancel, &mut on)?;
+                let before = self.shelf.before(experiment);
+                let (baseline, report) =
+                    engine.run_after(before.as_deref(), experiment, &images, cancel, &mut on)?;
                 (Arc::new(baseline), Ok(report))
             }
         };

@@ -342,7 +342,8 @@ fn one_weight_file_wins_over_an_index_and_one_named_in_the_config_over_both() {
     }
 }
 
-/// What `GenerationConfig.from_pretrained` of transformers 5.24 says, and without its file that of config.json.
+/// What `GenerationConfig.from_pretrained` of transformers 5.24 says, and without its file that of config.json; and
+/// what the template ends an answer with, where that is another.
 #[test]
 fn answers_end_with_the_tokens_that_end_them_in_transformers() {
     let none = || json!({});
@@ -365,8 +366,9 @@ fn answers_end_with_the_tokens_that_end_them_in_transformers() {
             vec![6],
             "config.json (text_config)",
         ),
-        // Neither a class's default nor the tokenizer's end token, which is 2 in both.
+        // No class's default.
         (none(), None, vec![], "config.json (names none)"),
+        (json!({ "llm_config": { "eos_token_id": 11 } }), None, vec![11], "config.json (llm_config)"),
     ] {
         let dir = copy_of_folder(&bundled::model());
         edit_config(dir.path(), |c| {
@@ -374,6 +376,9 @@ fn answers_end_with_the_tokens_that_end_them_in_transformers() {
             inner.remove("eos_token_id");
             inner.extend(config["text_config"].as_object().cloned().unwrap_or_default());
             c.as_object_mut().unwrap().remove("eos_token_id");
+            if let Some(part) = config.get("llm_config") {
+                c["llm_config"] = part.clone();
+            }
             if let Some(root) = config.get("eos_token_id") {
                 c["eos_token_id"] = root.clone();
             }
@@ -385,7 +390,10 @@ fn answers_end_with_the_tokens_that_end_them_in_transformers() {
         }
         let folder = ModelFolder::open(dir.path()).unwrap();
         let found: Vec<u32> = (0..20).filter(|&id| folder.is_end(id)).collect();
-        assert_eq!((found, folder.sources.end_tokens.as_str()), (ends, source), "{config} {said:?}");
+        // The template ends an answer with </s>, which is 2.
+        let all: Vec<u32> = [2].into_iter().chain(ends).collect();
+        let source = format!("{source}, chat template (`</s>`)");
+        assert_eq!((found, folder.sources.end_tokens.as_str()), (all, source.as_str()), "{config} {said:?}");
     }
     for wrong in [json!("x"), json!(-1), json!([2, null])] {
         let dir = copy_of_folder(&bundled::model());
@@ -407,6 +415,7 @@ fn a_run_says_and_writes_down_which_files_won() {
     let expected = Sources {
         template: "chat_template.json".to_string(),
         weights: "model.safetensors".to_string(),
+        tokenizer: "tokenizer.json".to_string(),
         end_tokens: "generation_config.json".to_string(),
         image_processor: "processor_config.json".to_string(),
     };

@@ -51,6 +51,7 @@ pub fn model() -> ModelView {
         sources: Sources {
             template: "chat_template.jinja".into(),
             weights: "model.safetensors".into(),
+            tokenizer: "tokenizer.json".into(),
             end_tokens: "generation_config.json".into(),
             image_processor: "preprocessor_config.json".into(),
         },

@@ -5,6 +5,7 @@ mod analyses;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
+mod conversations;
 mod early;
 mod eval;
 mod every_family;

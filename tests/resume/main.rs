@@ -60,6 +60,7 @@ mod ablations;
 mod answers;
 mod contradictions;
 mod controls;
+mod conversations;
 mod gradients;
 mod inside;
 mod patch_sets;

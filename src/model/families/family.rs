@@ -95,11 +95,6 @@ pub trait Family: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Tokens that end an answer in the family's own conversations, besides those that the folder's files name.
-    fn end_ids(&self) -> &[u32] {
-        &[]
-    }
-
     /// The name under which reference files (`verify`) keep the tower's output.
     fn features_name(&self) -> &'static str;
 

@@ -53,8 +53,6 @@ pub struct InternVl {
     pub template: Option<&'static str>,
     /// Image settings of its own code, which then count instead of the folder's.
     pub settings: Option<Value>,
-    /// Tokens that end an answer besides those that the folder's files name.
-    pub end_ids: Vec<u32>,
 }
 
 /// What configs say of InternViT beyond sizes.
@@ -141,7 +139,6 @@ impl InternVl {
             keys: &KEYS,
             template: Some(conversation::INTERNVL),
             settings: None,
-            end_ids: Vec::new(),
         })
     }
 
@@ -224,10 +221,6 @@ impl Family for InternVl {
 
     fn template(&self) -> Option<&'static str> {
         self.template
-    }
-
-    fn end_ids(&self) -> &[u32] {
-        &self.end_ids
     }
 
     fn features_name(&self) -> &'static str {

@@ -65,9 +65,8 @@ fn read_chat(root: &Section<'_>) -> Result<InternVl, JsonError> {
     };
     let (scale_factor, settings) =
         (scale_factor(root, sizes.grid())?, settings(root, sizes.image_size.unwrap_or_default())?);
-    let (template, end) = conversation_of(root)?;
+    let template = conversation_of(root)?;
     let dir = root.file().parent().unwrap_or(Path::new(""));
-    let end_ids = end.map_or(Ok(None), |end| id_of(dir, end))?.into_iter().collect();
     let text = kind.read(&text, text.boolean("tie_word_embeddings", false)?)?;
     let image = image_token(root, dir, text.vocabulary)?;
     Ok(InternVl {
@@ -79,7 +78,6 @@ fn read_chat(root: &Section<'_>) -> Result<InternVl, JsonError> {
         keys: &KEYS,
         template,
         settings: Some(settings),
-        end_ids,
     })
 }
 
@@ -127,14 +125,13 @@ fn settings(root: &Section<'_>, side: usize) -> Result<Value, JsonError> {
 }
 
 /// The conversation that the config names, and the text that ends an answer in it.
-fn conversation_of(root: &Section<'_>) -> Result<(Option<&'static str>, Option<&'static str>), JsonError> {
+fn conversation_of(root: &Section<'_>) -> Result<Option<&'static str>, JsonError> {
     const KEY: &str = "template";
-    const TURN: Option<&str> = Some("<|im_end|>");
     match root.string(KEY, "")?.as_str() {
-        "" => Ok((None, None)),
-        "Hermes-2" | "internlm2-chat" => Ok((Some(conversation::HERMES_2), TURN)),
-        "phi3-chat" => Ok((Some(conversation::PHI3_CHAT), Some("<|end|>"))),
-        "internvl2_5" => Ok((Some(conversation::INTERNVL2_5), TURN)),
+        "" => Ok(None),
+        "Hermes-2" | "internlm2-chat" => Ok(Some(conversation::HERMES_2)),
+        "phi3-chat" => Ok(Some(conversation::PHI3_CHAT)),
+        "internvl2_5" => Ok(Some(conversation::INTERNVL2_5)),
         _ => Err(root.wrong(KEY, "one of Hermes-2, internlm2-chat, phi3-chat, internvl2_5")),
     }
 }
@@ -224,7 +221,6 @@ mod tests {
             let select = if six_b { 45 } else { 24 };
             let tower = Tower { norm: kind, qkv_bias: !six_b, qk_norm: six_b, select };
             assert_eq!((model.tower, model.grid().len()), (tower, 256), "{name}");
-            assert_eq!(model.end_ids, [92_542], "{name}");
             assert_eq!(model.template, Some(conversation::HERMES_2), "{name}");
         }
     }
@@ -241,7 +237,7 @@ mod tests {
         let t = &model.config.text;
         assert_eq!((t.context, t.rope.factors.len(), t.rope.factors[0]), (4096, 48, 1.0));
         assert!((f64::from(t.rope.attention) - (1.0 + 32f64.ln() / 4096f64.ln()).sqrt()).abs() < 1e-6);
-        assert_eq!((model.template, model.end_ids), (Some(conversation::PHI3_CHAT), vec![32_007]));
+        assert_eq!(model.template, Some(conversation::PHI3_CHAT));
         config["llm_config"]["sliding_window"] = 2047.into();
         assert_eq!(read_json(&config, 32_013).unwrap().config.text.context, 2047);
     }

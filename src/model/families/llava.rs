@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::{
     checkpoint::{
-        added_tokens::id_of,
         config::{Activation, VisionConfig, VlmConfig, activation, vision_transformer},
         json::{JsonError, Section},
         weight_error::WeightError,
@@ -40,9 +39,8 @@ pub struct Llava {
     config: VlmConfig,
     /// Its language model: Llama, or Phi-3.
     kind: TextKind,
-    /// Its conversation format, and tokens that end an answer in it.
+    /// Its conversation format.
     template: &'static str,
-    end_ids: Vec<u32>,
     /// Indices into the encoder's hidden states: 0 is its input, `L` (or -1) the output of its last layer.
     /// Several are concatenated. Already resolved to be non-negative.
     feature_layers: Vec<usize>,
@@ -79,10 +77,8 @@ impl Llava {
         }
         // The mark that Phi-3's config leaves in one that was renamed: a Llama's has no such key.
         let phi3 = kind == TextKind::Phi3 || !text.absent("original_max_position_embeddings");
-        let dir = root.file().parent().unwrap_or(Path::new(""));
         Ok(Llava {
             template: if phi3 { conversation::LLAVA_PHI3 } else { conversation::LLAVA },
-            end_ids: if phi3 { id_of(dir, "<|end|>")?.into_iter().collect() } else { Vec::new() },
             feature_layers: feature_layers(root, vision.n_layers)?,
             keep_class_token: strategy == "full",
             projector_bias: root.boolean("multimodal_projector_bias", true)?,
@@ -155,10 +151,6 @@ impl Family for Llava {
 
     fn template(&self) -> Option<&'static str> {
         Some(self.template)
-    }
-
-    fn end_ids(&self) -> &[u32] {
-        &self.end_ids
     }
 
     fn features_name(&self) -> &'static str {

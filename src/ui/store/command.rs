@@ -16,6 +16,7 @@ use crate::{
         selection::{BASELINE, CUT},
         settings::{Asking, ColorRange, MapSettings, Tint, Tool, Views},
         setup::Setup,
+        talk::Talk,
         view_id::ViewId,
     },
     worker::protocol::Slot,
@@ -24,8 +25,12 @@ use crate::{
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Answer this question.
+    /// Answer this question, in the place of the last one.
     Ask(String),
+    /// Answer this question after the answer on show.
+    GoOn(String),
+    /// Change the conversation around the question; the next question is asked in it.
+    Talk(Talk),
     /// Change how answers are chosen; the next question is answered so.
     Asking(Asking),
     /// Answer the last question again.

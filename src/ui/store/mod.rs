@@ -19,6 +19,7 @@ pub(crate) mod setup;
 pub mod store;
 pub mod studies;
 pub(crate) mod subject;
+pub mod talk;
 pub(crate) mod undo;
 pub mod view_id;
 mod wanted;
