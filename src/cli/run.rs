@@ -220,7 +220,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(said) = pictures {
         println!("{said}");
     }
-    let half = args.subject.stores_half();
+    let half = args.subject.stores_half(engine);
     let checked = difference.map(|difference| (difference, difference.holds(half)));
     print_summary(&report, checked, &opened, &args.out);
     print_extra(&extra);

@@ -65,12 +65,13 @@ pub enum DecodingError {
 
 impl Place {
     /// The error of numbers that are none.
-    fn not_finite(self, vlm: &Vlm) -> DecodingError {
-        let advice = match vlm.dtype {
-            WeightDtype::F32 => {
+    pub(super) fn not_finite(self, vlm: &Vlm) -> DecodingError {
+        let half = vlm.caches_half() || vlm.formats.used.contains(&WeightDtype::F16);
+        let advice = match half {
+            true => "load the model with --dtype f32",
+            false => {
                 "the weights and settings of this model do not go together, or are damaged; download them again"
             }
-            WeightDtype::F16 => "load the model with --dtype f32",
         };
         DecodingError::NotFinite { place: self, advice }
     }
@@ -81,18 +82,6 @@ impl Place {
     /// [`DecodingError::NotFinite`].
     pub(crate) fn check(self, vlm: &Vlm, values: &[f32]) -> Result<(), DecodingError> {
         if all_finite(values) { Ok(()) } else { Err(self.not_finite(vlm)) }
-    }
-
-    /// The same of a tensor, which is not read back for it.
-    ///
-    /// # Errors
-    /// [`DecodingError::NotFinite`]; [`DecodingError::Device`].
-    pub(crate) fn check_tensor<const D: usize>(
-        self,
-        vlm: &Vlm,
-        tensor: &Tensor<D>,
-    ) -> Result<(), DecodingError> {
-        if is_finite(tensor)? { Ok(()) } else { Err(self.not_finite(vlm)) }
     }
 }
 
@@ -381,7 +370,7 @@ impl<'a> Decoding<'a> {
     /// # Errors
     /// [`DecodingError::BeyondHalf`]; [`DecodingError::Device`].
     pub fn check_cache(&self, layers: usize) -> Result<(), DecodingError> {
-        if self.vlm.dtype == WeightDtype::F32 {
+        if !self.vlm.caches_half() {
             return Ok(());
         }
         let (numbers, largest): (Vec<usize>, Vec<Tensor<1>>) =
@@ -430,7 +419,7 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DecodingError
 }
 
 /// Whether a tensor holds numbers only, with squares that are numbers too: norms take them.
-fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, DecodingError> {
+pub(super) fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, DecodingError> {
     let squares = tensor.clone().cast(DType::F32).square();
     // One number to read back, and none if any square is; that of sound ones might overflow, though.
     Ok(all_finite(&host(squares.clone().sum())?) || all_finite(&host(squares)?))

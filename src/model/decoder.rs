@@ -17,7 +17,7 @@ use crate::{
     model::{
         cpu,
         hooks::{Blocked, Groups, Hooks, Keep, Recorded},
-        kv_cache::KvCache,
+        kv_cache::{KvCache, format_of},
         nn::{Linear, Matrix, RmsNorm, gated, index},
         rotary::{Position, Rotary},
     },
@@ -114,13 +114,18 @@ impl Decoder {
         let block = |n: usize| Block::load(w, &format!("{prefix}layers.{n}."), c);
         Ok(Decoder {
             config: c.clone(),
-            cache_dtype: embedding.dtype(),
+            cache_dtype: format_of(embedding.dtype()),
             embedding,
             blocks: (0..c.n_layers).map(block).collect::<Result<_, _>>()?,
             final_norm: RmsNorm::load(w, &format!("{prefix}norm"), c.width, c.eps)?,
             head,
             device: device.clone(),
         })
+    }
+
+    /// Format of keys and values.
+    pub fn cache_dtype(&self) -> DType {
+        self.cache_dtype
     }
 
     /// `[rows, width]`, float32: the embeddings of token ids.

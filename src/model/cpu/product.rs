@@ -90,7 +90,10 @@ fn product<O: Place>(input: &FlexTensor, layers: &[Layer<'_>], outs: Vec<&mut [O
     let format = weights.first()?.dtype();
     if weights.iter().any(|w| w.dtype() != format) {
         // Files may hold neighbours in several formats.
-        return layers.iter().zip(outs).try_for_each(|(layer, out)| product(input, from_ref(layer), vec![out]));
+        return layers
+            .iter()
+            .zip(outs)
+            .try_for_each(|(layer, out)| product(input, from_ref(layer), vec![out]));
     }
     let data: Vec<FlexTensor> = weights.iter().map(|w| flex(&w.data)).collect::<Option<_>>()?;
     let bias = |(_, bias): &Layer<'_>| bias.map_or(Some(None), |bias| Some(Some(plain(bias)?)));
