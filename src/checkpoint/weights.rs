@@ -103,6 +103,8 @@ impl WeightDtype {
 /// The formats of a loaded model's matrices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Formats {
+    /// Whether somebody chose the one that they have.
+    pub chosen: bool,
     /// In memory.
     pub used: BTreeSet<WeightDtype>,
     /// In the files.
@@ -120,9 +122,9 @@ impl Formats {
         }
     }
 
-    /// The reason where matrices are not as their files store them; empty where they are.
+    /// The reason where matrices are not as their files store them; empty where they are, or somebody chose so.
     pub fn why(&self) -> String {
-        if self.used == self.stored {
+        if self.chosen || self.used == self.stored {
             return String::new();
         }
         let kept = match self.widened.as_slice() {
@@ -198,7 +200,7 @@ impl<'a> Weights<'a> {
             device: device.clone(),
             dtype,
             most: None,
-            formats: RefCell::default(),
+            formats: RefCell::new(Formats { chosen: dtype != WeightDtype::Auto, ..Formats::default() }),
             watch,
         })
     }

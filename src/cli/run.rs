@@ -214,6 +214,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     session.sha256.clone_from(&engine.info.sha256);
     session.sources.clone_from(&engine.info.sources);
+    session.dtype = engine.vlm.dtype.typed().to_string();
     session.entries.iter_mut().for_each(|entry| entry.numbers = Some(report.numbers()));
     out.write(SESSION, session.text()?.as_bytes())?;
     out.commit()?;

@@ -21,7 +21,10 @@ use crate::{
         vlm::Vlm,
     },
     progress::{Cancel, Cancelled},
-    spec::knockout::{Cut, KnockoutError},
+    spec::{
+        knockout::{Cut, KnockoutError},
+        record::gigabytes,
+    },
     statistics::finite::{all_finite, larger},
 };
 
@@ -43,6 +46,20 @@ pub enum DecodingError {
         "the device could not return its results ({0}); a smaller image or prompt, or --device cpu, may help"
     )]
     Device(String),
+    /// A tensor that the device does not take in one piece.
+    #[error(
+        "a pass of {rows} rows needs {} in one piece, and the device takes {} at most: use a smaller image or less text, record fewer layers or heads, or use --device cpu",
+        gigabytes(*bytes as u64),
+        gigabytes(*most as u64)
+    )]
+    Large {
+        /// Rows of the pass.
+        rows: usize,
+        /// Its largest tensor.
+        bytes: usize,
+        /// What the device takes.
+        most: usize,
+    },
     /// NaN or an infinity: nothing that follows would mean anything.
     #[error("{place} holds numbers that are none (NaN, infinite, or too large to go on with): {advice}")]
     NotFinite {
@@ -254,6 +271,11 @@ impl<'a> Decoding<'a> {
         read: usize,
         mut hooks: Hooks,
     ) -> Result<Forward, DecodingError> {
+        if let Some([bytes, most]) =
+            self.vlm.decoder.too_large(rows.len(), first + rows.len(), &hooks.pattern)
+        {
+            return Err(DecodingError::Large { rows: rows.len(), bytes, most });
+        }
         let layers = layer..self.vlm.config.text.n_layers;
         hooks.blocked = masks::for_pass(self.cuts, first, rows.len(), layers.end);
         self.cache.rewind(layers.clone(), first);
@@ -321,6 +343,12 @@ impl<'a> Decoding<'a> {
             resid_pre,
             resid_post: resid,
         })
+    }
+
+    /// How many answer rows go through together where the last sees so many keys: [`TOGETHER`], or as many as the
+    /// device holds what is kept of.
+    pub fn together(&self, keys: usize) -> usize {
+        TOGETHER.min(self.vlm.decoder.most_rows(keys))
     }
 
     /// Runs rows and returns the last one's logits, `[vocabulary]`, for callers that need no pattern.
@@ -446,10 +474,10 @@ pub(super) fn check_half(resids: &[(usize, Tensor<2>)]) -> Result<(), DecodingEr
 }
 
 /// `rows` rows, of which the last `n` predict something, in the parts that go through one after the other:
-/// [`TOGETHER`] of these at a time.
-pub(super) fn parts(rows: usize, n: usize) -> Vec<Range<usize>> {
+/// `together` of these at a time.
+pub(super) fn parts(rows: usize, n: usize, together: usize) -> Vec<Range<usize>> {
     let mut from = 0;
-    let ends = (1..=n.div_ceil(TOGETHER)).map(|part| rows - n + n.min(part * TOGETHER));
+    let ends = (1..=n.div_ceil(together)).map(|part| rows - n + n.min(part * together));
     ends.map(|end| std::mem::replace(&mut from, end)..end).collect()
 }
 
@@ -470,9 +498,10 @@ mod tests {
 
     #[test]
     fn parts_cover_all_rows_once_and_hold_so_many_that_predict() {
-        assert_eq!(parts(10, 3).first(), Some(&(0..10)));
-        assert_eq!(parts(130, 130), [0..128, 128..130]);
-        assert_eq!(parts(500, 256), [0..372, 372..500]);
-        assert!(parts(5, 0).is_empty());
+        assert_eq!(parts(10, 3, 128).first(), Some(&(0..10)));
+        assert_eq!(parts(130, 130, 128), [0..128, 128..130]);
+        assert_eq!(parts(500, 256, 128), [0..372, 372..500]);
+        assert_eq!(parts(5, 3, 1), [0..3, 3..4, 4..5]);
+        assert!(parts(5, 0, 128).is_empty());
     }
 }

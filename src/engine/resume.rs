@@ -248,7 +248,7 @@ impl<'a> Resumed<'a> {
         let watch = Watch::new(&self.kept()?, &self.engine.info, &baseline.prompt.tokens);
         let mut ran = Gathered::new(self.engine.info.n_layers - layer);
         let input = baseline.rows(resid, row);
-        for part in parts(rows, predicting) {
+        for part in parts(rows, predicting, self.decoding.together(row + rows)) {
             let n = part.end - part.start.max(rows - predicting);
             let first = forced.first + forced.logits.len();
             let hooks = watch.hooks(part.len(), first, n);

@@ -14,6 +14,7 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::sof
 
 use crate::{
     checkpoint::{config::TextConfig, weight_error::WeightError, weights::Weights},
+    device::limits::largest_tensor,
     model::{
         cpu,
         hooks::{Blocked, Groups, Hooks, Keep, Recorded},
@@ -42,6 +43,8 @@ pub struct Decoder {
     /// `[vocabulary, width]`; the embedding itself when tied.
     head: Matrix,
     cache_dtype: DType,
+    /// Float32 numbers of the largest tensor that the device holds.
+    most: usize,
     device: Device,
 }
 
@@ -115,12 +118,31 @@ impl Decoder {
         Ok(Decoder {
             config: c.clone(),
             cache_dtype: format_of(embedding.dtype()),
+            most: largest_tensor(device).map_or(usize::MAX, |bytes| bytes as usize / 4),
             embedding,
             blocks: (0..c.n_layers).map(block).collect::<Result<_, _>>()?,
             final_norm: RmsNorm::load(w, &format!("{prefix}norm"), c.width, c.eps)?,
             head,
             device: device.clone(),
         })
+    }
+
+    /// How many rows may predict something in one pass, where the last sees so many keys: what is kept of them, and
+    /// their logits, must fit into one tensor.
+    pub fn most_rows(&self, keys: usize) -> usize {
+        let c = &self.config;
+        (self.most / (c.n_layers * c.n_heads * keys).max(c.vocabulary)).max(1)
+    }
+
+    /// Bytes of the largest tensor that a pass would make, and of the largest that the device holds, where that is
+    /// less.
+    pub fn too_large(&self, rows: usize, keys: usize, keep: &Keep) -> Option<[usize; 2]> {
+        let c = &self.config;
+        let layers = (0..c.n_layers).filter(|&layer| keep.layer(layer)).count();
+        let kept = layers * keep.n_heads(c.n_heads) * keep.rows.len();
+        let wide = c.intermediate.max(c.width).max(c.n_heads * c.head_dim);
+        let largest = (rows * wide).max(keys * c.n_kv_heads * c.head_dim).max(kept.max(c.n_heads) * keys);
+        (largest > self.most).then(|| [largest, self.most].map(|numbers| 4 * numbers))
     }
 
     /// Format of keys and values.
@@ -259,8 +281,9 @@ impl Decoder {
             return OfLayer { mixed: done.mixed, pattern: None, groups };
         }
         let (mut mixed, mut kept, mut grouped) = (Vec::new(), Vec::new(), Vec::new());
-        for first in (0..rows).step_by(CHUNK) {
-            let here = first..rows.min(first + CHUNK);
+        let chunk = CHUNK.min(self.most / (self.config.n_heads * keys)).max(1);
+        for first in (0..rows).step_by(chunk) {
+            let here = first..rows.min(first + chunk);
             let seen = keys - rows + here.end;
             let q = q.clone().narrow(1, first, here.len());
             let (k, v) = (k.clone().narrow(1, 0, seen), v.clone().narrow(1, 0, seen));
