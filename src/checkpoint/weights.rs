@@ -309,7 +309,8 @@ impl<'a> Weights<'a> {
         most: Option<u64>,
     ) -> Result<Vec<Tensor<2>>, WeightError> {
         let (out, width) = (shape[0], shape[1..].iter().product::<usize>());
-        let each = most.map_or(out, |most| (most as usize / (width * size_of::<T>()).max(1)).clamp(1, out));
+        let each =
+            most.map_or(out, |most| (most as usize / (width * size_of::<T>()).max(1)).clamp(1, out.max(1)));
         let (mut blocks, mut narrowing, mut left) = (Vec::new(), Narrowing::default(), out);
         let mut block: Vec<T> = Vec::with_capacity(each * width);
         let mut place = PathBuf::new();

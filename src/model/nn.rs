@@ -62,7 +62,7 @@ impl Matrix {
         }
     }
 
-    /// `[n, in]`, float32: some of its rows.
+    /// `[n, in]`, float32: some of its rows, one at least.
     ///
     /// # Panics
     /// If a row is not there.
@@ -130,15 +130,13 @@ fn picked(blocks: &[Tensor<2>], places: &[usize]) -> Tensor<2> {
         }
     }
     assert!(n == places.len(), "rows of the matrix");
-    match parts.len() {
-        // All in one block, and in order.
-        1 => parts.remove(0),
-        _ => {
-            let parts = Tensor::cat(parts, 0);
-            let order = index(&order, &parts.device());
-            parts.select(0, order)
-        }
+    // All in one block are in order.
+    if parts.len() == 1 {
+        return parts.remove(0);
     }
+    let parts = Tensor::cat(parts, 0);
+    let order = index(&order, &parts.device());
+    parts.select(0, order)
 }
 
 /// `y = x W^T + b`.
