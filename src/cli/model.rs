@@ -22,8 +22,9 @@ pub struct ModelArgs {
     /// Where to run: auto takes a real GPU if there is one, cpu and gpu insist.
     #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "auto")]
     pub device: DeviceChoice,
-    /// Number format of weights and KV cache.
-    #[arg(long, value_name = "FORMAT", value_parser = dtype(), default_value = "f32")]
+    /// Number format of weights: auto keeps that of the files as far as the device computes in it. The KV cache is
+    /// float16 where they are, else float32.
+    #[arg(long, value_name = "FORMAT", value_parser = dtype(), default_value = "auto")]
     pub dtype: WeightDtype,
 }
 
@@ -70,6 +71,9 @@ impl ModelArgs {
         let engine = Engine::load_weights(folder, &compute, self.dtype, &Cancel::default(), &mut tell);
         bars.clear();
         let engine = engine?;
+        if !engine.vlm.formats.why().is_empty() {
+            eprintln!("computes with {}", engine.vlm.dtype_text());
+        }
         for key in &engine.vlm.unused {
             log::debug!("unused weight: {key}");
         }

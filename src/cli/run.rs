@@ -214,13 +214,14 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     session.sha256.clone_from(&engine.info.sha256);
     session.sources.clone_from(&engine.info.sources);
+    session.dtype = engine.vlm.dtype.typed().to_string();
     session.entries.iter_mut().for_each(|entry| entry.numbers = Some(report.numbers()));
     out.write(SESSION, session.text()?.as_bytes())?;
     out.commit()?;
     if let Some(said) = pictures {
         println!("{said}");
     }
-    let half = args.subject.stores_half();
+    let half = args.subject.stores_half(engine);
     let checked = difference.map(|difference| (difference, difference.holds(half)));
     print_summary(&report, checked, &opened, &args.out);
     print_extra(&extra);

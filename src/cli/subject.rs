@@ -7,7 +7,6 @@ use std::{collections::BTreeSet, error::Error, path::PathBuf};
 
 use image::RgbImage;
 use sightline::{
-    checkpoint::weights::WeightDtype,
     engine::{
         folder::ModelFolder,
         load::Engine,
@@ -228,8 +227,8 @@ impl SubjectArgs {
     }
 
     /// Whether something is rounded to half precision on the way.
-    pub fn stores_half(&self) -> bool {
-        self.half || self.model.dtype == WeightDtype::F16
+    pub fn stores_half(&self, engine: &Engine) -> bool {
+        self.half || engine.vlm.caches_half()
     }
 
     /// Reads all but the weights. `reads_object`: the set `object` is named elsewhere than in an intervention.

@@ -411,7 +411,7 @@ impl<'a, 'b> Answer<'a, 'b> {
             _ => prompt.then_text(self.engine.vlm.decoder.embed(given)),
         };
         let (rows, mut left, before) = (all.len(), ids, decoding.cache().len());
-        for part in parts(rows, ids.len()) {
+        for part in parts(rows, ids.len(), decoding.together(before + rows)) {
             let n = part.end - part.start.max(rows - ids.len());
             let hooks = self.hooks(part.len(), ids.len() - left.len(), n);
             let read = [n, self.read(part.len(), n)];

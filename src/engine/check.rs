@@ -54,7 +54,7 @@ pub struct Foreseen<'a> {
 }
 
 impl<'a> Foreseen<'a> {
-    /// Builds the prompt and checks all of the experiment's numbers and texts. `dtype` is that of the KV cache.
+    /// Builds the prompt and checks all of the experiment's numbers and texts. `dtype` is that of the weights.
     ///
     /// # Errors
     /// [`RunError`], as the run would give it.
@@ -80,7 +80,8 @@ impl<'a> Foreseen<'a> {
     /// [`RunError::Memory`].
     pub fn allow(&self, dtype: WeightDtype, held: Held) -> Result<(), RunError> {
         let added = if self.images.is_empty() { 0 } else { self.folder.family.added() };
-        let sizes = Sizes { folder: self.folder, dtype, added, n_prompt: self.prompt.len() };
+        let cache_bytes = self.folder.least_cache_bytes(dtype);
+        let sizes = Sizes { folder: self.folder, cache_bytes, added, n_prompt: self.prompt.len() };
         sizes.allow(self.experiment, held)
     }
 

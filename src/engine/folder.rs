@@ -12,8 +12,10 @@ use crate::{
     checkpoint::{
         config::TextConfig,
         end_tokens::{EndTokens, end_tokens},
+        inventory::Inventory,
         json::{Section, read},
         shards::weights_file,
+        weights::WeightDtype,
     },
     engine::error::EngineError,
     image::{plan::ImageProcessor, settings::Settings},
@@ -38,6 +40,8 @@ pub struct ModelFolder {
     pub prompts: PromptBuilder,
     /// Which of its files won, where several could say the same thing.
     pub sources: Sources,
+    /// What its weight files hold; empty where their headers cannot be read, which is told when they are loaded.
+    pub inventory: Inventory,
     /// Tokens that end an answer.
     end_ids: Vec<u32>,
 }
@@ -81,7 +85,18 @@ impl ModelFolder {
             end_tokens,
             image_processor: processor.file.to_string(),
         };
-        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, sources, end_ids })
+        let inventory = Inventory::read(dir).unwrap_or_default();
+        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, sources, inventory, end_ids })
+    }
+
+    /// Bytes of a number in the KV cache at least, whatever device its weights are loaded onto in a format.
+    pub(super) fn least_cache_bytes(&self, dtype: WeightDtype) -> usize {
+        let may_be_half = match dtype {
+            WeightDtype::F32 | WeightDtype::Bf16 => false,
+            WeightDtype::F16 => true,
+            WeightDtype::Auto => self.inventory.formats().iter().any(|&stored| stored != WeightDtype::F32),
+        };
+        if may_be_half { 2 } else { 4 }
     }
 
     /// The decoder's sizes.

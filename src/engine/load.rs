@@ -19,7 +19,7 @@ use crate::{
         weights::WeightDtype,
     },
     device::open::Compute,
-    engine::{error::EngineError, folder::ModelFolder},
+    engine::{error::EngineError, folder::ModelFolder, room::fits},
     model::vlm::{LoadError, Vlm},
     progress::{Cancel, Progress},
     spec::ablation::Fill,
@@ -62,7 +62,7 @@ impl Engine {
     /// [`Engine::load`] for a folder whose small files are read.
     ///
     /// # Errors
-    /// [`EngineError`], of the weights.
+    /// [`EngineError`], of the weights, or where they need more memory than is left.
     pub fn load_weights(
         folder: ModelFolder,
         compute: &Compute,
@@ -71,6 +71,7 @@ impl Engine {
         tell: &mut dyn FnMut(Progress),
     ) -> Result<Self, EngineError> {
         let start = Instant::now();
+        fits(&folder, compute, dtype)?;
         let dir = folder.dir.as_path();
         let tell = RefCell::new(tell);
         let tell = |progress: Progress| (tell.borrow_mut())(progress);

@@ -248,7 +248,7 @@ impl<'a> Resumed<'a> {
         // What overwrites rows touches layer 0.
         let visual = visual(&baseline.prompt.tokens);
         let input = self.change.overwrite(baseline.rows(resid, row), row, &visual);
-        for part in parts(rows, predicting) {
+        for part in parts(rows, predicting, self.decoding.together(row + rows)) {
             let n = part.end - part.start.max(rows - predicting);
             let first = forced.first + forced.logits.len();
             let hooks = watch.hooks(part.len(), first, n);

@@ -14,10 +14,11 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::sof
 
 use crate::{
     checkpoint::{config::TextConfig, weight_error::WeightError, weights::Weights},
+    device::limits::largest_tensor,
     model::{
         cpu,
         hooks::{Blocked, Groups, Hooks, Keep, Recorded},
-        kv_cache::KvCache,
+        kv_cache::{KvCache, format_of},
         names::{DecoderNames, by_group, in_order},
         nn::{Linear, Matrix, RmsNorm, gated, index},
         rotary::{Position, Rotary},
@@ -44,6 +45,8 @@ pub struct Decoder {
     head: Matrix,
     tied: bool,
     cache_dtype: DType,
+    /// Float32 numbers of the largest tensor that the device holds.
+    most: usize,
     device: Device,
 }
 
@@ -120,7 +123,8 @@ impl Decoder {
         let block = |n: usize| Block::load(w, &format!("{prefix}layers.{n}."), names, c);
         Ok(Decoder {
             config: c.clone(),
-            cache_dtype: embedding.dtype(),
+            cache_dtype: format_of(embedding.dtype()),
+            most: largest_tensor(device).map_or(usize::MAX, |bytes| bytes as usize / 4),
             embedding,
             blocks: (0..c.n_layers).map(block).collect::<Result<_, _>>()?,
             final_norm: RmsNorm::load(w, &format!("{prefix}norm"), c.width, c.eps)?,
@@ -128,6 +132,29 @@ impl Decoder {
             tied: *tied,
             device: device.clone(),
         })
+    }
+
+    /// How many rows may predict something in one pass, where the last sees so many keys: what is kept of them, and
+    /// their logits, must fit into one tensor.
+    pub fn most_rows(&self, keys: usize) -> usize {
+        let c = &self.config;
+        (self.most / (c.n_layers * c.n_heads * keys).max(c.vocabulary)).max(1)
+    }
+
+    /// Bytes of the largest tensor that a pass would make, and of the largest that the device holds, where that is
+    /// less.
+    pub fn too_large(&self, rows: usize, keys: usize, keep: &Keep) -> Option<[usize; 2]> {
+        let c = &self.config;
+        let layers = (0..c.n_layers).filter(|&layer| keep.layer(layer)).count();
+        let kept = layers * keep.n_heads(c.n_heads) * keep.rows.len();
+        let wide = c.intermediate.max(c.width).max(c.n_heads * c.head_dim);
+        let largest = (rows * wide).max(keys * c.n_kv_heads * c.head_dim).max(kept.max(c.n_heads) * keys);
+        (largest > self.most).then(|| [largest, self.most].map(|numbers| 4 * numbers))
+    }
+
+    /// Format of keys and values.
+    pub fn cache_dtype(&self) -> DType {
+        self.cache_dtype
     }
 
     /// `[rows, width]`, float32: the embeddings of token ids.
@@ -261,8 +288,9 @@ impl Decoder {
             return OfLayer { mixed: done.mixed, pattern: None, groups };
         }
         let (mut mixed, mut kept, mut grouped) = (Vec::new(), Vec::new(), Vec::new());
-        for first in (0..rows).step_by(CHUNK) {
-            let here = first..rows.min(first + CHUNK);
+        let chunk = CHUNK.min(self.most / (self.config.n_heads * keys)).max(1);
+        for first in (0..rows).step_by(chunk) {
+            let here = first..rows.min(first + chunk);
             let seen = keys - rows + here.end;
             let q = q.clone().narrow(1, first, here.len());
             let (k, v) = (k.clone().narrow(1, 0, seen), v.clone().narrow(1, 0, seen));

@@ -24,14 +24,15 @@ pub fn index(places: &[usize], device: &Device) -> Tensor<1, Int> {
 pub enum Matrix {
     /// On the CPU.
     Panels(cpu::Panels),
-    /// Elsewhere: as stored, and transposed as a view when used.
-    Rows(Tensor<2>),
+    /// Elsewhere: transposed as a view when used. Blocks of rows, all of one height but the last: what is larger than
+    /// a buffer of the device may be is split.
+    Rows(Vec<Tensor<2>>),
 }
 
 impl Matrix {
     /// Of `[out, in]`.
     pub fn new(rows: Tensor<2>) -> Self {
-        cpu::Panels::new(rows).map_or_else(Matrix::Rows, Matrix::Panels)
+        cpu::Panels::new(rows).map_or_else(|rows| Matrix::Rows(vec![rows]), Matrix::Panels)
     }
 
     /// Loads `[out, in]`, where the file may divide `in` into several dimensions.
@@ -39,14 +40,19 @@ impl Matrix {
     /// # Errors
     /// [`WeightError`], naming the key.
     pub fn load<const D: usize>(w: &Weights<'_>, key: &str, shape: [usize; D]) -> Result<Self, WeightError> {
-        w.matrix(key, shape).map(Matrix::new)
+        let mut blocks = w.blocks(key, shape)?;
+        let one = if blocks.len() == 1 { blocks.pop() } else { None };
+        Ok(one.map_or_else(|| Matrix::Rows(blocks), Matrix::new))
     }
 
     /// `[out, in]`.
     pub fn dims(&self) -> [usize; 2] {
         match self {
             Matrix::Panels(panels) => panels.dims(),
-            Matrix::Rows(rows) => rows.dims(),
+            Matrix::Rows(blocks) => {
+                let [_, width] = of_block(blocks);
+                [blocks.iter().map(|block| block.dims()[0]).sum(), width]
+            }
         }
     }
 
@@ -54,18 +60,18 @@ impl Matrix {
     pub fn dtype(&self) -> DType {
         match self {
             Matrix::Panels(panels) => panels.dtype(),
-            Matrix::Rows(rows) => rows.dtype(),
+            Matrix::Rows(blocks) => blocks.first().map_or(DType::F32, Tensor::dtype),
         }
     }
 
-    /// `[n, in]`, float32: some of its rows.
+    /// `[n, in]`, float32: some of its rows, one at least.
     ///
     /// # Panics
     /// If a row is not there.
     pub fn rows(&self, places: &[usize]) -> Tensor<2> {
         match self {
             Matrix::Panels(panels) => panels.rows(places),
-            Matrix::Rows(rows) => rows.clone().select(0, index(places, &rows.device())).cast(DType::F32),
+            Matrix::Rows(blocks) => picked(blocks, places),
         }
     }
 
@@ -81,7 +87,10 @@ impl Matrix {
     fn plain(&self, x: Tensor<2>) -> Tensor<2> {
         match self {
             Matrix::Panels(panels) => panels.product(x),
-            Matrix::Rows(rows) => x.cast(rows.dtype()).matmul(rows.clone().transpose()).cast(DType::F32),
+            Matrix::Rows(blocks) => match blocks.as_slice() {
+                [rows] => times(x, rows),
+                _ => Tensor::cat(blocks.iter().map(|rows| times(x.clone(), rows)).collect(), 1),
+            },
         }
     }
 
@@ -91,6 +100,45 @@ impl Matrix {
             Matrix::Rows(_) => None,
         }
     }
+}
+
+/// Shape of the first block, which is that of all but the last.
+fn of_block(blocks: &[Tensor<2>]) -> [usize; 2] {
+    blocks.first().map_or([1, 0], Tensor::dims)
+}
+
+/// `x W^T` of a block, float32. Few devices have a product of bfloat16, and burn's on the CPU is slow.
+fn times(x: Tensor<2>, rows: &Tensor<2>) -> Tensor<2> {
+    match rows.dtype() {
+        DType::BF16 => x.matmul(rows.clone().cast(DType::F32).transpose()),
+        dtype => x.cast(dtype).matmul(rows.clone().transpose()).cast(DType::F32),
+    }
+}
+
+/// `[n, in]`, float32: rows of a matrix in blocks.
+fn picked(blocks: &[Tensor<2>], places: &[usize]) -> Tensor<2> {
+    let [height, _] = of_block(blocks);
+    let (mut parts, mut order, mut n) = (Vec::new(), vec![usize::MAX; places.len()], 0);
+    for (number, block) in blocks.iter().enumerate() {
+        let (mut here, first) = (Vec::new(), number * height);
+        for (place, order) in places.iter().zip(&mut order) {
+            if (first..first + block.dims()[0]).contains(place) {
+                here.push(place - first);
+                (*order, n) = (n, n + 1);
+            }
+        }
+        if !here.is_empty() {
+            parts.push(block.clone().select(0, index(&here, &block.device())).cast(DType::F32));
+        }
+    }
+    assert!(n == places.len(), "rows of the matrix");
+    // All in one block are in order.
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let parts = Tensor::cat(parts, 0);
+    let order = index(&order, &parts.device());
+    parts.select(0, order)
 }
 
 /// `y = x W^T + b`.

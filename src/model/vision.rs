@@ -150,9 +150,8 @@ impl VisionTower {
         }
         let mut recording = VisionRecording::default();
         // Whoever needs a layer's output again; the others' memory is written over.
-        let everything = watch == Watch::Everything;
         let needed =
-            |layer: usize| everything || self.select.as_ref().is_some_and(|(l, _)| l.contains(&layer));
+            |layer: usize| watch.states() || self.select.as_ref().is_some_and(|(l, _)| l.contains(&layer));
         let keep = |layer: usize, x: &Tensor<2>| needed(layer).then(|| x.clone());
         let mut hidden = vec![keep(0, &x)];
         let spare = if watch == Watch::Nothing { &[] } else { self.spare.as_slice() };
@@ -175,7 +174,7 @@ impl VisionTower {
                 None => x,
             },
         };
-        if everything {
+        if watch.states() {
             recording.hidden = hidden.into_iter().flatten().collect();
         }
         Ok(TowerOutput { features, recorded: (watch != Watch::Nothing).then_some(recording) })

@@ -44,7 +44,7 @@ pub struct Session {
     /// Which files of the model's folder it was read from. Unknown in files of before.
     #[serde(default)]
     pub sources: Sources,
-    /// Number format of weights and KV cache, as on the command line.
+    /// Number format of weights, as on the command line; `auto` where they have several.
     pub dtype: String,
     /// SHA-256 of every file that its experiments read; of a folder, that of its images. None in files of before, and
     /// where it was written in haste.
@@ -129,14 +129,13 @@ impl Session {
                 "its path is not UTF-8, which session.json cannot hold: give it or its folder another name";
             return Err(SessionError::new(&odd, why.to_string()));
         }
-        let named = WeightDtype::ALL.iter().find(|(_, known)| *known == dtype);
         let entry = |experiment| Entry { experiment, numbers: None };
         Ok(Session {
             format: FORMAT.to_string(),
             model,
             sha256: String::new(),
             sources: Sources::default(),
-            dtype: named.map_or("f32", |(name, _)| name).to_string(),
+            dtype: dtype.typed().to_string(),
             files: BTreeMap::new(),
             entries: experiments.into_iter().map(entry).collect(),
             view: None,

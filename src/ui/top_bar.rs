@@ -192,9 +192,9 @@ fn image_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
 fn device(ui: &mut Ui, store: &Store) {
     let Some(model) = &store.model else { return };
     let short = model.device.split(" (").next().unwrap_or_default();
-    let text = format!("{} · {}", shortened(short), store.running.dtype);
+    let text = format!("{} · {}", shortened(short), model.dtype.typed());
     let label = ui.add(Label::new(RichText::new(text).small().weak()).selectable(false));
-    label.on_hover_text(format!("{}, weights and KV cache in {}", model.device, store.running.dtype));
+    label.on_hover_text(format!("{}: {}", model.device, model.formats));
 }
 
 fn listed_entry(ui: &mut Ui, command: &Command, store: &Store, frame: &mut Frame) {

@@ -77,8 +77,6 @@ pub struct App {
     unhurried: Unhurried,
     hand: Hand,
     log: FrameLog,
-    /// Number format of weights.
-    dtype: WeightDtype,
     /// The theme, where the user chose one over the desktop's.
     theme: Option<Theme>,
     /// A session on its way.
@@ -122,7 +120,6 @@ impl App {
             unhurried: Unhurried::default(),
             hand: Hand::default(),
             log: FrameLog::default(),
-            dtype: options.dtype,
             theme: None,
             restoring: None,
             restored: false,
@@ -187,7 +184,7 @@ impl App {
     }
 
     fn save_session(&mut self, ctx: &Context) {
-        match Gathered::of(&self.store, self.dtype) {
+        match Gathered::of(&self.store) {
             Some(gathered) => self.dialogs.save(ctx, "session.json".to_string(), move |folder| {
                 gathered.text(folder, false).map(String::into_bytes)
             }),
@@ -260,8 +257,8 @@ impl App {
         if ended {
             autosave.ended();
         }
-        let (store, dtype) = (&self.store, self.dtype);
-        autosave.tick(ctx, Instant::now(), || Gathered::of(store, dtype));
+        let store = &self.store;
+        autosave.tick(ctx, Instant::now(), || Gathered::of(store));
     }
 
     /// Hands what views give away to whoever writes it.

@@ -1,6 +1,7 @@
 //! Models, runs and traces, called as a library.
 #![allow(clippy::unwrap_used)]
 
+mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod decoding;

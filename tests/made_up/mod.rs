@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use image::{Rgb, RgbImage};
 use sightline::{
+    checkpoint::weights::WeightDtype,
     spec::{
         experiment::Experiment,
         knockout::Cut,
@@ -59,6 +60,8 @@ pub fn model() -> ModelView {
     ModelView {
         info,
         device: "CPU (burn-flex)".into(),
+        dtype: WeightDtype::F32,
+        formats: "float32 weights and KV cache".into(),
         unused: Vec::new(),
         folder: "model".into(),
         bundled: false,

@@ -185,7 +185,7 @@ fn commands(text: &str) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{trace::run::ModelInfo, worker::protocol::ModelView};
+    use crate::{checkpoint::weights::WeightDtype, trace::run::ModelInfo, worker::protocol::ModelView};
 
     fn first(text: &str, store: &Store) -> Option<Command> {
         found(text, store).into_iter().next().map(|entry| entry.command)
@@ -214,6 +214,8 @@ mod tests {
         store.model = Some(ModelView {
             info,
             device: "CPU".to_string(),
+            dtype: WeightDtype::F32,
+            formats: String::new(),
             unused: Vec::new(),
             folder: "m".into(),
             bundled: false,

@@ -149,13 +149,13 @@ impl Asking {
 pub struct Running {
     /// `auto`, `cpu` or `gpu`.
     pub device: &'static str,
-    /// `f32` or `f16`.
+    /// `auto`, `f32`, `f16` or `bf16`.
     pub dtype: &'static str,
 }
 
 impl Default for Running {
     fn default() -> Self {
-        Running { device: "auto", dtype: "f32" }
+        Running { device: "auto", dtype: "auto" }
     }
 }
 
