@@ -10,5 +10,6 @@ mod eval;
 mod every_family;
 mod files;
 mod golden;
+mod hub;
 mod memory;
 mod options;
