@@ -243,13 +243,15 @@ impl Hub {
             }
             self.runtime.block_on(fetch.file(at))?;
         }
-        repository.note(plan.id.revision(), &plan.commit)?;
         let whole = self.cache.whole(&plan.id.at(&plan.commit))?;
-        whole.ok_or_else(|| HubError::Answer {
+        let whole = whole.ok_or_else(|| HubError::Answer {
             id: plan.id.clone(),
             endpoint: self.client.endpoint().to_string(),
             why: "it lists no config.json, or not all files of weights that its index names".to_string(),
-        })
+        })?;
+        // Only now: until then the branch is what it was, and what was whole stays in use.
+        repository.note(plan.id.revision(), &plan.commit)?;
+        Ok(whole)
     }
 
     /// Refuses what there is no room for.

@@ -7,14 +7,6 @@ use crate::{hub::id::HubId, progress::Cancelled};
 /// Why a model of the hub cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// A text that names no model.
-    #[error("`{text}` names no model of the hub: {why}; expected org/name or org/name@revision")]
-    Id {
-        /// The text.
-        text: String,
-        /// What is wrong with it.
-        why: String,
-    },
     /// There is no model of that name.
     #[error(
         "{id}: {endpoint} has no such model, and there is no such folder: look for its name on the hub (`sightline models` lists some)"
@@ -126,7 +118,7 @@ pub enum HubError {
         variable: &'static str,
     },
     /// The hub cannot be spoken to at all.
-    #[error("no connection to the hub can be set up: {0}: check HF_ENDPOINT")]
+    #[error("nothing can be asked of the hub: {0}; check HF_ENDPOINT, and that this system has certificates")]
     Setup(String),
     /// A name that leads out of its folder.
     #[error("{id}: the server names a file `{name}`, which {why}: nothing of it is fetched")]

@@ -4,8 +4,6 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::hub::error::HubError;
-
 /// Longest owner or name, as on the hub.
 const LONGEST: usize = 96;
 
@@ -40,6 +38,16 @@ impl HubId {
     }
 }
 
+/// A text that names no model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` names no model of the hub: {why}; expected org/name or org/name@revision")]
+pub struct IdError {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 impl fmt::Display for HubId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.owner, self.name)?;
@@ -48,10 +56,10 @@ impl fmt::Display for HubId {
 }
 
 impl FromStr for HubId {
-    type Err = HubError;
+    type Err = IdError;
 
-    fn from_str(text: &str) -> Result<Self, HubError> {
-        let fail = |why: &str| HubError::Id { text: text.to_string(), why: why.to_string() };
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let fail = |why: &str| IdError { text: text.to_string(), why: why.to_string() };
         let (repository, revision) = match text.split_once('@') {
             Some((repository, revision)) => (repository, Some(revision)),
             None => (text, None),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sightline::files::sum;
+use sha2::{Digest as _, Sha256};
 
 /// The model that is served.
 pub const MODEL: &str = "org/name";
@@ -189,6 +189,10 @@ fn answer(state: &State, asked: &Asked) -> Result<Vec<u8>, (u16, &'static str)> 
     Err((404, "RepoNotFound"))
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
 fn is_large(name: &str) -> bool {
     name.ends_with(".safetensors")
 }
@@ -197,7 +201,7 @@ fn is_large(name: &str) -> bool {
 fn description(commit: &str, files: &BTreeMap<String, Vec<u8>>) -> Value {
     let siblings = files.iter().map(|(name, bytes)| match is_large(name) {
         true => json!({"rfilename": name, "size": bytes.len(),
-            "lfs": {"sha256": sum::of_bytes(bytes), "size": bytes.len(), "pointerSize": 134}}),
+            "lfs": {"sha256": sha256(bytes), "size": bytes.len(), "pointerSize": 134}}),
         false => json!({"rfilename": name, "size": bytes.len()}),
     });
     json!({"_id": "1", "id": MODEL, "sha": commit, "private": false, "gated": false,
@@ -210,7 +214,7 @@ fn listing(files: &BTreeMap<String, Vec<u8>>) -> Value {
         let oid = small_sum(bytes);
         match is_large(name) {
             true => json!({"type": "file", "path": name, "size": bytes.len(), "oid": oid,
-                "lfs": {"oid": sum::of_bytes(bytes), "size": bytes.len(), "pointerSize": 134}}),
+                "lfs": {"oid": sha256(bytes), "size": bytes.len(), "pointerSize": 134}}),
             false => json!({"type": "file", "path": name, "size": bytes.len(), "oid": oid}),
         }
     });
@@ -220,7 +224,7 @@ fn listing(files: &BTreeMap<String, Vec<u8>>) -> Value {
 
 /// Stands for git's sum: any 40 digits that follow from the contents.
 pub fn small_sum(bytes: &[u8]) -> String {
-    sum::of_bytes(bytes)[..40].to_string()
+    sha256(bytes)[..40].to_string()
 }
 
 fn write(

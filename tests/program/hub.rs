@@ -268,7 +268,6 @@ fn wrong_lengths_are_refused() {
 fn redirects_are_followed() {
     for whole_address in [false, true] {
         let (server, user) = served();
-        server.fail(&format!("/{MODEL}/resolve"), Fault::Moved { whole_address }, 0);
         // Both the question for the length and that for the contents.
         server.fail(
             &format!(" /{MODEL}/resolve/{COMMIT}/model.safetensors"),
