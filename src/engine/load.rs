@@ -79,7 +79,7 @@ impl Engine {
         let vlm = Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch)?;
         let config = &vlm.config;
         let own_name = |dir: PathBuf| match id_of_snapshot(&dir) {
-            Some(id) => Some(id.to_string()),
+            Some(id) => Some(id.short()),
             None => Some(dir.file_name()?.to_string_lossy().into_owned()),
         };
         let name = dir.canonicalize().ok().and_then(own_name);

@@ -19,7 +19,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    files::{input, output},
+    files::{error::WriteError, input, output::write_file},
     hub::{
         error::HubError,
         id::{HubId, is_commit},
@@ -176,8 +176,8 @@ impl Repository {
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder).map_err(HubError::io(folder))?;
         }
-        let other = |e: output::WriteError| HubError::Io { file: file.clone(), source: io::Error::other(e) };
-        output::write_file(&file, commit.as_bytes()).map_err(other)
+        let other = |e: WriteError| HubError::Io { file: file.clone(), source: io::Error::other(e) };
+        write_file(&file, commit.as_bytes()).map_err(other)
     }
 
     /// Puts a blob into a snapshot under a file's name: a relative link, as Python makes it.

@@ -32,6 +32,15 @@ impl HubId {
         self.revision.as_deref().unwrap_or("main")
     }
 
+    /// Its name, with no more of a commit than tells it from others.
+    pub fn short(&self) -> String {
+        let revision = self.revision.as_deref();
+        match revision.filter(|revision| is_commit(revision)).and_then(|commit| commit.get(..8)) {
+            Some(begin) => format!("{}@{begin}", self.repository()),
+            None => self.to_string(),
+        }
+    }
+
     /// The same model at a commit.
     pub fn at(&self, commit: &str) -> Self {
         HubId { revision: Some(commit.to_string()), ..self.clone() }
@@ -121,6 +130,10 @@ mod tests {
         let id: HubId = "a/b@refs/pr/1".parse().unwrap();
         assert_eq!((id.repository().as_str(), id.revision()), ("a/b", "refs/pr/1"));
         assert_eq!("a/b".parse::<HubId>().unwrap().revision(), "main");
+        assert_eq!(
+            (id.short(), id.at(&"0a".repeat(20)).short()),
+            (id.to_string(), "a/b@0a0a0a0a".to_string())
+        );
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl ModelMenu {
                 coming(ui, fetch, frame);
             }
             ui.separator();
-            let table = ScrollArea::both().auto_shrink([false, true]);
+            let height = (ui.available_height() - 36.0).max(60.0);
+            let table = ScrollArea::both().auto_shrink([false, true]).max_height(height);
             table.show(ui, |ui| rows(ui, &store.models, frame));
             let text = "Memory is that of the weights; a run takes more. ~: an estimate. Any other model of a \
                         supported type opens by its name or folder.";
