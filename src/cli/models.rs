@@ -137,8 +137,7 @@ fn list(cache: &Cache, as_json: bool) -> Result<(), Box<dyn Error>> {
             known.fits(available)
         );
     }
-    println!();
-    println!("in f32, in f16: what the weights take in memory; a run takes more. ~: an estimate.");
+    println!("\nin f32, in f16: what the weights take in memory; a run takes more. ~: an estimate.");
     match available {
         Some(bytes) => {
             println!("fits: number formats for which {} of free memory suffice.", gigabytes(bytes))
