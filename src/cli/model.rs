@@ -11,13 +11,14 @@ use sightline::{
     progress::Cancel,
 };
 
-use crate::cli::bar::Bars;
+use crate::cli::{bar::Bars, models};
 
 /// Where and how a model runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
-    /// Model folder (Hugging Face layout); the bundled model if left out.
-    #[arg(long, value_name = "DIR")]
+    /// Model folder (Hugging Face layout), or org/name[@revision] of the hub, which is fetched where it is not in the
+    /// cache (`sightline models`); the bundled model if left out.
+    #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
     /// Where to run: auto takes a real GPU if there is one, cpu and gpu insist.
     #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "auto")]
@@ -51,14 +52,17 @@ pub fn named<T: Copy + Send + Sync + 'static>(
 }
 
 impl ModelArgs {
-    /// The model's folder.
-    pub fn folder(&self) -> PathBuf {
-        self.model.clone().unwrap_or_else(bundled::model)
+    /// The model's folder. One of the hub that is not in the cache is fetched.
+    pub fn folder(&self) -> Result<PathBuf, Box<dyn Error>> {
+        match &self.model {
+            Some(named) => models::folder(named),
+            None => Ok(bundled::model()),
+        }
     }
 
     /// Reads what can be read of the model without its weights.
     pub fn open(&self) -> Result<ModelFolder, Box<dyn Error>> {
-        Ok(ModelFolder::open(&self.folder())?)
+        Ok(ModelFolder::open(&self.folder()?)?)
     }
 
     /// Loads the weights, saying which and where.

@@ -31,8 +31,8 @@ pub struct Args {
     /// marked, the mask of an image is the file of the same name beside the session's mask.
     #[arg(long, value_name = "DIR")]
     image_dir: Option<PathBuf>,
-    /// Model folder, where it is not the one that the session names.
-    #[arg(long, value_name = "DIR")]
+    /// Model folder or org/name[@revision] of the hub, where it is not the one that the session names.
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Where to run: auto takes a real GPU if there is one.
     #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "auto")]

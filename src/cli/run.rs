@@ -173,7 +173,7 @@ impl Args {
             )
             .into());
         }
-        let session = Session::begin(&self.subject.model.folder(), dtype, from_ref(&plan.experiment))?;
+        let session = Session::begin(&plan.folder.dir, dtype, from_ref(&plan.experiment))?;
         Ok(Planned { plan, session, out })
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use crate::{
     },
     device::open::Compute,
     engine::{error::EngineError, folder::ModelFolder, room::fits},
+    hub::cache::id_of_snapshot,
     model::vlm::{LoadError, Vlm},
     progress::{Cancel, Progress},
     spec::ablation::Fill,
@@ -78,7 +79,11 @@ impl Engine {
         let watch = Watch::new(dir, cancel, &tell).map_err(LoadError::from)?;
         let vlm = Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch)?;
         let config = &vlm.config;
-        let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
+        let own_name = |dir: PathBuf| match id_of_snapshot(&dir) {
+            Some(id) => Some(id.short()),
+            None => Some(dir.file_name()?.to_string_lossy().into_owned()),
+        };
+        let name = dir.canonicalize().ok().and_then(own_name);
         let info = ModelInfo {
             name: name.unwrap_or_else(|| dir.display().to_string()),
             sha256: sha256(dir, &watch).map_err(LoadError::from)?,

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     checkpoint::weights::WeightDtype,
     files::{input, output::was_stopped, sum},
+    hub::place::Place,
     image::files::image_files,
     spec::{ablation::Fill, experiment::Experiment, picture::ImageSource},
     trace::{report::Numbers, run::Sources},
@@ -37,7 +38,7 @@ pub const TOLERANCE: f32 = 2e-4;
 pub struct Session {
     /// [`FORMAT`].
     pub format: String,
-    /// Model folder.
+    /// Model folder, or org/name[@revision] of the hub.
     pub model: PathBuf,
     /// Of its weights, as traces state it; empty of a session that was written before they were read.
     pub sha256: String,
@@ -167,7 +168,11 @@ impl Session {
 
     /// Takes relative paths from a folder on.
     fn stand_in(&mut self, folder: &Path) {
-        self.model = folder.join(&self.model);
+        let beside = folder.join(&self.model);
+        // A name of the hub stays what it is.
+        if !matches!(Place::of(&self.model), Place::Hub(_)) || beside.exists() {
+            self.model = beside;
+        }
         self.files = self.files.iter().map(|(file, sum)| (folder.join(file), sum.clone())).collect();
         for entry in &mut self.entries {
             places(&mut entry.experiment).into_iter().for_each(|place| *place = folder.join(&*place));

@@ -11,5 +11,6 @@ mod eval;
 mod every_family;
 mod files;
 mod golden;
+mod hub;
 mod memory;
 mod options;

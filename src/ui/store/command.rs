@@ -41,6 +41,16 @@ pub enum Command {
     OpenImage(ImageSource),
     /// Load another model folder.
     LoadModel(PathBuf),
+    /// Open a model by a typed folder, or by a name of the hub, from which it is fetched if the user agrees.
+    OpenModel(PathBuf),
+    /// Show the models that are known by name, or close the list.
+    ShowModels,
+    /// Fetch the model whose cost is on show.
+    Fetch,
+    /// Let what is being fetched rest, or go on.
+    PauseFetch(bool),
+    /// Stop what is being fetched; what came stays.
+    StopFetch,
     /// A typed or dropped path: a folder is a model, a file an image.
     OpenPath(PathBuf),
     /// Show the system's dialog for an image.
@@ -425,6 +435,13 @@ static LISTED: &[Listed] = &[
         "Open model…",
         "A Hugging Face folder: LLaVA-1.5, Idefics3, SmolVLM",
         &[S::ctrl_shift("O")],
+    ),
+    listed_anywhere(
+        Menu::File,
+        Command::ShowModels,
+        "Models…",
+        "Models of the hub: what they cost, which are here, and the one that is being fetched",
+        &[S::ctrl("M")],
     ),
     listed_as(
         Menu::File,

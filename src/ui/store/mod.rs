@@ -9,6 +9,7 @@ mod cuts;
 mod first_look;
 pub(crate) mod images;
 pub(crate) mod lane;
+pub mod models;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod saved;

@@ -18,6 +18,7 @@ use crate::{
         cuts::Cuts,
         first_look::{FirstLook, first_look},
         images::{Held, Images},
+        models::Models,
         run::{Run, ScoredToken},
         runs::Runs,
         saved::SavedRun,
@@ -72,6 +73,8 @@ pub struct Store {
     pub questions: Vec<String>,
     /// Images and models that were opened before, the last one first.
     pub recent: Vec<PathBuf>,
+    /// Models to choose from, and the one that is being fetched.
+    pub models: Models,
     /// Where and how models run.
     pub running: Running,
     /// What of the model of a saved run is known, while there is no model.
