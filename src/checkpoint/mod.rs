@@ -7,5 +7,6 @@ pub mod config;
 pub mod end_tokens;
 pub mod json;
 pub mod shards;
+mod upload;
 pub mod weight_error;
 pub mod weights;

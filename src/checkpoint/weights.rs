@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checkpoint::{
         shards::{Shard, Stored, Watch, open_shard, shard_files},
+        upload::Upload,
         weight_error::WeightError,
     },
     statistics::finite::all_finite,
@@ -68,7 +69,7 @@ pub struct Weights<'a> {
     place: BTreeMap<String, usize>,
     taken: RefCell<BTreeSet<String>>,
     unused: RefCell<Vec<String>>,
-    device: Device,
+    upload: Upload,
     dtype: WeightDtype,
     watch: &'a Watch<'a>,
 }
@@ -103,7 +104,7 @@ impl<'a> Weights<'a> {
             place,
             taken: RefCell::default(),
             unused: RefCell::default(),
-            device: device.clone(),
+            upload: Upload::to(device),
             dtype,
             watch,
         })
@@ -173,7 +174,8 @@ impl<'a> Weights<'a> {
             }
         };
         self.taken.borrow_mut().insert(key.to_string());
-        Ok(Tensor::from_data(data, (&self.device, dtype.burn())))
+        let placed = self.upload.tensor(data, dtype.burn());
+        placed.map_err(|why| WeightError::Device { key: key.to_string(), why })
     }
 
     /// Hands over the stored numbers, widened to float32, row-major, piece by piece, and the file that they

@@ -15,6 +15,7 @@ mod pictures;
 mod replay;
 mod run;
 mod scenes;
+mod serve;
 mod subject;
 mod summary;
 mod verify;
@@ -45,6 +46,8 @@ enum Command {
     Scenes(scenes::Args),
     /// Ask the questions of a scenes folder, or of any COCO-format folder, and score the answers.
     Eval(eval::Args),
+    /// Let models of another machine run on this one's device.
+    Serve(serve::Args),
 }
 
 /// Does what the arguments ask.
@@ -57,5 +60,6 @@ pub fn main(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Scenes(args)) => scenes::run(args),
         Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Serve(args)) => serve::run(args),
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     checkpoint::{json::JsonError, weight_error::WeightError},
+    device::remote::RemoteError,
     engine::decoding::DecodingError,
     image::error::ImageError,
     model::vlm::LoadError,
@@ -34,6 +35,9 @@ pub enum EngineError {
     /// Told to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+    /// The connection to a device elsewhere.
+    #[error(transparent)]
+    Lost(#[from] RemoteError),
     /// Parts that do not belong together.
     #[error("{dir}: {why}")]
     Mismatch {

@@ -18,7 +18,7 @@ use crate::{
         shards::{Watch, sha256},
         weights::WeightDtype,
     },
-    device::open::Compute,
+    device::{open::Compute, remote},
     engine::{error::EngineError, folder::ModelFolder},
     model::vlm::{LoadError, Vlm},
     progress::{Cancel, Progress},
@@ -75,7 +75,8 @@ impl Engine {
         let tell = RefCell::new(tell);
         let tell = |progress: Progress| (tell.borrow_mut())(progress);
         let watch = Watch::new(dir, cancel, &tell).map_err(LoadError::from)?;
-        let vlm = Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch)?;
+        let vlm = Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch)
+            .map_err(|error| why(compute, error.into()))?;
         let config = &vlm.config;
         let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
         let info = ModelInfo {
@@ -92,9 +93,19 @@ impl Engine {
             sources: folder.sources.clone(),
         };
         cancel.check()?;
+        // Elsewhere, what was sent may still be on its way, or lost.
+        remote::check(&compute.device)?;
         watch.complete();
         let device = compute.description.clone();
         let donors = Mutex::default();
         Ok(Engine { folder, vlm, donors, info, device, load_time: start.elapsed() })
     }
+}
+
+/// Why loading failed: of a device elsewhere, first of all that its connection broke.
+fn why(compute: &Compute, error: EngineError) -> EngineError {
+    if error.is_cancelled() {
+        return error;
+    }
+    remote::check(&compute.device).map_or_else(EngineError::from, |()| error)
 }

@@ -11,6 +11,7 @@ use crate::{
     bundled,
     trace::run::ModelInfo,
     ui::{
+        device_menu::device_menu,
         frame::Frame,
         store::{
             command::{Command, Listed, Menu, listed},
@@ -35,7 +36,7 @@ pub fn top_bar(ui: &mut Ui, store: &Store, frame: &mut Frame) {
             frame.place(format!("menu {}", menu.name()), shown.response.rect);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            device(ui, store);
+            device_menu(ui, store, frame);
             image_menu(ui, store, frame);
             model_menu(ui, store, frame);
             field(ui, frame);
@@ -186,15 +187,6 @@ fn image_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
         }
     });
     menu.response.on_hover_text("The image on show, and others");
-}
-
-/// Where the model runs, and in which number format.
-fn device(ui: &mut Ui, store: &Store) {
-    let Some(model) = &store.model else { return };
-    let short = model.device.split(" (").next().unwrap_or_default();
-    let text = format!("{} · {}", shortened(short), store.running.dtype);
-    let label = ui.add(Label::new(RichText::new(text).small().weak()).selectable(false));
-    label.on_hover_text(format!("{}, weights and KV cache in {}", model.device, store.running.dtype));
 }
 
 fn listed_entry(ui: &mut Ui, command: &Command, store: &Store, frame: &mut Frame) {

@@ -143,17 +143,17 @@ impl Asking {
 }
 
 /// Where models run and in which number format, as the command line names both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// `auto`, `cpu` or `gpu`.
-    pub device: &'static str,
+    /// `auto`, `cpu` or `gpu`: on this machine.
+    pub device: String,
     /// `f32` or `f16`.
     pub dtype: &'static str,
 }
 
 impl Default for Running {
     fn default() -> Self {
-        Running { device: "auto", dtype: "f32" }
+        Running { device: "auto".to_string(), dtype: "f32" }
     }
 }
 
