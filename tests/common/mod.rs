@@ -4,6 +4,7 @@
 pub mod families;
 pub mod models;
 pub mod program;
+pub mod served;
 
 use std::{
     fs,

@@ -8,6 +8,7 @@ mod finite;
 mod flow;
 mod loading;
 mod parity;
+mod remote;
 mod runs;
 mod studies;
 mod trace;

@@ -12,3 +12,4 @@ mod files;
 mod golden;
 mod memory;
 mod options;
+mod remote;
