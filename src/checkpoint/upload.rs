@@ -56,7 +56,7 @@ impl Upload {
 
 /// Pieces of whole rows of the first dimension, of at most `most` bytes as far as a row allows.
 fn pieces(data: TensorData, most: usize) -> Vec<TensorData> {
-    let (shape, bytes) = (data.shape().clone(), data.bytes().len());
+    let (shape, bytes) = (data.shape().as_slice().to_vec(), data.bytes().len());
     let rows = shape.first().copied().unwrap_or(0);
     if bytes <= most || rows < 2 {
         return vec![data];
@@ -64,7 +64,7 @@ fn pieces(data: TensorData, most: usize) -> Vec<TensorData> {
     let row = bytes / rows;
     let step = (most / row).max(1) * row;
     let piece = |part: &[u8]| {
-        let mut shape = shape.to_vec();
+        let mut shape = shape.clone();
         shape[0] = part.len() / row;
         TensorData::from_bytes_vec(part.to_vec(), shape, data.dtype())
     };

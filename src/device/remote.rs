@@ -156,9 +156,8 @@ pub(super) fn token_of(credential: &[u8]) -> &[u8] {
 
 /// Where a device is, if it is elsewhere.
 pub fn address_of(device: &Device) -> Option<Address> {
-    let device = device.clone().without_autodiff();
     let all = CONNECTED.lock().unwrap_or_else(PoisonError::into_inner);
-    all.iter().find(|(known, _)| *known == device).map(|(_, address)| address.clone())
+    all.iter().find(|(known, _)| known == device).map(|(_, address)| address.clone())
 }
 
 /// Whether the connection to a device elsewhere still stands: asks, and waits until everything is done there. Of any
