@@ -105,7 +105,7 @@ pub fn open(choice: DeviceChoice) -> Result<Compute, DeviceError> {
         DeviceChoice::Auto | DeviceChoice::Gpu => {}
     }
     let best = adapters().into_iter().min_by_key(|a| rank(a.device_type));
-    match (best, choice) {
+    match (best, &choice) {
         (Some(info), _) if choice == DeviceChoice::Gpu || is_real(&info) => gpu(&info),
         (None, DeviceChoice::Gpu) => Err(DeviceError::NoAdapter),
         _ => Ok(cpu()),
