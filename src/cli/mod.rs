@@ -4,6 +4,7 @@
 use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use sightline::device::remote;
 
 mod bar;
 mod effects;
@@ -52,6 +53,12 @@ enum Command {
 
 /// Does what the arguments ask.
 pub fn main(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    let done = run_command(args);
+    remote::settle();
+    done
+}
+
+fn run_command(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     match args.command {
         None => window::run(args.window),
         Some(Command::Verify(args)) => verify::run(args),

@@ -174,6 +174,17 @@ pub fn check(device: &Device) -> Result<(), RemoteError> {
     })
 }
 
+/// Waits until what was given up is free elsewhere, too: a program that ends says no word to a server, which would
+/// hold its model until it notices.
+pub fn settle() {
+    let all = CONNECTED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for (device, address) in all {
+        if let Err(why) = device.sync() {
+            log::debug!("{address}: nothing can be freed there any more ({why})");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

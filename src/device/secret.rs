@@ -92,7 +92,7 @@ pub fn token_or_new(folder: &Path) -> Result<String, SecretError> {
         Err(SecretError::NoToken { .. }) => {
             let failed = |source| SecretError::File { file: file.clone(), source };
             make_folder(folder)?;
-            let mut new = private(fs::OpenOptions::new().write(true).create_new(true));
+            let new = private(fs::OpenOptions::new().write(true).create_new(true));
             // As random as a secret key, which it otherwise has nothing to do with.
             let token: String =
                 IrohIdentity::random().to_bytes().iter().map(|b| format!("{b:02x}")).collect();

@@ -85,7 +85,7 @@ fn reconnect(ui: &mut Ui, far: &Elsewhere, frame: &mut Frame) {
 /// The field of another machine's address.
 fn address(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     ui.label("Another machine");
-    let id = Id::new("the address of another machine");
+    let id = Id::unique("the address of another machine");
     let mut text = ui.data(|d| d.get_temp::<String>(id)).unwrap_or_else(|| {
         store.elsewhere.as_ref().map_or_else(String::new, |far| format!("remote:{}", far.address))
     });
