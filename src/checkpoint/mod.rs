@@ -10,5 +10,6 @@ pub mod inventory;
 pub mod json;
 pub mod numbers;
 pub mod shards;
+mod upload;
 pub mod weight_error;
 pub mod weights;

@@ -7,6 +7,14 @@ use crate::progress::Cancelled;
 /// Why weights cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
+    /// The device elsewhere did not take one.
+    #[error("weight `{key}` did not reach the device ({why})")]
+    Device {
+        /// Its key.
+        key: String,
+        /// The device's word.
+        why: String,
+    },
     /// No weights, or a file that cannot be read.
     #[error("{}: {source}; expected model.safetensors, or model.safetensors.index.json and its shards", file.display())]
     Read {

@@ -27,6 +27,7 @@ use crate::{
     checkpoint::{
         numbers::{Format, Lost, Narrowing},
         shards::{Shard, Stored, Watch, open_shard, shard_files},
+        upload::Upload,
         weight_error::WeightError,
     },
     statistics::finite::all_finite,
@@ -156,6 +157,7 @@ pub struct Weights<'a> {
     taken: RefCell<BTreeSet<String>>,
     unused: RefCell<Vec<String>>,
     device: Device,
+    upload: Upload,
     dtype: WeightDtype,
     /// Most bytes of one tensor, where the device has a limit.
     most: Option<u64>,
@@ -198,6 +200,7 @@ impl<'a> Weights<'a> {
             taken: RefCell::default(),
             unused: RefCell::default(),
             device: device.clone(),
+            upload: Upload::to(device),
             dtype,
             most: None,
             formats: RefCell::new(Formats { chosen: dtype != WeightDtype::Auto, ..Formats::default() }),
@@ -255,7 +258,7 @@ impl<'a> Weights<'a> {
             Ok(())
         })?;
         self.taken.borrow_mut().insert(key.to_string());
-        Ok(Tensor::from_data(TensorData::new(values, [len]), (&self.device, DType::F32)))
+        self.place(key, TensorData::new(values, [len]), DType::F32)
     }
 
     fn in_blocks(
@@ -327,13 +330,23 @@ impl<'a> Weights<'a> {
                     left -= rows;
                     let next = Vec::with_capacity(each.min(left) * width);
                     let data = TensorData::new(mem::replace(&mut block, next), [rows, width]);
-                    blocks.push(Tensor::from_data(data, (&self.device, T::dtype())));
+                    blocks.push(self.place(key, data, T::dtype())?);
                 }
             }
             Ok(())
         })?;
         let end = if exact { Ok(()) } else { narrowing.end::<T>() };
         end.map(|()| blocks).map_err(|lost| lost_of::<T>(lost, key, &place))
+    }
+
+    /// Numbers on the device.
+    fn place<const D: usize>(
+        &self,
+        key: &str,
+        data: TensorData,
+        dtype: DType,
+    ) -> Result<Tensor<D>, WeightError> {
+        self.upload.tensor(data, dtype).map_err(|why| WeightError::Device { key: key.to_string(), why })
     }
 
     /// The formats of the matrices so far.

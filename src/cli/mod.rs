@@ -4,6 +4,7 @@
 use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use sightline::device::remote;
 
 mod bar;
 mod effects;
@@ -16,6 +17,7 @@ mod pictures;
 mod replay;
 mod run;
 mod scenes;
+mod serve;
 mod subject;
 mod summary;
 mod talk;
@@ -49,10 +51,18 @@ enum Command {
     Eval(eval::Args),
     /// List models of the hub that are known by name, or fetch one.
     Models(models::Args),
+    /// Let models of another machine run on this one's device.
+    Serve(serve::Args),
 }
 
 /// Does what the arguments ask.
 pub fn main(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    let done = run_command(args);
+    remote::settle();
+    done
+}
+
+fn run_command(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     match args.command {
         None => window::run(args.window),
         Some(Command::Verify(args)) => verify::run(args),
@@ -62,5 +72,6 @@ pub fn main(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         Some(Command::Scenes(args)) => scenes::run(args),
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Models(args)) => models::run(args),
+        Some(Command::Serve(args)) => serve::run(args),
     }
 }

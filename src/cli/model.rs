@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::PathBuf};
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, StringValueParser, TypedValueParser};
 use sightline::{
     bundled,
     checkpoint::weights::WeightDtype,
@@ -20,7 +20,8 @@ pub struct ModelArgs {
     /// cache (`sightline models`); the bundled model if left out.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// Where to run: auto takes a real GPU if there is one, cpu and gpu insist.
+    /// Where to run: auto takes a real GPU if there is one, cpu and gpu insist; remote:ID@HOST:PORT runs where
+    /// `sightline serve` printed that.
     #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "auto")]
     pub device: DeviceChoice,
     /// Number format of weights: auto keeps that of the files as far as the device computes in it. The KV cache is
@@ -29,21 +30,20 @@ pub struct ModelArgs {
     pub dtype: WeightDtype,
 }
 
-/// Reads a device by name.
-pub fn device() -> impl clap::builder::TypedValueParser<Value = DeviceChoice> {
-    named(&DeviceChoice::ALL)
+/// Reads a device by name or address.
+pub fn device() -> impl TypedValueParser<Value = DeviceChoice> {
+    StringValueParser::new().try_map(|text| text.parse::<DeviceChoice>())
 }
 
 /// Reads a number format by name.
-fn dtype() -> impl clap::builder::TypedValueParser<Value = WeightDtype> {
+fn dtype() -> impl TypedValueParser<Value = WeightDtype> {
     named(&WeightDtype::ALL)
 }
 
 /// Reads one of some values by its name.
 pub fn named<T: Copy + Send + Sync + 'static>(
     all: &'static [(&'static str, T)],
-) -> impl clap::builder::TypedValueParser<Value = T> {
-    use clap::builder::TypedValueParser as _;
+) -> impl TypedValueParser<Value = T> {
     let names = PossibleValuesParser::new(all.iter().map(|(name, _)| *name));
     names.try_map(move |name| {
         let found = all.iter().find(|(known, _)| *known == name);
@@ -67,7 +67,7 @@ impl ModelArgs {
 
     /// Loads the weights, saying which and where.
     pub fn load(&self, folder: ModelFolder) -> Result<Engine, Box<dyn Error>> {
-        let compute = open::open(self.device)?;
+        let compute = open::open(self.device.clone())?;
         eprintln!("loading {} on {}", folder.dir.display(), compute.description);
         eprintln!("read from {}", folder.sources);
         let mut bars = Bars::default();

@@ -72,7 +72,7 @@ fn load(args: &Args, session: &Session, others: Option<&[PathBuf]>) -> Result<En
     let dtype = dtype
         .ok_or_else(|| format!("{file}: `dtype` is `{}`, expected auto, f32, f16 or bf16", session.dtype))?;
     let folder = args.model.clone().unwrap_or_else(|| session.model.clone());
-    let model = ModelArgs { model: Some(folder), device: args.device, dtype };
+    let model = ModelArgs { model: Some(folder), device: args.device.clone(), dtype };
     let folder = model.open()?;
     check(&folder, dtype, session, others)?;
     let engine = model.load(folder)?;

@@ -45,7 +45,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         image: ImageSource::File(image.clone()),
         prompt: args.prompt.clone(),
         max_new: args.max_new,
-        device: args.model.device,
+        device: args.model.device.clone(),
         dtype: args.model.dtype,
         scenes: bundled::scene_images(),
         questions: bundled::QUESTIONS.map(String::from).to_vec(),

@@ -2,10 +2,20 @@
 //!
 //! Knows burn and the list of adapters; the device that a window shares is made in `shared`.
 
+use std::{fmt, str::FromStr};
+
 use burn::tensor::{Device, DeviceKind};
 
+use crate::{
+    device::{
+        address::{Address, AddressError, SCHEME},
+        remote::{self, RemoteError},
+    },
+    progress::Cancel,
+};
+
 /// Where people want a model to run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// A real GPU if there is one, else the CPU: software Vulkan is slower than the CPU backend.
     #[default]
@@ -14,12 +24,46 @@ pub enum DeviceChoice {
     Cpu,
     /// burn-wgpu on the best adapter, a software one if there is no other.
     Gpu,
+    /// On another machine, where `sightline serve` runs.
+    Remote(Address),
 }
 
-impl DeviceChoice {
-    /// Every choice, by the name that people type.
-    pub const ALL: [(&str, DeviceChoice); 3] =
-        [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("gpu", DeviceChoice::Gpu)];
+/// Every choice on this machine, by the name that people type.
+const HERE: [(&str, DeviceChoice); 3] =
+    [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("gpu", DeviceChoice::Gpu)];
+
+/// A text that names no device.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    /// One elsewhere that is misspelt.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Anything else.
+    #[error("expected auto, cpu, gpu, or {SCHEME}ID@HOST:PORT as `sightline serve` prints it")]
+    Unknown,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = ChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        if text.starts_with(SCHEME) {
+            return Ok(DeviceChoice::Remote(text.parse()?));
+        }
+        let found = HERE.into_iter().find(|(name, _)| *name == text);
+        found.map(|(_, choice)| choice).ok_or(ChoiceError::Unknown)
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Gpu => f.write_str("gpu"),
+            DeviceChoice::Remote(address) => write!(f, "{SCHEME}{address}"),
+        }
+    }
 }
 
 /// A device ready for tensors.
@@ -45,22 +89,36 @@ pub enum DeviceError {
         /// The driver's word.
         why: String,
     },
+    /// A device elsewhere.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 /// Opens the device of a run without a window.
 ///
 /// # Errors
-/// [`DeviceError`], when a GPU was asked for and there is none.
+/// [`DeviceError`], when a GPU was asked for and there is none, or nobody answers elsewhere.
 pub fn open(choice: DeviceChoice) -> Result<Compute, DeviceError> {
-    if choice == DeviceChoice::Cpu {
-        return Ok(cpu());
+    match &choice {
+        DeviceChoice::Cpu => return Ok(cpu()),
+        DeviceChoice::Remote(address) => return Ok(elsewhere(address, &Cancel::default())?),
+        DeviceChoice::Auto | DeviceChoice::Gpu => {}
     }
     let best = adapters().into_iter().min_by_key(|a| rank(a.device_type));
-    match (best, choice) {
+    match (best, &choice) {
         (Some(info), _) if choice == DeviceChoice::Gpu || is_real(&info) => gpu(&info),
         (None, DeviceChoice::Gpu) => Err(DeviceError::NoAdapter),
         _ => Ok(cpu()),
     }
+}
+
+/// A device on another machine, over a new connection.
+///
+/// # Errors
+/// [`RemoteError`], within about 10 s.
+pub fn elsewhere(address: &Address, cancel: &Cancel) -> Result<Compute, RemoteError> {
+    let device = remote::connect(address, cancel)?;
+    Ok(Compute { device, description: format!("{} (burn-remote, {})", address.short(), address.id) })
 }
 
 /// The CPU backend.

@@ -37,15 +37,21 @@ pub fn wgpu_setup() -> WgpuSetup {
 }
 
 /// Where the model runs when the window draws on `state`: on the same device where that is a real
-/// GPU or `choice` insists, else on the CPU, which beats a software adapter many times over.
+/// GPU or `choice` insists, else on the CPU, which beats a software adapter many times over. Of a
+/// device elsewhere: where on this machine it would run.
 ///
 /// # Errors
 /// When burn refuses the device.
 pub fn burn_device(state: Option<&RenderState>, choice: DeviceChoice) -> Result<Compute, DeviceError> {
-    let Some(state) = state else { return device::open(choice) };
+    let here = || match choice {
+        DeviceChoice::Remote(_) => DeviceChoice::Auto,
+        ref here => here.clone(),
+    };
+    let Some(state) = state else { return device::open(here()) };
     let info = state.adapter.get_info();
     let on_gpu = match choice {
-        DeviceChoice::Auto => device::is_real(&info),
+        // The window has a device here all the same.
+        DeviceChoice::Auto | DeviceChoice::Remote(_) => device::is_real(&info),
         DeviceChoice::Cpu => false,
         DeviceChoice::Gpu => true,
     };

@@ -11,6 +11,7 @@ use half::f16;
 
 use crate::{
     checkpoint::weights::WeightDtype,
+    device::remote::{self, RemoteError},
     engine::{masks, place::Place},
     model::{
         decoder::{Forward, Step},
@@ -60,6 +61,9 @@ pub enum DecodingError {
         /// What the device takes.
         most: usize,
     },
+    /// The device is elsewhere, and its connection broke.
+    #[error(transparent)]
+    Lost(#[from] RemoteError),
     /// NaN or an infinity: nothing that follows would mean anything.
     #[error("{place} holds numbers that are none (NaN, infinite, or too large to go on with): {advice}")]
     NotFinite {
@@ -441,9 +445,13 @@ impl<'a> Decoding<'a> {
 /// A tensor's values, row-major.
 ///
 /// # Errors
-/// [`DecodingError::Device`].
+/// [`DecodingError::Device`], [`DecodingError::Lost`].
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DecodingError> {
-    tensor.try_into_vec_as::<f32>().map_err(|e| DecodingError::Device(e.to_string()))
+    let device = tensor.device();
+    tensor.try_into_vec_as::<f32>().map_err(|e| match remote::check(&device) {
+        Err(lost) => lost.into(),
+        Ok(()) => DecodingError::Device(e.to_string()),
+    })
 }
 
 /// Whether a tensor holds numbers only, with squares that are numbers too: norms take them.

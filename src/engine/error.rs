@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     checkpoint::{json::JsonError, weight_error::WeightError},
+    device::remote::RemoteError,
     engine::decoding::DecodingError,
     image::error::ImageError,
     model::vlm::LoadError,
@@ -51,6 +52,9 @@ pub enum EngineError {
         /// What would need less.
         advice: String,
     },
+    /// The connection to a device elsewhere.
+    #[error(transparent)]
+    Lost(#[from] RemoteError),
     /// Parts that do not belong together.
     #[error("{dir}: {why}")]
     Mismatch {

@@ -18,7 +18,7 @@ use crate::{
         shards::{Watch, sha256},
         weights::WeightDtype,
     },
-    device::open::Compute,
+    device::{open::Compute, remote},
     engine::{error::EngineError, folder::ModelFolder, room::fits},
     hub::cache::id_of_snapshot,
     model::vlm::{LoadError, Vlm},
@@ -77,7 +77,8 @@ impl Engine {
         let tell = RefCell::new(tell);
         let tell = |progress: Progress| (tell.borrow_mut())(progress);
         let watch = Watch::new(dir, cancel, &tell).map_err(LoadError::from)?;
-        let vlm = Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch)?;
+        let vlm = Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch)
+            .map_err(|error| why(compute, error.into()))?;
         let config = &vlm.config;
         let own_name = |dir: PathBuf| match id_of_snapshot(&dir) {
             Some(id) => Some(id.short()),
@@ -99,9 +100,19 @@ impl Engine {
             sources: folder.sources.clone(),
         };
         cancel.check()?;
+        // Elsewhere, what was sent may still be on its way, or lost.
+        remote::check(&compute.device)?;
         watch.complete();
         let device = compute.description.clone();
         let donors = Mutex::default();
         Ok(Engine { folder, vlm, donors, info, device, load_time: start.elapsed() })
     }
+}
+
+/// Why loading failed: of a device elsewhere, first of all that its connection broke.
+fn why(compute: &Compute, error: EngineError) -> EngineError {
+    if error.is_cancelled() {
+        return error;
+    }
+    remote::check(&compute.device).map_or_else(EngineError::from, |()| error)
 }

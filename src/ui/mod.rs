@@ -4,6 +4,7 @@
 //! around them. Nothing here names a tensor, a thread, a channel or a file's contents.
 
 pub(crate) mod banner;
+mod device_menu;
 pub(crate) mod frame;
 pub mod layout;
 pub(crate) mod overlay;

@@ -12,6 +12,7 @@ use crate::{
     hub::cache::id_of_snapshot,
     trace::run::ModelInfo,
     ui::{
+        device_menu::device_menu,
         frame::Frame,
         store::{
             command::{Command, Listed, Menu, listed},
@@ -37,7 +38,7 @@ pub fn top_bar(ui: &mut Ui, store: &Store, frame: &mut Frame) {
             frame.place(format!("menu {}", menu.name()), shown.response.rect);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            device(ui, store);
+            device_menu(ui, store, frame);
             image_menu(ui, store, frame);
             model_menu(ui, store, frame);
             field(ui, frame);
@@ -193,15 +194,6 @@ fn image_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
         }
     });
     menu.response.on_hover_text("The image on show, and others");
-}
-
-/// Where the model runs, and in which number format.
-fn device(ui: &mut Ui, store: &Store) {
-    let Some(model) = &store.model else { return };
-    let short = model.device.split(" (").next().unwrap_or_default();
-    let text = format!("{} · {}", shortened(short), model.dtype.typed());
-    let label = ui.add(Label::new(RichText::new(text).small().weak()).selectable(false));
-    label.on_hover_text(format!("{}: {}", model.device, model.formats));
 }
 
 fn listed_entry(ui: &mut Ui, command: &Command, store: &Store, frame: &mut Frame) {

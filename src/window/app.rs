@@ -130,6 +130,9 @@ impl App {
             autosave: options.state_dir.map(|folder| Autosave::begin(&folder, ctx)),
             lost: Lost::default(),
         };
+        if let DeviceChoice::Remote(address) = options.device {
+            app.apply(ctx, Command::RunAt(Some(address)));
+        }
         let recent = app.store.recent.clone();
         let model = options.model.or_else(|| app.last_model(last));
         app.open_first(ctx, model);
@@ -330,7 +333,10 @@ fn first_store(options: &Options, last: Option<&Last>) -> Store {
     store.asking.max_new = options.max_new.unwrap_or(store.asking.max_new);
     (store.scenes, store.questions) = (options.scenes.clone(), options.questions.clone());
     store.running = Running {
-        device: named(&DeviceChoice::ALL, &options.device),
+        device: match &options.device {
+            DeviceChoice::Remote(_) => DeviceChoice::Auto.to_string(),
+            here => here.to_string(),
+        },
         dtype: named(&WeightDtype::ALL, &options.dtype),
     };
     store

@@ -71,7 +71,7 @@ pub fn run(options: Options) -> Result<(), AppError> {
         native,
         Box::new(move |cc| {
             let render = cc.wgpu_render_state.as_ref();
-            let compute = shared::burn_device(render, options.device)?;
+            let compute = shared::burn_device(render, options.device.clone())?;
             if let Some(render) = render {
                 watch(render, &cc.egui_ctx, &lost);
             }

@@ -9,7 +9,7 @@ use image::RgbImage;
 
 use crate::{
     checkpoint::weights::WeightDtype,
-    device::shared::ResidentRow,
+    device::{address::Address, shared::ResidentRow},
     progress::Progress,
     spec::{experiment::Experiment, picture::ImageSource, study::Study},
     trace::{
@@ -36,6 +36,9 @@ pub const PICTURE_SIDE: u32 = 2048;
 pub enum Request {
     /// Load another model folder; the image is kept.
     LoadModel(PathBuf),
+    /// Where models run from the next one that is loaded on: on another machine, or on this one. A connection that
+    /// broke is made anew then, too.
+    Place(Option<Address>),
     /// Open an image and encode it.
     OpenImage(ImageSource),
     /// Run an experiment. Its images are opened and encoded if they are not at hand.
@@ -76,6 +79,8 @@ pub enum Event {
     Progress(Progress),
     /// Nothing goes on any more.
     Idle,
+    /// How it stands with the device elsewhere.
+    Connection(Connection),
     /// A model is ready.
     Model(ModelView),
     /// An image was opened, or another model sees the open one otherwise.
@@ -165,6 +170,17 @@ impl Event {
     pub fn streams(&self) -> bool {
         matches!(self, Event::Progress(_) | Event::Scored { .. } | Event::Token { .. } | Event::Found { .. })
     }
+}
+
+/// How it stands with a device elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// It is being called.
+    Calling,
+    /// It answered.
+    Up,
+    /// Nobody answered, or what stood broke.
+    Down,
 }
 
 /// A loaded model, as the window needs to know it.

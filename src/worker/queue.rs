@@ -35,7 +35,11 @@ impl Request {
             Request::OpenImage(_) => Some(Lane::Image),
             Request::Mark(_) => Some(Lane::Mask),
             Request::Run { slot, .. } => Some(Lane::Run(*slot)),
-            Request::Cancel | Request::Hold(_) | Request::Study { .. } | Request::Drop(_) => None,
+            Request::Place(_)
+            | Request::Cancel
+            | Request::Hold(_)
+            | Request::Study { .. }
+            | Request::Drop(_) => None,
         }
     }
 
@@ -51,7 +55,14 @@ impl Request {
             (Request::Run { .. }, lane) => self.lane() == Some(lane),
             (Request::Study { study, .. }, Lane::Study(_, kind)) => study.kind() == kind,
             (Request::Drop(id), Lane::Study(of, _)) => *id == of,
-            (Request::Mark(_) | Request::Hold(_) | Request::Study { .. } | Request::Drop(_), _) => false,
+            (
+                Request::Place(_)
+                | Request::Mark(_)
+                | Request::Hold(_)
+                | Request::Study { .. }
+                | Request::Drop(_),
+                _,
+            ) => false,
         }
     }
 

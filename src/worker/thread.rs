@@ -20,7 +20,11 @@ use image::RgbImage;
 use crate::{
     bundled,
     checkpoint::weights::WeightDtype,
-    device::open::Compute,
+    device::{
+        address::Address,
+        open::{self as device, Compute},
+        remote::{self, RemoteError},
+    },
     engine::{
         error::{EngineError, RunError},
         event::RunEvent,
@@ -35,7 +39,7 @@ use crate::{
         held::{Held, Shelf},
         hold::Hold,
         objects::marked_object,
-        protocol::{Event, ModelView, Request, RunId},
+        protocol::{Connection, Event, ModelView, Request, RunId},
         queue::{Lane, Queue},
         study::{Job, Jobs, Stepped},
         tell::{Rarely, forward},
@@ -72,7 +76,9 @@ impl Worker {
             alone: false,
             running: running.clone(),
             hold: hold.clone(),
-            compute,
+            here: compute,
+            place: None,
+            elsewhere: None,
             dtype,
             engine: None,
             current: None,
@@ -133,7 +139,12 @@ struct Thread {
     alone: bool,
     running: Running,
     hold: Arc<Hold>,
-    compute: Compute,
+    /// This machine's device.
+    here: Compute,
+    /// Where else models are to run.
+    place: Option<Address>,
+    /// The last device that was connected for that.
+    elsewhere: Option<Compute>,
     dtype: WeightDtype,
     engine: Option<Engine>,
     /// The image on show.
@@ -233,7 +244,7 @@ impl Thread {
                 self.jobs.push(job);
             }
             Ok(Stepped::Whole) => (self.tell)(Event::Studied { id, whole: true }),
-            Err(Failure::Error(error)) => (self.tell)(Event::Failed { id: Some(id), error }),
+            Err(Failure::Error(error)) => self.failed(Some(id), error),
         }
     }
 
@@ -267,8 +278,10 @@ impl Thread {
             Request::LoadModel(_) | Request::OpenImage(_) => self.jobs.follow(&request),
             _ => self.give_up(|job| request.supersedes(job.lane())),
         }
-        if let Request::Study { id, base, study } = request {
-            return self.jobs.push(Job::new(id, *base, *study));
+        match request {
+            Request::Study { id, base, study } => return self.jobs.push(Job::new(id, *base, *study)),
+            Request::Place(place) => return self.place = place,
+            _ => {}
         }
         for dropped in self.queue.push(request) {
             (self.tell)(Event::Stopped { id: id_of(&dropped) });
@@ -277,6 +290,7 @@ impl Thread {
 
     fn serve(&mut self, request: Request, cancel: &Cancel) {
         let id = id_of(&request);
+        let loads = matches!(request, Request::LoadModel(_));
         let outcome = guarded(|| match request {
             _ if cancel.is_cancelled() => Err(Failure::Stopped),
             Request::LoadModel(dir) => self.load(&dir, cancel),
@@ -284,27 +298,66 @@ impl Thread {
             Request::Mark(file) => self.mark(&file),
             Request::Run { id, experiment, .. } => self.run(id, &experiment, cancel),
             // They never wait.
-            Request::Cancel | Request::Hold(_) | Request::Study { .. } | Request::Drop(_) => Ok(()),
+            Request::Place(_)
+            | Request::Cancel
+            | Request::Hold(_)
+            | Request::Study { .. }
+            | Request::Drop(_) => Ok(()),
         });
         match outcome {
             Ok(()) => {}
             Err(Failure::Stopped) => (self.tell)(Event::Stopped { id }),
-            Err(Failure::Error(error)) => (self.tell)(Event::Failed { id, error }),
+            // What the model before lies on matters no more.
+            Err(Failure::Error(error)) if loads => (self.tell)(Event::Failed { id, error }),
+            Err(Failure::Error(error)) => self.failed(id, error),
         }
+    }
+
+    /// Tells of a failure: where the model lies elsewhere and the connection broke, of that.
+    fn failed(&self, id: Option<RunId>, error: String) {
+        let device = self.engine.as_ref().map(|engine| &engine.vlm.device);
+        let lost = device.and_then(|device| remote::check(device).err());
+        if lost.is_some() {
+            (self.tell)(Event::Connection(Connection::Down));
+        }
+        (self.tell)(Event::Failed { id, error: lost.map_or(error, |lost| lost.to_string()) });
+    }
+
+    /// Where the next model goes: here, or over a connection that stands, made anew where it broke.
+    fn compute(&mut self, cancel: &Cancel) -> Result<Compute, Failure> {
+        let Some(place) = &self.place else { return Ok(self.here.clone()) };
+        let stands = |compute: &&Compute| {
+            remote::address_of(&compute.device).as_ref() == Some(place)
+                && remote::check(&compute.device).is_ok()
+        };
+        if let Some(compute) = self.elsewhere.as_ref().filter(stands) {
+            return Ok(compute.clone());
+        }
+        (self.tell)(Event::Connection(Connection::Calling));
+        let called = device::elsewhere(place, cancel);
+        let state = if called.is_ok() { Connection::Up } else { Connection::Down };
+        (self.tell)(Event::Connection(state));
+        let compute = called.map_err(|error| match error {
+            RemoteError::Cancelled(_) => Failure::Stopped,
+            error => Failure::Error(error.to_string()),
+        })?;
+        Ok(self.elsewhere.insert(compute).clone())
     }
 
     /// Loads a model; the one before stays until this one is whole.
     fn load(&mut self, dir: &Path, cancel: &Cancel) -> Result<(), Failure> {
         (self.tell)(Event::Progress(Progress::begun(Stage::Load)));
+        let compute = self.compute(cancel)?;
         let tell = &self.tell;
         let mut told = Rarely::default();
         let mut on = |progress| told.tell(progress, tell);
-        let engine = Engine::load(dir, &self.compute, self.dtype, cancel, &mut on)?;
-        let (info, device) = (engine.info.clone(), self.compute.description.clone());
+        let engine = Engine::load(dir, &compute, self.dtype, cancel, &mut on)?;
+        let info = engine.info.clone();
         let (unused, dtype, formats) = (engine.vlm.unused.clone(), engine.vlm.dtype, engine.vlm.dtype_text());
         self.engine = Some(engine);
         self.shelf.clear();
         self.give_up(Job::is_of_the_model_before);
+        let device = compute.description;
         let bundled = same_folder(dir, &bundled::model());
         let folder = dir.to_path_buf();
         (self.tell)(Event::Model(ModelView { info, device, dtype, formats, unused, folder, bundled }));

@@ -5,6 +5,7 @@ pub mod families;
 pub mod hub;
 pub mod models;
 pub mod program;
+pub mod served;
 
 use std::{
     fs,

@@ -10,6 +10,7 @@ mod flow;
 mod internvl;
 mod loading;
 mod parity;
+mod remote;
 mod runs;
 mod studies;
 mod trace;

@@ -14,3 +14,4 @@ mod golden;
 mod hub;
 mod memory;
 mod options;
+mod remote;

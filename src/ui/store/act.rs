@@ -3,10 +3,12 @@
 //! Dialogs, files, the clipboard and the look of the window are others' business: their commands do nothing here.
 
 use crate::{
+    device::address::Address,
     spec::{picture::ImageSource, study::Study},
     trace::words::{Piece, words},
     ui::store::{
         command::Command,
+        elsewhere::Elsewhere,
         selection::{BASELINE, CUT, Selection},
         setup::Setup,
         store::Store,
@@ -57,6 +59,7 @@ impl Store {
             }
             Command::Ask(_) | Command::GoOn(_) | Command::AskAgain => return self.begin(command),
             Command::OpenImage(_) | Command::LoadModel(_) => return self.begin(command),
+            Command::RunAt(address) => return self.run_at(address),
             Command::OpenMask(path) => return vec![Request::Mark(path)],
             Command::Cancel => return self.cancel(),
             Command::Study(study) => return self.study(*study),
@@ -104,6 +107,7 @@ impl Store {
                 self.talk.earlier.clear();
                 self.note_path(path.clone());
                 self.wanted.load();
+                self.folder = Some(path.clone());
                 vec![Request::LoadModel(path)]
             }
             Command::Ask(prompt) => {
@@ -117,6 +121,17 @@ impl Store {
             }
             _ => self.ask_when_ready(),
         }
+    }
+
+    /// Models run elsewhere, or here, from now on: the one that is there, too.
+    fn run_at(&mut self, address: Option<Address>) -> Vec<Request> {
+        self.elsewhere = address.clone().map(Elsewhere::at);
+        self.error = None;
+        let mut requests = vec![Request::Place(address)];
+        if let Some(folder) = self.folder.clone() {
+            requests.extend(self.begin(Command::LoadModel(folder)));
+        }
+        requests
     }
 
     /// Commands that change what is looked at.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use crate::{
+    device::address::Address,
     spec::{
         picture::ImageSource,
         study::{Study, StudyKind},
@@ -51,6 +52,8 @@ pub enum Command {
     PauseFetch(bool),
     /// Stop what is being fetched; what came stays.
     StopFetch,
+    /// Run models on another machine, or on this one, the present one, too: its connection is made, or made anew.
+    RunAt(Option<Address>),
     /// A typed or dropped path: a folder is a model, a file an image.
     OpenPath(PathBuf),
     /// Show the system's dialog for an image.

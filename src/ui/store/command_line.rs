@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, fmt::Display, path::Path};
 use serde_json::json;
 
 use crate::{
+    device::open::DeviceChoice,
     spec::{
         experiment::{Experiment, Sampling},
         sets::{Numbers, PatchSet},
@@ -127,12 +128,14 @@ fn subject(
     if let Some(model) = store.model.as_ref().filter(|model| !model.bundled) {
         line.path("model", &model.folder);
     }
-    let Running { device, dtype } = store.running;
+    let Running { device, dtype } = &store.running;
     let usual = Running::default();
-    if device != usual.device {
-        line.option("device", device);
+    match &store.elsewhere {
+        Some(elsewhere) => line.option("device", DeviceChoice::Remote(elsewhere.address.clone())),
+        None if *device != usual.device => line.option("device", device),
+        None => {}
     }
-    if dtype != usual.dtype {
+    if *dtype != usual.dtype {
         line.option("dtype", dtype);
     }
     for picture in &experiment.images {
@@ -320,7 +323,7 @@ mod tests {
     fn a_seed_is_named_where_something_is_drawn() {
         let sampling = Some(Sampling { temperature: 0.7, top_p: 0.9 });
         let (mut store, _) = asked(file(), Asking { max_new: 12, sampling, seed: 5, top: 3 });
-        store.running = Running { device: "cpu", dtype: "f16" };
+        store.running = Running { device: "cpu".to_string(), dtype: "f16" };
         let line = command_line(&store, false).unwrap();
         assert!(line.contains(" --device cpu --dtype f16 --image "), "{line}");
         assert!(line.contains(" --top 3 --temperature 0.7 --top-p 0.9 --seed 5 --out run"), "{line}");

@@ -6,6 +6,7 @@ pub mod command;
 pub mod command_line;
 pub mod cut_list;
 mod cuts;
+pub mod elsewhere;
 mod first_look;
 pub(crate) mod images;
 pub(crate) mod lane;

@@ -145,17 +145,17 @@ impl Asking {
 }
 
 /// Where models run and in which number format, as the command line names both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// `auto`, `cpu` or `gpu`.
-    pub device: &'static str,
+    /// `auto`, `cpu` or `gpu`: on this machine.
+    pub device: String,
     /// `auto`, `f32`, `f16` or `bf16`.
     pub dtype: &'static str,
 }
 
 impl Default for Running {
     fn default() -> Self {
-        Running { device: "auto", dtype: "auto" }
+        Running { device: "auto".to_string(), dtype: "auto" }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     ui::store::{
         cut_list::CutSettings,
         cuts::Cuts,
+        elsewhere::Elsewhere,
         first_look::{FirstLook, first_look},
         images::{Held, Images},
         models::Models,
@@ -77,6 +78,10 @@ pub struct Store {
     pub models: Models,
     /// Where and how models run.
     pub running: Running,
+    /// Where else models are to run; `None`: on this machine.
+    pub elsewhere: Option<Elsewhere>,
+    /// The model that was asked for last.
+    pub(super) folder: Option<PathBuf>,
     /// What of the model of a saved run is known, while there is no model.
     pub(super) saved_model: Option<ModelInfo>,
     pub(super) cuts: Cuts,
@@ -270,6 +275,11 @@ impl Store {
         match event {
             Event::Progress(progress) => self.progress = Some(progress),
             Event::Idle => self.progress = None,
+            Event::Connection(connection) => {
+                if let Some(elsewhere) = &mut self.elsewhere {
+                    elsewhere.connection = Some(connection);
+                }
+            }
             Event::Model(model) => return self.take_model(model),
             Event::Image(view) => return self.take_image(view),
             Event::Started { id, prompt, unknown_words } => self.runs.started(id, prompt, unknown_words),
