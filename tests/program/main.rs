@@ -10,5 +10,6 @@ mod eval;
 mod every_family;
 mod files;
 mod golden;
+mod installed;
 mod memory;
 mod options;
