@@ -108,6 +108,7 @@ pub fn native_options() -> eframe::NativeOptions {
         viewport: ViewportBuilder::default()
             .with_title("Sightline")
             .with_app_id(APP)
+            .with_icon(icon::icon())
             .with_inner_size([1440.0, 900.0])
             .with_min_inner_size([700.0, 500.0]),
         renderer: eframe::Renderer::Wgpu,

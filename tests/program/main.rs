@@ -12,6 +12,7 @@ mod every_family;
 mod files;
 mod golden;
 mod hub;
+mod installed;
 mod memory;
 mod options;
 mod remote;
