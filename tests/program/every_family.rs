@@ -7,7 +7,7 @@ use std::{fs, path::Path, thread};
 use serde_json::Value;
 
 use crate::common::{
-    models::{llava_like, smolvlm_like},
+    models::{every_family, llava_like, smolvlm_like},
     program::{Done, asset, json, sightline, text},
 };
 
@@ -60,7 +60,7 @@ fn failures(model: &Path) -> Vec<String> {
 
 #[test]
 fn every_analysis_runs_on_every_family() {
-    let models = [smolvlm_like(), llava_like()];
+    let models = every_family();
     let failed: Vec<String> = thread::scope(|scope| {
         let running =
             models.iter().map(|model| scope.spawn(move || failures(model.path()))).collect::<Vec<_>>();
