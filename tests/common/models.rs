@@ -17,6 +17,7 @@ pub fn every_family() -> Vec<TempDir> {
         llava_phi3_like(),
         internvl_like(),
         internvl_chat_like(),
+        internvl_chat_qwen2_like(),
         qwen2_like(),
         qwen2_5_like(),
         qwen3_like(),
@@ -116,16 +117,6 @@ pub fn smolvlm_like() -> TempDir {
     dir
 }
 
-/// LLaVA-1.5: one view, no markers, a tokenizer that falls back on bytes.
-pub fn llava_like() -> TempDir {
-    let dir = copy_of("tiny-llava");
-    write(dir.path(), "tokenizer.json", &llama_tokenizer(319));
-    write(dir.path(), "tokenizer_config.json", &json!({"bos_token": "<s>", "eos_token": "</s>"}));
-    write(dir.path(), "chat_template.json", &json!({"chat_template": LLAVA_TEMPLATE}));
-    clip_processor(dir.path(), 56);
-    dir
-}
-
 /// CLIP's: the shortest edge becomes `shortest`, of which the middle 56 x 56 pixels are kept.
 fn clip_processor(dir: &Path, shortest: u32) {
     let size = json!({"height": 56, "width": 56});
@@ -151,10 +142,10 @@ pub fn padded_llava_like() -> TempDir {
 
 /// LLaVA-Phi-3, its projections fused: Phi-3's turns, which end with a token of their own.
 pub fn llava_phi3_like() -> TempDir {
-    const TEMPLATE: &str = "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' }}\
-        {% for content in message['content'] %}{% if content['type'] == 'image' %}{{ '<image>\n' }}\
+    const TEMPLATE: &str = "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' }}\
+        {% for content in message['content'] %}{% if content['type'] == 'image' %}{{ '<image>\\n' }}\
         {% elif content['type'] == 'text' %}{{ content['text'] }}{% endif %}{% endfor %}\
-        {{ '<|end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}";
+        {{ '<|end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
     let dir = copy_of("tiny-llava-phi3-fused");
     let mut tokenizer = llama_tokenizer(318);
     for (content, id) in [("<|user|>", 315), ("<|end|>", 316), ("<|assistant|>", 317)] {
@@ -167,54 +158,17 @@ pub fn llava_phi3_like() -> TempDir {
     dir
 }
 
-/// InternVL as transformers has it: tiles of any grid, a thumbnail, a tokenizer of bytes.
-pub fn internvl_like() -> TempDir {
-    copy_of("tiny-internvl")
-}
-
-/// InternVL as its makers ship it: no template, no image token in config.json, vocab.json and merges.txt.
-pub fn internvl_chat_like() -> TempDir {
+/// InternVL2 with Qwen2, its tokenizer as vocab.json and merges.txt.
+pub fn internvl_chat_qwen2_like() -> TempDir {
     copy_of("tiny-internvl-chat")
 }
 
-/// Qwen2-VL: one view of the image's own shape, three axes.
-pub fn qwen2_like() -> TempDir {
-    qwen_like("tiny-qwen2-vl", "qwen2_5")
-}
-
-/// Qwen2.5-VL: windows in the encoder.
-pub fn qwen2_5_like() -> TempDir {
-    qwen_like("tiny-qwen2_5-vl", "qwen2_5")
-}
-
-/// Qwen3-VL: features that are added after layers.
-pub fn qwen3_like() -> TempDir {
-    qwen_like("tiny-qwen3-vl", "qwen3")
-}
-
-/// Qwen's template, its processor with a view of 4 to 24 visual tokens, and a tokenizer of its construction whose
-/// special tokens are the small models'.
-fn qwen_like(name: &str, version: &str) -> TempDir {
-    let dir = copy_of(name);
-    let mut tokenizer = read(&fixture("tiny-internvl").join("tokenizer.json"));
-    tokenizer["added_tokens"] = json!([]);
-    let tokens = [("<|endoftext|>", 272), ("<|im_start|>", 273), ("<|im_end|>", 274)];
-    let vision = [("vision_start", 296), ("vision_end", 297), ("image_pad", 298), ("video_pad", 299)];
-    tokens.into_iter().for_each(|(content, id)| special(&mut tokenizer, content, id));
-    vision.into_iter().for_each(|(name, id)| special(&mut tokenizer, &format!("<|{name}|>"), id));
-    write(dir.path(), "tokenizer.json", &tokenizer);
-    let settings = json!({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"});
-    write(dir.path(), "tokenizer_config.json", &settings);
-    let from = fixture("qwen-tokenizer");
-    let template = from.join(format!("chat_template-{version}.jinja"));
-    fs::copy(template, dir.path().join("chat_template.jinja")).unwrap();
-    let mut processor = read(&from.join(format!("preprocessor_config-{version}.json")));
-    processor["patch_size"] = 4.into();
-    let (least, most) = (4 * 64, 24 * 64);
-    match processor.get("min_pixels") {
-        Some(_) => (processor["min_pixels"], processor["max_pixels"]) = (least.into(), most.into()),
-        None => processor["size"] = json!({"shortest_edge": least, "longest_edge": most}),
-    }
-    write(dir.path(), "preprocessor_config.json", &processor);
+/// LLaVA-1.5: one view, no markers, a tokenizer that falls back on bytes.
+pub fn llava_like() -> TempDir {
+    let dir = copy_of("tiny-llava");
+    write(dir.path(), "tokenizer.json", &llama_tokenizer(319));
+    write(dir.path(), "tokenizer_config.json", &json!({"bos_token": "<s>", "eos_token": "</s>"}));
+    write(dir.path(), "chat_template.json", &json!({"chat_template": LLAVA_TEMPLATE}));
+    clip_processor(dir.path(), 56);
     dir
 }

@@ -13,44 +13,47 @@ use sightline::{
     studies::verify::{Report, verify},
 };
 
-use crate::common::{copy_of, fixture, gpu, references, rewrite};
+use crate::common::{copy_of, fixture, gpu};
 
 fn check(dir: &Path, compute: &Compute) -> Report {
     verify(dir, compute).unwrap()
 }
 
 #[test]
-fn every_family_matches_the_reference_on_the_cpu() {
-    for folder in references() {
-        let report = check(&folder, &device::cpu());
+fn both_families_match_the_reference_on_the_cpu() {
+    for name in ["tiny-llava", "tiny-idefics3"] {
+        let report = check(&fixture(name), &device::cpu());
         assert!(report.pass, "{report}");
-        // What lies between two compared tensors is there for people to look at.
-        let aside = |name: &String| name.ends_with("/vision.shuffled");
-        assert!(report.not_checked.iter().all(aside), "{:?}", report.not_checked);
-        assert!(report.unused_weights.is_empty(), "{report}");
-        assert!(report.checks.len() > 30);
+        assert!(report.not_checked.is_empty(), "{:?}", report.not_checked);
+        assert!(report.checks.len() > 50);
     }
 }
 
 #[test]
-fn every_family_matches_the_reference_through_wgpu() {
+fn both_families_match_the_reference_through_wgpu() {
     let Some(compute) = gpu() else { return };
-    // On the CPU the others are of other shapes, each of which a software adapter would compile kernels for.
-    for folder in references().into_iter().filter(|folder| folder.parent() == Some(&fixture(""))) {
-        let report = check(&folder, &compute);
+    for name in ["tiny-llava", "tiny-idefics3"] {
+        let report = check(&fixture(name), &compute);
         assert!(report.pass, "{report}");
     }
 }
 
 /// Rewrites one float of one reference tensor.
 fn tamper(dir: &Path, tensor: &str, index: usize, change: impl Fn(f32) -> f32) {
-    rewrite(&dir.join("reference.safetensors"), |name, bytes| {
-        if name == tensor {
-            let at = &mut bytes[index * 4..index * 4 + 4];
-            let value = change(f32::from_le_bytes(at.try_into().unwrap()));
-            at.copy_from_slice(&value.to_le_bytes());
-        }
-    });
+    let file = dir.join("reference.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let mut data: Vec<(String, safetensors::Dtype, Vec<usize>, Vec<u8>)> = stored
+        .tensors()
+        .into_iter()
+        .map(|(n, v)| (n, v.dtype(), v.shape().to_vec(), v.data().to_vec()))
+        .collect();
+    let target = data.iter_mut().find(|(n, ..)| n == tensor).unwrap();
+    let at = &mut target.3[index * 4..index * 4 + 4];
+    let value = change(f32::from_le_bytes(at.try_into().unwrap()));
+    at.copy_from_slice(&value.to_le_bytes());
+    let views = data.iter().map(|(n, d, s, b)| (n.clone(), TensorView::new(*d, s.clone(), b).unwrap()));
+    safetensors::serialize_to_file(views, None, &file).unwrap();
 }
 
 #[test]

@@ -39,8 +39,9 @@ pub fn ablations_follow_their_definition(engine: &Engine, seen: &Seen, other: &P
     files.sort();
     let all: Vec<Vec<f32>> = files.iter().flat_map(|f| rows(&see(engine, f).embeds)).collect();
     let other_rows = rows(&see(engine, other).embeds);
-    let places: Vec<usize> = (3..9).chain([own.len() - 1]).collect();
-    let set = format!("visual[3-8,{}]", own.len() - 1);
+    let n = own.len();
+    let places: Vec<usize> = (n / 4..n / 2).chain([n - 1]).collect();
+    let set = format!("visual[{}-{},{}]", n / 4, n / 2 - 1, n - 1);
     let same = |row: Vec<f32>| vec![row; own.len()];
     for (fill, with_rows) in [
         ("zero".to_string(), same(vec![0.0; own[0].len()])),
