@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sightline::{
     bundled,
@@ -64,6 +65,18 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
+/// Every folder under tests/fixtures, or under a folder of it, that has a reference beside a model.
+pub fn references() -> Vec<PathBuf> {
+    let inside = |dir: PathBuf| {
+        let folders = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        folders.filter(|path| path.join("reference.safetensors").exists())
+    };
+    let mut found: Vec<PathBuf> = ["", "other"].into_iter().map(fixture).flat_map(inside).collect();
+    found.sort();
+    assert!(found.len() >= 23, "{found:?}");
+    found
+}
+
 /// A fixture's files in a folder that may be changed.
 pub fn copy_of(name: &str) -> TempDir {
     copy_of_folder(&fixture(name))
@@ -77,6 +90,22 @@ pub fn copy_of_folder(folder: &Path) -> TempDir {
         fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }
     dir
+}
+
+/// Rewrites a safetensors file: `change` gets every tensor's name and bytes.
+pub fn rewrite(file: &Path, mut change: impl FnMut(&str, &mut [u8])) {
+    let whole = fs::read(file).unwrap();
+    let stored = SafeTensors::deserialize(&whole).unwrap();
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = stored
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    tensors.iter_mut().for_each(|(name, _, _, bytes)| change(name, bytes));
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, file).unwrap();
 }
 
 /// The bundled model with weights that cannot be read: whatever else is wrong has to be told before them.

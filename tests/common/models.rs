@@ -9,6 +9,21 @@ use tempfile::TempDir;
 
 use super::{copy_of, fixture, tiled_model};
 
+/// A folder of every family, and of every kind of text model that comes with a tokenizer.
+pub fn every_family() -> Vec<TempDir> {
+    vec![
+        smolvlm_like(),
+        llava_like(),
+        llava_phi3_like(),
+        internvl_like(),
+        internvl_chat_like(),
+        internvl_chat_qwen2_like(),
+        qwen2_like(),
+        qwen2_5_like(),
+        qwen3_like(),
+    ]
+}
+
 /// The template of llava-hf's models: methods of strings, selectattr, the generation tag.
 pub const LLAVA_TEMPLATE: &str = "{% for message in messages %}{% if message['role'] != 'system' %}\
     {{ message['role'].upper() + ': '}}{% endif %}{# Render all images first #}\
@@ -82,6 +97,10 @@ fn write(dir: &Path, name: &str, value: &Value) {
     fs::write(dir.join(name), value.to_string()).unwrap();
 }
 
+fn read(file: &Path) -> Value {
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
 /// SmolVLM: tiles and markers, a template that reads a turn's first part, a tokenizer of words.
 pub fn smolvlm_like() -> TempDir {
     let dir = tiled_model(512);
@@ -98,21 +117,59 @@ pub fn smolvlm_like() -> TempDir {
     dir
 }
 
+/// CLIP's: the shortest edge becomes `shortest`, of which the middle 56 x 56 pixels are kept.
+fn clip_processor(dir: &Path, shortest: u32) {
+    let size = json!({"height": 56, "width": 56});
+    write(
+        dir,
+        "preprocessor_config.json",
+        &json!({"image_processor_type": "CLIPImageProcessor", "do_resize": true, "do_center_crop": true,
+            "do_rescale": true, "do_normalize": true, "do_convert_rgb": true, "resample": 3,
+            "rescale_factor": 1.0 / 255.0, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+            "size": {"shortest_edge": shortest}, "crop_size": size}),
+    );
+}
+
+/// LLaVA whose view is larger than the resized image, and so padded, and whose class token stays.
+pub fn padded_llava_like() -> TempDir {
+    let dir = llava_like();
+    let mut config = read(&dir.path().join("config.json"));
+    config["vision_feature_select_strategy"] = "full".into();
+    write(dir.path(), "config.json", &config);
+    clip_processor(dir.path(), 40);
+    dir
+}
+
+/// LLaVA-Phi-3, its projections fused: Phi-3's turns, which end with a token of their own.
+pub fn llava_phi3_like() -> TempDir {
+    const TEMPLATE: &str = "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' }}\
+        {% for content in message['content'] %}{% if content['type'] == 'image' %}{{ '<image>\\n' }}\
+        {% elif content['type'] == 'text' %}{{ content['text'] }}{% endif %}{% endfor %}\
+        {{ '<|end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
+    let dir = copy_of("tiny-llava-phi3-fused");
+    let mut tokenizer = llama_tokenizer(318);
+    for (content, id) in [("<|user|>", 315), ("<|end|>", 316), ("<|assistant|>", 317)] {
+        special(&mut tokenizer, content, id);
+    }
+    write(dir.path(), "tokenizer.json", &tokenizer);
+    write(dir.path(), "tokenizer_config.json", &json!({"bos_token": "<s>", "eos_token": "<|end|>"}));
+    write(dir.path(), "chat_template.json", &json!({"chat_template": TEMPLATE}));
+    clip_processor(dir.path(), 56);
+    dir
+}
+
+/// InternVL2 with Qwen2, its tokenizer as vocab.json and merges.txt.
+pub fn internvl_chat_qwen2_like() -> TempDir {
+    copy_of("tiny-internvl-chat")
+}
+
 /// LLaVA-1.5: one view, no markers, a tokenizer that falls back on bytes.
 pub fn llava_like() -> TempDir {
     let dir = copy_of("tiny-llava");
     write(dir.path(), "tokenizer.json", &llama_tokenizer(319));
     write(dir.path(), "tokenizer_config.json", &json!({"bos_token": "<s>", "eos_token": "</s>"}));
     write(dir.path(), "chat_template.json", &json!({"chat_template": LLAVA_TEMPLATE}));
-    let size = json!({"height": 56, "width": 56});
-    write(
-        dir.path(),
-        "preprocessor_config.json",
-        &json!({"image_processor_type": "CLIPImageProcessor", "do_resize": true, "do_center_crop": true,
-            "do_rescale": true, "do_normalize": true, "do_convert_rgb": true, "resample": 3,
-            "rescale_factor": 1.0 / 255.0, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
-            "size": {"shortest_edge": 56}, "crop_size": size}),
-    );
+    clip_processor(dir.path(), 56);
     dir
 }
 

@@ -30,7 +30,7 @@ use crate::common::{
     ask,
     families::spread,
     fixture, gpu, load, load_as,
-    models::{llava_like, smolvlm_like},
+    models::every_family,
     tiled_model,
 };
 
@@ -104,7 +104,7 @@ fn what_spans_read_is_what_the_squares_say() {
     against_squares(&model, &ask(bundled::PROMPT, 6));
     against_squares(&model, &cut());
     against_squares(&model, &forced());
-    for dir in [smolvlm_like(), llava_like()] {
+    for dir in every_family() {
         against_squares(&load(dir.path()), &ask("what is it?", 4));
     }
     let dir = tiled_model(512);

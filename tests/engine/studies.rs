@@ -23,7 +23,7 @@ use sightline::{
 
 use crate::common::{
     ask, fixture, load,
-    models::{llava_like, smolvlm_like},
+    models::every_family,
     program::{sightline, text},
     tiled_model,
 };
@@ -220,6 +220,33 @@ fn blocks_run_across_tiles_and_the_whole_view_has_its_own() {
     assert!(agreement.iter().all(|of| of.heads.is_empty() && of.mean.is_empty()), "not all is recorded");
 }
 
+/// Grids that are not square, tiles, and views of the whole as other families have them: the first, a middle and the
+/// last block of every size.
+#[test]
+fn blocks_are_what_is_typed_on_every_family() {
+    for dir in every_family() {
+        let image = fixture("processing/images/gradient_200x120.png");
+        let kept = Kept::new(load(dir.path()), &image, &ask("what is it?", 2));
+        let study = |how| PatchEffect { tokens: vec![], how, layers: Numbers::range(1, 2), coarsest: 2 };
+        for how in [Taking::Cut, Taking::Mean] {
+            let found = kept.findings(&Study::Patches(study(how)));
+            for side in [2, 1] {
+                let blocks = blocks(&found, side);
+                cover(&blocks, kept.seen.geometry.n_tokens());
+                for block in [blocks[0], blocks[blocks.len() / 2], blocks[blocks.len() - 1]] {
+                    let patches: Vec<String> = block.patches.iter().map(usize::to_string).collect();
+                    let set = format!("visual[{}]", patches.join(","));
+                    let typed = match how {
+                        Taking::Cut => format!("all - {set} -> {set} @ 1-2"),
+                        _ => format!("{set} = mean"),
+                    };
+                    same(block.delta, kept.typed(&typed, &[]));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_edge_is_cut_in_a_window_around_every_layer() {
     let kept = &*SCENE;
@@ -256,7 +283,7 @@ fn every_edge_is_cut_in_a_window_around_every_layer() {
 /// Spans, markers and tiles as other families have them: all edges of one layer.
 #[test]
 fn edges_are_what_is_typed_on_every_family() {
-    for dir in [smolvlm_like(), llava_like()] {
+    for dir in every_family() {
         let kept = Kept::new(load(dir.path()), &bundled::sample_image(), &ask("what is it?", 3));
         let found = edges(&kept.findings(&Study::Edges(EdgeEffect { tokens: vec![], width: 1 })));
         let of_one: Vec<&EdgeFound> = found.iter().filter(|edge| edge.layer == 1).collect();

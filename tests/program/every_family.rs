@@ -7,9 +7,7 @@ use std::{fs, path::Path, thread};
 use serde_json::Value;
 
 use crate::common::{
-    models::{
-        internvl_chat_like, internvl_like, llava_like, qwen2_5_like, qwen2_like, qwen3_like, smolvlm_like,
-    },
+    models::{every_family, llava_like, smolvlm_like},
     program::{Done, asset, json, sightline, text},
 };
 
@@ -62,15 +60,7 @@ fn failures(model: &Path) -> Vec<String> {
 
 #[test]
 fn every_analysis_runs_on_every_family() {
-    let models = [
-        smolvlm_like(),
-        llava_like(),
-        internvl_like(),
-        internvl_chat_like(),
-        qwen2_like(),
-        qwen2_5_like(),
-        qwen3_like(),
-    ];
+    let models = every_family();
     let failed: Vec<String> = thread::scope(|scope| {
         let running =
             models.iter().map(|model| scope.spawn(move || failures(model.path()))).collect::<Vec<_>>();

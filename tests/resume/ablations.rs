@@ -7,28 +7,41 @@ fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
     (0..rows[0].len()).map(|i| mean(i) as f32).collect()
 }
 
-/// `[vocabulary]` logits of the first answer token, with these rows in the visual places.
-fn first_logits(engine: &Engine, baseline: &Baseline, visual_rows: &[Vec<f32>]) -> Vec<f32> {
+/// `[vocabulary]` logits of the first answer token, with these rows in the visual places; what the family adds after
+/// layers is that of the image, or of the first of several.
+fn first_logits(engine: &Engine, images: &[&Seen], baseline: &Baseline, visual_rows: &[Vec<f32>]) -> Vec<f32> {
     let mut input = rows(&engine.vlm.decoder.embed(&baseline.prompt.ids()));
-    for (position, row) in visual(&baseline.trace).into_iter().zip(visual_rows) {
+    let places = visual(&baseline.trace);
+    for (&position, row) in places.iter().zip(visual_rows) {
         input[position].clone_from(row);
     }
     let shape = [input.len(), engine.info.width];
-    let input = Tensor::from_data(TensorData::new(input.concat(), shape), &engine.vlm.device);
+    let resid = Tensor::from_data(TensorData::new(input.concat(), shape), &engine.vlm.device);
+    let geometries: Vec<Geometry> = images.iter().map(|seen| seen.geometry.clone()).collect();
+    let added = images[0].added.iter().map(|(layer, features)| {
+        let nothing = Tensor::zeros(shape, &engine.vlm.device);
+        (*layer, place_rows(nothing, &places, features.clone()))
+    });
+    let input = Rows {
+        resid,
+        positions: engine.vlm.family.positions(&baseline.prompt.tokens, &geometries),
+        added: added.collect(),
+    };
     let cancel = Cancel::default();
     let mut decoding = Decoding::new(&engine.vlm, &[], shape[0], &cancel).unwrap();
-    decoding.logits(decoding.text(input)).unwrap()
+    decoding.logits(input).unwrap()
 }
 
-fn ablations_follow_their_definition(engine: &Engine, seen: &Seen, other: &Path, folder: &Path) {
+pub fn ablations_follow_their_definition(engine: &Engine, seen: &Seen, other: &Path, folder: &Path) {
     let baseline = keep(engine, seen, &ask(SHORT, 3)).unwrap();
     let own = rows(&seen.embeds);
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     let all: Vec<Vec<f32>> = files.iter().flat_map(|f| rows(&see(engine, f).embeds)).collect();
     let other_rows = rows(&see(engine, other).embeds);
-    let places: Vec<usize> = (3..9).chain([own.len() - 1]).collect();
-    let set = format!("visual[3-8,{}]", own.len() - 1);
+    let n = own.len();
+    let places: Vec<usize> = (n / 4..n / 2).chain([n - 1]).collect();
+    let set = format!("visual[{}-{},{}]", n / 4, n / 2 - 1, n - 1);
     let same = |row: Vec<f32>| vec![row; own.len()];
     for (fill, with_rows) in [
         ("zero".to_string(), same(vec![0.0; own[0].len()])),
@@ -38,7 +51,7 @@ fn ablations_follow_their_definition(engine: &Engine, seen: &Seen, other: &Path,
     ] {
         let mut expected = own.clone();
         places.iter().for_each(|&p| expected[p].clone_from(&with_rows[p]));
-        let by_hand = first_logits(engine, &baseline, &expected);
+        let by_hand = first_logits(engine, &[seen], &baseline, &expected);
         let change = intervention(&[], &[&format!("{set} = {fill}")]);
         let scratch = keep(engine, seen, &with(&baseline.experiment, &change)).unwrap();
         let outcome = intervene(engine, seen, &baseline, &change).unwrap();
@@ -80,7 +93,7 @@ fn ablations_of_several_images_count_over_all_of_them() {
     assert_eq!(expected.len(), 288);
     let mean = mean(&expected);
     expected[60..250].fill(mean);
-    let by_hand = log_softmax(&first_logits(engine, &baseline, &expected));
+    let by_hand = log_softmax(&first_logits(engine, &images, &baseline, &expected));
     let change = intervention(&[], &["visual[60-249] = mean"]);
     let outcome = intervene_on(engine, &images, &baseline, &change).unwrap();
     let id = baseline.trace.ids()[0] as usize;

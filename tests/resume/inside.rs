@@ -84,20 +84,25 @@ fn a_square_is_the_whole_pattern_with_its_cuts() {
     }
 }
 
-#[test]
-fn what_is_computed_again_knows_of_three_axes_and_added_features() {
-    let (_dir, engine, seen) = spread_engine();
+/// What enters every layer, kept or computed again from what was kept.
+pub fn computed_again(engine: &Engine, seen: &Seen) {
     let cancel = Cancel::default();
     let cut = intervention(&["question -> visual @ 1"], &["visual[3] = zero"]);
     for change in [Intervention::default(), cut] {
         let spec = with(&ask(SHORT, 3), &change);
-        let all = keep(&engine, &seen, &spec).unwrap();
-        let some = keep(&engine, &seen, &every(spec, 3)).unwrap();
-        for layer in 0..=4 {
-            let of = |b: &Baseline| host(resid_pre(&engine, b, layer, &cancel).unwrap()).unwrap();
-            assert_eq!(of(&all), of(&some), "layer {layer}");
+        let all = keep(engine, seen, &spec).unwrap();
+        let some = keep(engine, seen, &every(spec, 3)).unwrap();
+        for layer in 0..=engine.info.n_layers {
+            let of = |b: &Baseline| host(resid_pre(engine, b, layer, &cancel).unwrap()).unwrap();
+            assert_eq!(of(&all), of(&some), "{}, layer {layer}", engine.info.family);
         }
     }
+}
+
+#[test]
+fn what_is_computed_again_knows_of_three_axes_and_added_features() {
+    let (_dir, engine, seen) = spread_engine();
+    computed_again(&engine, &seen);
     squares(&engine, &seen, &Intervention::default(), |_, _, _, _| false);
     // Integrated gradients go the same way: their ends are what the answer's words were given.
     let baseline = keep(&engine, &seen, &ask(LEFT, 4)).unwrap();

@@ -45,6 +45,7 @@ use sightline::{
         span::Span,
     },
     trace::{
+        geometry::Geometry,
         pattern::PatternRow,
         report::{Effect, Outcome, Start, totals},
         run::{Stop, Trace},
@@ -63,13 +64,16 @@ mod controls;
 mod conversations;
 mod gradients;
 mod inside;
+mod kinds;
 mod patch_sets;
 mod recording;
 mod scratch;
 mod starting;
 mod trials;
 
-use common::{ask, ask_about, families::spread, fixture, load, load_as, tiled_model};
+use common::{
+    ask, ask_about, families::spread, fixture, load, load_as, models::every_family, tiled_model,
+};
 
 /// Log probabilities agree within this, in nats, with what is computed in another way: by hand, or with
 /// gradients.
