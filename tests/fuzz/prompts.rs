@@ -163,7 +163,7 @@ fn tokenizers_of_older_kinds() {
         let whole = fs::read(fixture("sentencepiece").join(model)).unwrap();
         let dir = folder("LlamaTokenizer", &[]);
         let inputs = damages(6).prop_map(move |d| damaged(whole.clone(), &d));
-        try_all("tokenizer.model", 2, 64 * MB, inputs, |bytes| {
+        try_all("tokenizer.model", 2, 128 * MB, inputs, |bytes| {
             fs::write(dir.path().join("tokenizer.model"), bytes).unwrap();
             converse(dir.path());
         });
@@ -173,19 +173,19 @@ fn tokenizers_of_older_kinds() {
         ["vocab.json", "merges.txt"].map(|name| (name, fs::read(from.join(name)).unwrap())).into();
     let dir = folder("Qwen2Tokenizer", &files);
     let (vocabulary, merges) = (read(&from.join("vocab.json")), files[1].1.clone());
-    try_all("vocab.json", 2, 64 * MB, broken(vec![vocabulary]), |bytes| {
+    try_all("vocab.json", 2, 128 * MB, broken(vec![vocabulary]), |bytes| {
         fs::write(dir.path().join("vocab.json"), bytes).unwrap();
         converse(dir.path());
     });
     fs::write(dir.path().join("vocab.json"), &files[0].1).unwrap();
-    try_all("merges.txt", 2, 64 * MB, damages(6).prop_map(move |d| damaged(merges.clone(), &d)), |bytes| {
+    try_all("merges.txt", 2, 128 * MB, damages(6).prop_map(move |d| damaged(merges.clone(), &d)), |bytes| {
         fs::write(dir.path().join("merges.txt"), bytes).unwrap();
         converse(dir.path());
     });
     fs::write(dir.path().join("merges.txt"), &files[1].1).unwrap();
     for name in ["added_tokens.json", "special_tokens_map.json"] {
         let document = read(&from.join(name));
-        try_all(name, 4, 64 * MB, broken(vec![document.clone()]), |bytes| {
+        try_all(name, 4, 128 * MB, broken(vec![document.clone()]), |bytes| {
             fs::write(dir.path().join(name), bytes).unwrap();
             converse(dir.path());
         });
