@@ -66,7 +66,7 @@ impl Inventory {
     pub fn add(&mut self, header: &Metadata) {
         for info in header.tensors().into_values() {
             let Some(format) = WeightDtype::stored(info.dtype) else { continue };
-            let numbers = info.shape.iter().map(|&n| n as u64).product();
+            let numbers: u64 = info.shape.iter().map(|&n| n as u64).product();
             self.largest = self.largest.max(numbers);
             match info.shape.len() {
                 0 | 1 => self.vectors += numbers,
