@@ -63,6 +63,7 @@ mod controls;
 mod gradients;
 mod inside;
 mod patch_sets;
+mod qwen;
 mod recording;
 mod scratch;
 mod starting;
