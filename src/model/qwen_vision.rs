@@ -23,7 +23,7 @@ use crate::{
         vision::attend,
     },
     progress::{Cancel, Cancelled},
-    trace::geometry::{Cell, Grid},
+    trace::{geometry::Grid, tokens::Cell},
 };
 
 /// Epsilon of all norms: a constant of the reference's code.

@@ -260,3 +260,30 @@ fn limits_count_pixels_and_what_does_not_fit_is_refused() {
         assert!(message.contains(key) && message.contains("expected"), "{message}");
     }
 }
+
+/// Every visual token in turn: the only bright part of a picture is what its rectangle says.
+#[test]
+fn a_bright_patch_is_where_its_token_says() {
+    let family = family("qwen3_vl");
+    let limits = json!({"min_pixels": 4096, "max_pixels": 1 << 20});
+    let processor = processor(&*family, &settings("qwen3", &limits));
+    // 3 x 7 tokens of 32 pixels, enlarged or not.
+    for (unit, width, height) in [(32, 224, 96), (30, 210, 90)] {
+        let geometry = processor.process(&image::RgbImage::new(width, height)).unwrap().geometry;
+        assert_eq!(geometry.views[0].grid, Grid { rows: 3, cols: 7 });
+        for (token, patch) in geometry.patches().iter().enumerate() {
+            let [x, y] = [token % 7 * unit, token / 7 * unit].map(|side| side as u32);
+            let unit = unit as u32;
+            assert_eq!(patch.rect, [x, y, x + unit, y + unit].map(|edge| edge as f32));
+            let bright = |px, py| (x..x + unit).contains(&px) && (y..y + unit).contains(&py);
+            let picture = image::RgbImage::from_fn(width, height, |px, py| {
+                image::Rgb([if bright(px, py) { 255 } else { 0 }; 3])
+            });
+            let found = processor.process(&picture).unwrap();
+            let each = 4 * patches(&*family).len();
+            let sums: Vec<f32> = rows(&*family, &found).chunks(each).map(|t| t.iter().sum()).collect();
+            let brightest = (0..sums.len()).max_by(|&a, &b| sums[a].total_cmp(&sums[b])).unwrap();
+            assert_eq!(brightest, token);
+        }
+    }
+}

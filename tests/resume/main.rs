@@ -66,6 +66,7 @@ mod gradients;
 mod inside;
 mod kinds;
 mod patch_sets;
+mod qwen;
 mod recording;
 mod scratch;
 mod starting;

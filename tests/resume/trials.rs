@@ -122,7 +122,8 @@ impl<'a> Trials<'a> {
             };
             let tokens = t.patches();
             let tokens = if t.chance(4) { format!("{tokens} - lastrow") } else { tokens };
-            format!("{tokens} = {fill}").parse().unwrap()
+            let taken = if t.engine.info.deepstack > 0 && t.chance(2) { " & deepstack" } else { "" };
+            format!("{tokens}{taken} = {fill}").parse().unwrap()
         };
         let (cuts, ablations) = (self.rng.random_range(1..=3), [0, 0, 1, 1, 2][self.rng.random_range(0..5)]);
         Intervention {
