@@ -17,6 +17,7 @@ mod logic;
 mod made_up;
 mod mean;
 mod pointer;
+mod remote;
 mod runs;
 mod saved;
 mod shader;
