@@ -18,6 +18,7 @@ mod made_up;
 mod mean;
 mod models;
 mod pointer;
+mod remote;
 mod runs;
 mod saved;
 mod shader;

@@ -23,7 +23,7 @@ use sightline::{
         app::{App, Options},
         pump::Link,
     },
-    worker::protocol::{Event, ModelView, ObjectView, Request},
+    worker::protocol::{Connection, Event, ModelView, ObjectView, Request},
 };
 
 use crate::{bench::QUESTION, made_up, saved::Saved};
@@ -73,7 +73,8 @@ fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
                 let object = ObjectView { name, patches: vec![0, 1], outline: Arc::from([]) };
                 open.clone().map(|source| Event::Marked { source, object }).into_iter().collect()
             }
-            Request::Cancel | Request::Hold(_) => Vec::new(),
+            Request::Place(Some(_)) => vec![Event::Connection(Connection::Up)],
+            Request::Place(None) | Request::Cancel | Request::Hold(_) => Vec::new(),
         };
         replies.push(Event::Idle);
         if !replies.into_iter().all(|reply| events.send(reply).is_ok()) {
