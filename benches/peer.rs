@@ -343,7 +343,7 @@ fn prompt(vlm: &Vlm, tiles: usize) -> Outcome<Prompt> {
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let grid = grid(vlm)?;
     let per_tile = grid.len();
-    let side = vlm.config.vision.image_size;
+    let side = vlm.config.vision.image_size.unwrap_or(0);
     let mut word = || 100 + random.next_u32() % 48_900;
     let mut ids: Vec<u32> = (0..4).map(|_| word()).collect();
     let mut visual = Vec::new();
@@ -366,7 +366,7 @@ fn prompt(vlm: &Vlm, tiles: usize) -> Outcome<Prompt> {
 }
 
 fn see(vlm: &Vlm, prompt: &Prompt) -> Outcome<Tensor<2>> {
-    let (cancel, side) = (Cancel::default(), vlm.config.vision.image_size as u32);
+    let (cancel, side) = (Cancel::default(), vlm.config.vision.image_size.unwrap_or(0) as u32);
     let tiles = prompt.pixels.iter().map(|values| {
         let view = Pixels { values, size: (side, side), grid: prompt.grid };
         vlm.encoder.encode(view, Watch::Nothing, &cancel).map(|encoded| encoded.tokens)
@@ -462,7 +462,7 @@ fn divergence(folder: &Path, inputs: &Path) -> Outcome<Value> {
         inputs.tensor("pixels")?.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
     let logits = |dtype| -> Outcome<Vec<Vec<f32>>> {
         let vlm = Vlm::load(folder, &device::cpu().device, dtype)?;
-        let side = vlm.config.vision.image_size;
+        let side = vlm.config.vision.image_size.unwrap_or(0);
         let visual: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == vlm.config.image_token_id).collect();
         let after = ids.len() - 1 - visual.last().ok_or("no visual token")?;
         let pixels = pixels.chunks(3 * side * side).map(<[f32]>::to_vec).collect();

@@ -7,6 +7,7 @@ pub mod device;
 pub mod engine;
 pub mod export;
 pub mod files;
+pub mod hub;
 pub mod image;
 pub mod model;
 pub mod progress;

@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 11] = [
     &["engine"],
     &["prompt", "model"],
     &["image"],
-    &["checkpoint", "device", "scenes", "bundled"],
+    &["checkpoint", "hub", "device", "scenes", "bundled"],
     &["trace"],
     &["spec"],
     &["statistics", "progress", "files"],

@@ -5,6 +5,8 @@
 //! `model/families`. What the program cannot compute is refused here, by key, before any weight is read.
 //! Knows nothing of tensors.
 
+use serde_json::Value;
+
 use crate::checkpoint::json::{JsonError, Section};
 
 /// A whole vision-language model.
@@ -35,8 +37,8 @@ pub struct VisionConfig {
     pub n_heads: usize,
     /// Colour channels.
     pub channels: usize,
-    /// Side of the input in pixels.
-    pub image_size: usize,
+    /// Side of the input in pixels; `None` of an encoder that takes any.
+    pub image_size: Option<usize>,
     /// Side of a patch in pixels.
     pub patch_size: usize,
     /// MLP activation.
@@ -46,9 +48,9 @@ pub struct VisionConfig {
 }
 
 impl VisionConfig {
-    /// Patches a side.
+    /// Patches a side of an input of that size; 0 of an encoder that takes any.
     pub fn grid(&self) -> usize {
-        self.image_size / self.patch_size
+        self.image_size.unwrap_or(0) / self.patch_size
     }
 
     /// Width of a head.
@@ -57,7 +59,7 @@ impl VisionConfig {
     }
 }
 
-/// A Llama decoder.
+/// A Llama-like decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextConfig {
     /// Entries of the vocabulary.
@@ -76,7 +78,8 @@ pub struct TextConfig {
     pub head_dim: usize,
     /// MLP gate activation.
     pub act: Activation,
-    /// Longest sequence.
+    /// Longest sequence that is computed: what the config allows, up to where scaled positions or a sliding window
+    /// would begin to count.
     pub context: usize,
     /// RMS norm epsilon.
     pub eps: f64,
@@ -102,7 +105,38 @@ pub struct Rope {
     /// Which of a position's three axes turns each pair of numbers, `[head width / 2]`; empty where positions
     /// have one axis.
     pub axes: Vec<usize>,
+    /// What the frequency of each pair is divided by, `[head width / 2]`; empty where that is 1.
+    pub factors: Vec<f32>,
+    /// What cosines and sines are multiplied by.
+    pub attention: f32,
 }
+
+/// The sizes of a decoder whose config lacks them.
+#[derive(Clone, Copy, Debug)]
+pub struct TextDefaults {
+    /// Entries of the vocabulary.
+    pub vocabulary: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Width inside the MLPs.
+    pub intermediate: usize,
+    /// Key and value heads; `None` means as many as query heads.
+    pub n_kv_heads: Option<usize>,
+    /// Longest sequence.
+    pub context: usize,
+    /// RMS norm epsilon.
+    pub eps: f64,
+}
+
+/// `LlamaConfig`'s.
+pub const LLAMA: TextDefaults = TextDefaults {
+    vocabulary: 32_000,
+    width: 4096,
+    intermediate: 11_008,
+    n_kv_heads: None,
+    context: 2048,
+    eps: 1e-6,
+};
 
 /// Activation functions by transformers' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,14 +226,15 @@ pub fn vision_transformer(
     act: &str,
     eps: f64,
 ) -> Result<VisionConfig, JsonError> {
+    let image_size = side(section, "image_size", image_size)?;
     let config = VisionConfig {
         width: dim(section, "hidden_size", width)?,
         intermediate: dim(section, "intermediate_size", intermediate)?,
         n_layers: section.count_or("num_hidden_layers", n_layers, 1, MAX_LAYERS)?,
         n_heads: dim(section, "num_attention_heads", n_heads)?,
         channels: dim(section, "num_channels", 3)?,
-        image_size: dim(section, "image_size", image_size)?,
-        patch_size: dim(section, "patch_size", patch_size)?,
+        image_size: Some(image_size),
+        patch_size: side(section, "patch_size", patch_size)?,
         act: activation(section, "hidden_act", act)?,
         eps: section.number("layer_norm_eps", eps)?,
     };
@@ -211,8 +246,8 @@ pub fn vision_transformer(
             section.wrong("num_attention_heads", &format!("a divisor of the hidden size {}", config.width))
         );
     }
-    if config.patch_size > config.image_size {
-        return Err(section.wrong("patch_size", &format!("at most the image size {}", config.image_size)));
+    if config.patch_size > image_size {
+        return Err(section.wrong("patch_size", &format!("at most the image size {image_size}")));
     }
     if config.grid() > MAX_GRID {
         let most = MAX_GRID * config.patch_size;
@@ -221,14 +256,39 @@ pub fn vision_transformer(
     Ok(config)
 }
 
+/// A length that is written as one number, or as height and width, which must be alike.
+///
+/// # Errors
+/// [`JsonError`].
+fn side(section: &Section<'_>, key: &str, default: usize) -> Result<usize, JsonError> {
+    let Some(Value::Array(sides)) = section.get(key) else { return dim(section, key, default) };
+    let side = sides.first().and_then(Value::as_u64).map(|side| side as usize);
+    side.filter(|side| (1..=MAX_DIM).contains(side) && sides.len() == 2 && sides[0] == sides[1])
+        .ok_or_else(|| section.wrong(key, &format!("two equal numbers from 1 to {MAX_DIM}")))
+}
+
 /// A Llama-like decoder's keys, by `LlamaConfig`'s defaults.
 ///
 /// # Errors
 /// [`JsonError`].
 pub fn llama(text: &Section<'_>, tied: bool, eps: f64) -> Result<TextConfig, JsonError> {
-    let width = dim(text, "hidden_size", 4096)?;
+    let bias = text.boolean("attention_bias", false)?;
+    let config = decoder(text, tied, TextDefaults { eps, ..LLAMA })?;
+    let mlp_bias = text.boolean("mlp_bias", false)?;
+    Ok(TextConfig { qkv_bias: bias, out_bias: bias, mlp_bias, ..config })
+}
+
+/// What all Llama-like decoders have in their configs, without biases.
+///
+/// # Errors
+/// [`JsonError`].
+pub fn decoder(text: &Section<'_>, tied: bool, defaults: TextDefaults) -> Result<TextConfig, JsonError> {
+    let width = dim(text, "hidden_size", defaults.width)?;
     let n_heads = dim(text, "num_attention_heads", 32)?;
-    let n_kv_heads = dim(text, "num_key_value_heads", n_heads)?;
+    let n_kv_heads = match text.is_null("num_key_value_heads") {
+        true => n_heads,
+        false => dim(text, "num_key_value_heads", defaults.n_kv_heads.unwrap_or(n_heads))?,
+    };
     if !n_heads.is_multiple_of(n_kv_heads) {
         return Err(text.wrong("num_key_value_heads", &format!("a divisor of the {n_heads} query heads")));
     }
@@ -239,46 +299,132 @@ pub fn llama(text: &Section<'_>, tied: bool, eps: f64) -> Result<TextConfig, Jso
     if !head_dim.is_multiple_of(2) {
         return Err(text.wrong("head_dim", "an even number (RoPE turns pairs)"));
     }
+    let longest = text.count_or("max_position_embeddings", defaults.context, 1, MAX_CONTEXT)?;
+    let (rope, context) = rope(text, head_dim / 2, longest)?;
     Ok(TextConfig {
-        vocabulary: dim(text, "vocab_size", 32_000)?,
+        vocabulary: dim(text, "vocab_size", defaults.vocabulary)?,
         width,
-        intermediate: dim(text, "intermediate_size", 11_008)?,
+        intermediate: dim(text, "intermediate_size", defaults.intermediate)?,
         n_layers: text.count_or("num_hidden_layers", 32, 1, MAX_LAYERS)?,
         n_heads,
         n_kv_heads,
         head_dim,
         act: activation(text, "hidden_act", "silu")?,
-        context: text.count_or("max_position_embeddings", 2048, 1, MAX_CONTEXT)?,
-        eps: text.number("rms_norm_eps", eps)?,
-        rope: Rope { theta: rope_theta(text)?, axes: Vec::new() },
-        qkv_bias: text.boolean("attention_bias", false)?,
-        out_bias: text.boolean("attention_bias", false)?,
+        context,
+        eps: text.number("rms_norm_eps", defaults.eps)?,
+        rope,
+        qkv_bias: false,
+        out_bias: false,
         qk_norm: false,
-        mlp_bias: text.boolean("mlp_bias", false)?,
+        mlp_bias: false,
         tied,
     })
 }
 
-/// The RoPE base, from `rope_parameters` (transformers 5) or `rope_theta` (4). Scaled variants are
-/// refused: computing them as plain RoPE would be silently wrong.
-fn rope_theta(text: &Section<'_>) -> Result<f64, JsonError> {
-    let plain = text.number("rope_theta", 10_000.0)?;
+/// Which axis of a position turns each pair of a head's numbers, by `mrope_section`: how many pairs time, height
+/// and width have. In order, or interleaved: time, height, width, time, .. as far as height and width reach.
+///
+/// # Errors
+/// [`JsonError`]: no such key, or sections that do not add up.
+pub fn mrope_axes(text: &Section<'_>, head_dim: usize, interleaved: bool) -> Result<Vec<usize>, JsonError> {
+    const KEY: &str = "mrope_section";
+    let half = head_dim / 2;
+    let [new, old] = [text.section("rope_parameters")?, text.section("rope_scaling")?];
+    let rope = if new.absent(KEY) { old } else { new };
+    let count = |v: &Value| v.as_u64().map(|n| n as usize).filter(|n| (1..=half).contains(n));
+    let sections: Option<Vec<usize>> =
+        rope.get(KEY).and_then(Value::as_array).and_then(|list| list.iter().map(count).collect());
+    match sections.as_deref() {
+        Some(&[time, height, width]) if time + height + width == half => Ok((0..half)
+            .map(|pair| match (interleaved, pair % 3) {
+                (true, 1) => usize::from(pair < 3 * height),
+                (true, 2) if pair < 3 * width => 2,
+                (true, _) => 0,
+                (false, _) => usize::from(pair >= time) + usize::from(pair >= time + height),
+            })
+            .collect()),
+        _ => Err(rope.wrong(KEY, &format!("three numbers that add up to {half}, half the width of a head"))),
+    }
+}
+
+/// Rotary embedding from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (4), of so many pairs a
+/// head, and the longest sequence for which it is right.
+///
+/// `dynamic` changes nothing up to the length that the model was made for. `longrope`, once called `su`, has its short
+/// factors up to `original_max_position_embeddings`, and its long ones only beyond. Other scaled variants are refused:
+/// computing them as plain ones would be silently wrong.
+fn rope(text: &Section<'_>, pairs: usize, longest: usize) -> Result<(Rope, usize), JsonError> {
+    const KINDS: &str = "\"default\", \"dynamic\" or \"longrope\" (other scaled RoPE is not supported)";
+    let mut rope = Rope {
+        theta: text.number("rope_theta", 10_000.0)?,
+        axes: Vec::new(),
+        factors: Vec::new(),
+        attention: 1.0,
+    };
+    let mut context = longest;
     for key in ["rope_parameters", "rope_scaling"] {
-        let rope = text.section(key)?;
+        let section = text.section(key)?;
         for kind in ["rope_type", "type"] {
-            if rope.string(kind, "default")? != "default" {
-                return Err(rope.wrong(kind, "\"default\" (scaled RoPE is not supported)"));
+            match section.string(kind, "default")?.as_str() {
+                // M-RoPE turns by three axes and scales nothing: `mrope_axes`.
+                "default" | "mrope" => {}
+                "dynamic" => context = context.min(original_context(text, &section, Some(longest))?),
+                "longrope" | "su" => {
+                    let original = original_context(text, &section, None)?;
+                    (rope.factors, rope.attention) = long_rope(&section, pairs, original, longest)?;
+                    context = context.min(original);
+                }
+                _ => return Err(section.wrong(kind, KINDS)),
             }
         }
-        if rope.number("partial_rotary_factor", 1.0)? != 1.0 {
-            return Err(rope.wrong("partial_rotary_factor", "1"));
-        }
-        if !rope.absent("rope_theta") {
-            return rope.number("rope_theta", plain);
+        whole_heads(&section)?;
+        if !section.absent("rope_theta") {
+            rope.theta = section.number("rope_theta", rope.theta)?;
+            return Ok((rope, context));
         }
     }
-    if text.number("partial_rotary_factor", 1.0)? != 1.0 {
-        return Err(text.wrong("partial_rotary_factor", "1"));
+    whole_heads(text)?;
+    Ok((rope, context))
+}
+
+/// Refuses an embedding that turns a part of each head only.
+fn whole_heads(section: &Section<'_>) -> Result<(), JsonError> {
+    match section.number("partial_rotary_factor", 1.0)? {
+        1.0 => Ok(()),
+        _ => Err(section.wrong("partial_rotary_factor", "1")),
     }
-    Ok(plain)
+}
+
+/// `original_max_position_embeddings`, beside the scaling or in the text's config.
+fn original_context(
+    text: &Section<'_>,
+    scaling: &Section<'_>,
+    default: Option<usize>,
+) -> Result<usize, JsonError> {
+    const KEY: &str = "original_max_position_embeddings";
+    match (scaling.absent(KEY) && !text.absent(KEY), default) {
+        (true, None) => text.count(KEY, 2, MAX_CONTEXT),
+        (_, None) => scaling.count(KEY, 2, MAX_CONTEXT),
+        (_, Some(default)) => scaling.count_or(KEY, default, 1, MAX_CONTEXT),
+    }
+}
+
+/// The short factors of `longrope`, and what it multiplies cosines and sines by (transformers'
+/// `_compute_longrope_parameters`).
+fn long_rope(
+    section: &Section<'_>,
+    pairs: usize,
+    original: usize,
+    longest: usize,
+) -> Result<(Vec<f32>, f32), JsonError> {
+    const KEY: &str = "short_factor";
+    let factor = |v: &Value| v.as_f64().map(|v| v as f32).filter(|v| *v > 0.0 && v.is_normal());
+    let factors: Option<Vec<f32>> =
+        section.get(KEY).and_then(Value::as_array).and_then(|list| list.iter().map(factor).collect());
+    let factors = factors
+        .filter(|factors| factors.len() == pairs)
+        .ok_or_else(|| section.wrong(KEY, &format!("{pairs} positive numbers, one a pair of a head")))?;
+    let stretch = longest as f64 / original as f64;
+    let usual = if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (original as f64).ln()).sqrt() };
+    Ok((factors, section.number("attention_factor", usual)? as f32))
 }

@@ -19,9 +19,20 @@ pub struct EndTokens {
     pub source: String,
 }
 
-/// What transformers stops at: generation_config.json has the only word where it is there, even when it names none;
-/// without it config.json has, and of that a token of the whole before one of its `text_config`. No class's
-/// default, and no token of the tokenizer, counts.
+impl EndTokens {
+    /// Takes in what someone else says ends an answer, where it is not among them already.
+    pub fn add(&mut self, id: u32, source: String) {
+        if !self.ids.contains(&id) {
+            self.ids.push(id);
+            self.source = format!("{}, {source}", self.source);
+        }
+    }
+}
+
+/// What transformers stops at: generation_config.json has the first word where it is there, even when it names none;
+/// without it config.json has, and of that a token of the whole before one of its `text_config` (`llm_config` in
+/// InternVL's own). No class's default counts. What a chat template ends an answer with is added to it by who knows
+/// the template: some folders name a token that the model never ends with.
 ///
 /// # Errors
 /// [`JsonError`], naming file and key.
@@ -33,11 +44,15 @@ pub fn end_tokens(dir: &Path) -> Result<EndTokens, JsonError> {
     let config = dir.join(CONFIG);
     let json = read(&config)?.unwrap_or_else(|| Value::Object(Default::default()));
     let root = Section::root(&json, &config)?;
-    let text = root.section("text_config")?;
-    match root.absent(KEY) && !text.absent(KEY) {
-        true => said(&text, "config.json (text_config)"),
-        false => said(&root, CONFIG),
+    for (part, source) in
+        [("text_config", "config.json (text_config)"), ("llm_config", "config.json (llm_config)")]
+    {
+        let text = root.section(part)?;
+        if root.absent(KEY) && !text.absent(KEY) {
+            return said(&text, source);
+        }
     }
+    said(&root, CONFIG)
 }
 
 /// A token id or a list of them.

@@ -3,9 +3,12 @@
 //!
 //! Knows files and number formats; not what the numbers are for.
 
+pub mod added_tokens;
 pub mod config;
 pub mod end_tokens;
+pub mod inventory;
 pub mod json;
+pub mod numbers;
 pub mod shards;
 pub mod weight_error;
 pub mod weights;

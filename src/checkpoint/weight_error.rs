@@ -75,15 +75,37 @@ pub enum WeightError {
         /// Which file.
         file: PathBuf,
     },
-    /// A value that half precision cannot hold.
-    #[error("weight `{key}` in {} holds {value}, beyond float16's range: load it with --dtype f32", file.display())]
+    /// A value that a format of 16 bits cannot hold.
+    #[error("weight `{key}` in {} holds {value}, beyond {format}'s range: load it with --dtype f32", file.display())]
     Range {
         /// Its key.
         key: String,
         /// The value.
         value: f32,
+        /// The format's name.
+        format: &'static str,
         /// Which file.
         file: PathBuf,
+    },
+    /// Values so small, all of them, that a format of 16 bits would round them away.
+    #[error("weight `{key}` in {} holds nothing larger than {largest:e}, which {format} would round away: load it with --dtype f32", file.display())]
+    Small {
+        /// Its key.
+        key: String,
+        /// Its largest magnitude.
+        largest: f32,
+        /// The format's name.
+        format: &'static str,
+        /// Which file.
+        file: PathBuf,
+    },
+    /// A number format that the device does not compute in.
+    #[error(
+        "this device does not compute in {format}: use --dtype auto, which takes what it has, or --dtype f32"
+    )]
+    Device {
+        /// The format's name.
+        format: &'static str,
     },
     /// Weights that config.json's architecture does not have.
     #[error("{} weights are not in the architecture that config.json describes: {}; is this the right config.json?", keys.len(), shorten(keys))]

@@ -7,57 +7,144 @@
 //! Shapes are the file's: a linear layer is `[out, in]`.
 //!
 //! Files are read piece by piece and converted on the way: nothing but the weights in their final
-//! format stays in memory, and no page of a file is mapped.
+//! format stays in memory, and no page of a file is mapped. A mapped file that another program cuts short ends
+//! the process with a signal that no error can be made of; and pages of it would count against a limit on memory
+//! beside the weights made from them.
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    fmt, mem,
     path::{Path, PathBuf},
 };
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use half::{f16, slice::HalfFloatSliceExt as _};
+use half::{bf16, f16};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::{
+        numbers::{Format, Lost, Narrowing},
         shards::{Shard, Stored, Watch, open_shard, shard_files},
         weight_error::WeightError,
     },
     statistics::finite::all_finite,
 };
 
-/// The number format that weights and the KV cache take in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The number format that matrices take in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WeightDtype {
-    /// 32 bits.
+    /// Each matrix as its file stores it, as far as the device computes in that: bfloat16 becomes float16 where only
+    /// that is there, but for matrices that float16 cannot hold; these, and all where neither is there, are float32.
     #[default]
+    Auto,
+    /// 32 bits.
     F32,
-    /// 16 bits, IEEE half. bfloat16 files are converted, their range checked.
+    /// 16 bits, IEEE half.
     F16,
+    /// 16 bits, the upper half of float32.
+    Bf16,
 }
 
 impl WeightDtype {
-    /// burn's name.
-    pub fn burn(self) -> DType {
-        match self {
-            WeightDtype::F32 => DType::F32,
-            WeightDtype::F16 => DType::F16,
+    /// Every format, by the name that people type.
+    pub const ALL: [(&str, WeightDtype); 4] = [
+        ("auto", WeightDtype::Auto),
+        ("f32", WeightDtype::F32),
+        ("f16", WeightDtype::F16),
+        ("bf16", WeightDtype::Bf16),
+    ];
+
+    /// What weights are stored in; `None` for what no weight may be.
+    pub fn stored(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(WeightDtype::F32),
+            Dtype::F16 => Some(WeightDtype::F16),
+            Dtype::BF16 => Some(WeightDtype::Bf16),
+            _ => None,
         }
     }
-
-    /// Every format, by the name that people type.
-    pub const ALL: [(&str, WeightDtype); 2] = [("f32", WeightDtype::F32), ("f16", WeightDtype::F16)];
 
     /// The name in traces.
     pub fn name(self) -> &'static str {
         match self {
-            WeightDtype::F32 => "float32",
-            WeightDtype::F16 => "float16",
+            WeightDtype::Auto => "as stored",
+            WeightDtype::F32 => f32::NAME,
+            WeightDtype::F16 => f16::NAME,
+            WeightDtype::Bf16 => bf16::NAME,
         }
     }
+
+    /// The name that people type.
+    pub fn typed(self) -> &'static str {
+        Self::ALL.iter().find(|(_, dtype)| *dtype == self).map_or("", |(name, _)| *name)
+    }
+
+    /// Bytes of a number, at most.
+    pub fn bytes(self) -> u64 {
+        match self {
+            WeightDtype::Auto | WeightDtype::F32 => 4,
+            WeightDtype::F16 | WeightDtype::Bf16 => 2,
+        }
+    }
+
+    /// Whether a device computes in it.
+    pub fn is_of(self, device: &Device) -> bool {
+        match self {
+            WeightDtype::Auto | WeightDtype::F32 => true,
+            WeightDtype::F16 => device.supports_dtype(DType::F16),
+            WeightDtype::Bf16 => device.supports_dtype(DType::BF16),
+        }
+    }
+}
+
+/// The formats of a loaded model's matrices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Formats {
+    /// Whether somebody chose the one that they have.
+    pub chosen: bool,
+    /// In memory.
+    pub used: BTreeSet<WeightDtype>,
+    /// In the files.
+    pub stored: BTreeSet<WeightDtype>,
+    /// Keys of those that are float32 because the device's own format could not hold them.
+    pub widened: Vec<String>,
+}
+
+impl Formats {
+    /// The one that all of them have; [`WeightDtype::Auto`] where they have several.
+    pub fn one(&self) -> WeightDtype {
+        match self.used.first() {
+            Some(&one) if self.used.len() == 1 => one,
+            _ => WeightDtype::Auto,
+        }
+    }
+
+    /// The reason where matrices are not as their files store them; empty where they are, or somebody chose so.
+    pub fn why(&self) -> String {
+        if self.chosen || self.used == self.stored {
+            return String::new();
+        }
+        let kept = match self.widened.as_slice() {
+            [] => String::new(),
+            [key] => format!("; float16 cannot hold `{key}`"),
+            [key, more @ ..] => format!("; float16 cannot hold `{key}` and {} more", more.len()),
+        };
+        format!(" (stored as {}{kept})", named(&self.stored))
+    }
+}
+
+impl fmt::Display for Formats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&named(&self.used))
+    }
+}
+
+/// Formats by name.
+fn named(formats: &BTreeSet<WeightDtype>) -> String {
+    formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(" and ")
 }
 
 /// All weights of a folder.
@@ -70,6 +157,9 @@ pub struct Weights<'a> {
     unused: RefCell<Vec<String>>,
     device: Device,
     dtype: WeightDtype,
+    /// Most bytes of one tensor, where the device has a limit.
+    most: Option<u64>,
+    formats: RefCell<Formats>,
     watch: &'a Watch<'a>,
 }
 
@@ -78,13 +168,17 @@ impl<'a> Weights<'a> {
     /// `dtype`.
     ///
     /// # Errors
-    /// [`WeightError`]: no file, a truncated one, a broken index, a key in two shards.
+    /// [`WeightError`]: no file, a truncated one, a broken index, a key in two shards; a format that the device
+    /// does not compute in.
     pub fn open(
         dir: &Path,
         device: &Device,
         dtype: WeightDtype,
         watch: &'a Watch<'a>,
     ) -> Result<Self, WeightError> {
+        if !dtype.is_of(device) {
+            return Err(WeightError::Device { format: dtype.name() });
+        }
         let mut shards: Vec<Shard> = Vec::new();
         let mut place: BTreeMap<String, usize> = BTreeMap::new();
         for file in shard_files(dir)? {
@@ -105,8 +199,15 @@ impl<'a> Weights<'a> {
             unused: RefCell::default(),
             device: device.clone(),
             dtype,
+            most: None,
+            formats: RefCell::new(Formats { chosen: dtype != WeightDtype::Auto, ..Formats::default() }),
             watch,
         })
+    }
+
+    /// The same on a device whose tensors take so many bytes at most.
+    pub fn within(self, most: Option<u64>) -> Self {
+        Weights { most, ..self }
     }
 
     /// Whether there is such a key.
@@ -122,13 +223,25 @@ impl<'a> Weights<'a> {
     }
 
     /// A matrix or embedding table, in the chosen format: `[out, in]`, where the file may divide `in`
-    /// into several dimensions.
+    /// into several dimensions. One tensor, whatever the device's limit.
     ///
     /// # Errors
     /// [`WeightError`], when it is missing, misshapen, or not representable.
     pub fn matrix<const D: usize>(&self, key: &str, shape: [usize; D]) -> Result<Tensor<2>, WeightError> {
-        let rows = self.tensor(key, shape, self.dtype)?;
-        Ok(rows.reshape([shape[0], shape[1..].iter().product()]))
+        let mut blocks = self.in_blocks(key, &shape, None)?;
+        Ok(if blocks.len() == 1 { blocks.remove(0) } else { Tensor::cat(blocks, 0) })
+    }
+
+    /// The same as blocks of rows, all of one height but the last, none larger than the device's limit.
+    ///
+    /// # Errors
+    /// As [`Weights::matrix`].
+    pub fn blocks<const D: usize>(
+        &self,
+        key: &str,
+        shape: [usize; D],
+    ) -> Result<Vec<Tensor<2>>, WeightError> {
+        self.in_blocks(key, &shape, self.most)
     }
 
     /// A norm's weight or a bias: always float32.
@@ -136,44 +249,96 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// As [`Weights::matrix`].
     pub fn vector(&self, key: &str, len: usize) -> Result<Tensor<1>, WeightError> {
-        self.tensor(key, [len], WeightDtype::F32)
+        let mut values: Vec<f32> = Vec::with_capacity(len);
+        self.read(key, &[len], |piece, _| {
+            values.extend_from_slice(piece);
+            Ok(())
+        })?;
+        self.taken.borrow_mut().insert(key.to_string());
+        Ok(Tensor::from_data(TensorData::new(values, [len]), (&self.device, DType::F32)))
     }
 
-    fn tensor<const D: usize>(
+    fn in_blocks(
         &self,
         key: &str,
-        shape: [usize; D],
-        dtype: WeightDtype,
-    ) -> Result<Tensor<D>, WeightError> {
-        let n = shape.iter().product();
-        let beyond =
-            |value, file: &Path| WeightError::Range { key: key.to_string(), value, file: file.to_path_buf() };
-        let data = match dtype {
-            WeightDtype::F32 => {
-                let mut values: Vec<f32> = Vec::with_capacity(n);
-                self.read(key, &shape, |piece, _| {
-                    values.extend_from_slice(piece);
-                    Ok(())
-                })?;
-                TensorData::new(values, shape)
-            }
-            WeightDtype::F16 => {
-                let mut halves: Vec<f16> = vec![f16::ZERO; n];
-                let mut done = 0;
-                self.read(key, &shape, |piece, file| {
-                    let part = &mut halves[done..done + piece.len()];
-                    part.convert_from_f32_slice(piece);
-                    done += piece.len();
-                    match part.iter().position(|h| !h.is_finite()) {
-                        Some(i) => Err(beyond(piece[i], file)),
-                        None => Ok(()),
-                    }
-                })?;
-                TensorData::new(halves, shape)
-            }
+        shape: &[usize],
+        most: Option<u64>,
+    ) -> Result<Vec<Tensor<2>>, WeightError> {
+        let (stored, _) = self.stored(key, shape)?;
+        let made = match self.wanted(stored) {
+            WeightDtype::F16 => self.blocks_as::<f16>(key, shape, stored == WeightDtype::F16, most),
+            WeightDtype::Bf16 => self.blocks_as::<bf16>(key, shape, stored == WeightDtype::Bf16, most),
+            _ => self.blocks_as::<f32>(key, shape, true, most),
         };
+        let blocks = match made {
+            Err(WeightError::Range { .. } | WeightError::Small { .. }) if self.dtype == WeightDtype::Auto => {
+                self.formats.borrow_mut().widened.push(key.to_string());
+                self.blocks_as::<f32>(key, shape, true, most)?
+            }
+            made => made?,
+        };
+        let mut formats = self.formats.borrow_mut();
+        formats.stored.insert(stored);
+        formats.used.extend(blocks.first().map(|block| match block.dtype() {
+            DType::F16 => WeightDtype::F16,
+            DType::BF16 => WeightDtype::Bf16,
+            _ => WeightDtype::F32,
+        }));
         self.taken.borrow_mut().insert(key.to_string());
-        Ok(Tensor::from_data(data, (&self.device, dtype.burn())))
+        Ok(blocks)
+    }
+
+    /// The format that a matrix takes, if that can hold it.
+    fn wanted(&self, stored: WeightDtype) -> WeightDtype {
+        match (self.dtype, stored) {
+            (WeightDtype::Auto, stored) if stored.is_of(&self.device) => stored,
+            (WeightDtype::Auto, WeightDtype::Bf16) if WeightDtype::F16.is_of(&self.device) => {
+                WeightDtype::F16
+            }
+            (WeightDtype::Auto, _) => WeightDtype::F32,
+            (dtype, _) => dtype,
+        }
+    }
+
+    /// A matrix in a format, in blocks of at most so many bytes. `exact`: the format is the file's, or holds it.
+    fn blocks_as<T: Format>(
+        &self,
+        key: &str,
+        shape: &[usize],
+        exact: bool,
+        most: Option<u64>,
+    ) -> Result<Vec<Tensor<2>>, WeightError> {
+        let (out, width) = (shape[0], shape[1..].iter().product::<usize>());
+        let each =
+            most.map_or(out, |most| (most as usize / (width * size_of::<T>()).max(1)).clamp(1, out.max(1)));
+        let (mut blocks, mut narrowing, mut left) = (Vec::new(), Narrowing::default(), out);
+        let mut block: Vec<T> = Vec::with_capacity(each * width);
+        let mut place = PathBuf::new();
+        self.read(key, shape, |piece, file| {
+            let numbers = narrowing.take::<T>(piece).map_err(|lost| lost_of::<T>(lost, key, file))?;
+            place = file.to_path_buf();
+            let mut numbers = numbers.as_slice();
+            while !numbers.is_empty() {
+                let rows = each.min(left);
+                let (here, rest) = numbers.split_at(numbers.len().min(rows * width - block.len()));
+                block.extend_from_slice(here);
+                numbers = rest;
+                if block.len() == rows * width {
+                    left -= rows;
+                    let next = Vec::with_capacity(each.min(left) * width);
+                    let data = TensorData::new(mem::replace(&mut block, next), [rows, width]);
+                    blocks.push(Tensor::from_data(data, (&self.device, T::dtype())));
+                }
+            }
+            Ok(())
+        })?;
+        let end = if exact { Ok(()) } else { narrowing.end::<T>() };
+        end.map(|()| blocks).map_err(|lost| lost_of::<T>(lost, key, &place))
+    }
+
+    /// The formats of the matrices so far.
+    pub fn formats(&self) -> Formats {
+        self.formats.borrow().clone()
     }
 
     /// Hands over the stored numbers, widened to float32, row-major, piece by piece, and the file that they
@@ -184,7 +349,7 @@ impl<'a> Weights<'a> {
         shape: &[usize],
         mut piece: impl FnMut(&[f32], &Path) -> Result<(), WeightError>,
     ) -> Result<(), WeightError> {
-        let mut stored = self.stored(key, shape)?;
+        let (_, mut stored) = self.stored(key, shape)?;
         let (mut values, mut done) = (Vec::new(), 0);
         while stored.next(&mut values)? {
             self.watch.read(stored.piece())?;
@@ -199,8 +364,8 @@ impl<'a> Weights<'a> {
         Ok(())
     }
 
-    /// Where a weight lies, its shape and format checked.
-    fn stored(&self, key: &str, shape: &[usize]) -> Result<Stored<'_>, WeightError> {
+    /// A weight's format and where it lies, its shape and format checked.
+    fn stored(&self, key: &str, shape: &[usize]) -> Result<(WeightDtype, Stored<'_>), WeightError> {
         let missing =
             || WeightError::Missing { key: key.to_string(), expected: shape.to_vec(), dir: self.dir.clone() };
         let shard = &self.shards[*self.place.get(key).ok_or_else(missing)?];
@@ -213,15 +378,13 @@ impl<'a> Weights<'a> {
                 file: shard.file.clone(),
             });
         }
-        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(WeightError::Format {
-                key: key.to_string(),
-                found: format!("{:?}", info.dtype),
-                file: shard.file.clone(),
-            });
-        }
+        let format = WeightDtype::stored(info.dtype).ok_or_else(|| WeightError::Format {
+            key: key.to_string(),
+            found: format!("{:?}", info.dtype),
+            file: shard.file.clone(),
+        })?;
         let at = shard.data + info.data_offsets.0 as u64;
-        Ok(Stored::new(shard, info.dtype, at, shape.iter().product()))
+        Ok((format, Stored::new(shard, info.dtype, at, shape.iter().product())))
     }
 
     /// Excuses a weight that belongs to the architecture but plays no part here, if it is there.
@@ -244,7 +407,7 @@ impl<'a> Weights<'a> {
     /// [`WeightError::Untied`] when it is not a copy.
     pub fn excuse_copy(&self, key: &str, original: &str, shape: [usize; 2]) -> Result<(), WeightError> {
         if self.has(key) && self.has(original) {
-            let (mut a, mut b) = (self.stored(key, &shape)?, self.stored(original, &shape)?);
+            let ((_, mut a), (_, mut b)) = (self.stored(key, &shape)?, self.stored(original, &shape)?);
             let (mut here, mut there) = (Vec::new(), Vec::new());
             while a.next(&mut here)? && b.next(&mut there)? {
                 self.watch.read(a.piece())?;
@@ -273,5 +436,14 @@ impl<'a> Weights<'a> {
         let mut unused = self.unused.into_inner();
         unused.sort();
         if surplus.is_empty() { Ok(unused) } else { Err(WeightError::Surplus { keys: surplus }) }
+    }
+}
+
+/// The error of what a format cannot hold.
+fn lost_of<T: Format>(lost: Lost, key: &str, file: &Path) -> WeightError {
+    let (key, file, format) = (key.to_string(), file.to_path_buf(), T::NAME);
+    match lost {
+        Lost::Range(value) => WeightError::Range { key, value, format, file },
+        Lost::Small(largest) => WeightError::Small { key, largest, format, file },
     }
 }

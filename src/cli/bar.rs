@@ -1,7 +1,10 @@
 //! Progress on stderr.
 
-use indicatif::{ProgressBar, ProgressStyle};
-use sightline::progress::{Progress, Stage};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use sightline::{
+    hub::download::State,
+    progress::{Progress, Stage},
+};
 
 /// A bar on stderr; hidden where stderr is not a terminal.
 pub fn bar(len: u64, what: &str) -> ProgressBar {
@@ -44,5 +47,66 @@ impl Bars {
         if let Some((_, bar)) = self.0.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Two bars for a download: the file that comes, and all of them.
+pub struct DownloadBars {
+    both: MultiProgress,
+    /// Which file comes, and its bar.
+    file: Option<(usize, ProgressBar)>,
+    all: ProgressBar,
+    note: Option<String>,
+}
+
+impl DownloadBars {
+    /// For so many bytes in all.
+    pub fn new(size: u64) -> Self {
+        let both = MultiProgress::new();
+        let all = both.add(bytes_bar(size, "in all"));
+        DownloadBars { both, file: None, all, note: None }
+    }
+
+    /// Moves them to where a download is, and says what it waits for.
+    pub fn tell(&mut self, state: &State) {
+        let current = state.files.iter().position(|file| file.done < file.size);
+        if self.file.as_ref().map(|(at, _)| *at) != current {
+            self.end_file();
+            self.file = current.map(|at| {
+                let file = &state.files[at];
+                (at, self.both.insert_before(&self.all, bytes_bar(file.size, &file.name)))
+            });
+        }
+        if let Some((at, bar)) = &self.file {
+            bar.set_position(state.files[*at].done);
+        }
+        self.all.set_position(state.total().0);
+        if self.note != state.note {
+            self.note.clone_from(&state.note);
+            if let Some(note) = &self.note {
+                self.both.suspend(|| eprintln!("{note}"));
+            }
+        }
+    }
+
+    fn end_file(&mut self) {
+        if let Some((_, bar)) = self.file.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Takes them away.
+    pub fn clear(&mut self) {
+        self.end_file();
+        self.all.finish_and_clear();
+    }
+}
+
+fn bytes_bar(len: u64, what: &str) -> ProgressBar {
+    let style = "{wide_msg} {bar:32} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+    let bar = ProgressBar::new(len).with_message(what.to_string());
+    match ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }

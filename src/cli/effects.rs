@@ -126,7 +126,7 @@ impl EffectArgs {
             found: blocks,
         });
         effects.edges = self.edge_effects.map(|width| EdgesFound { width, found: edges });
-        let visual = opened.seen.geometry.n_tokens();
+        let visual = opened.seen.first().map_or(0, |seen| seen.geometry.n_tokens());
         for (name, shape, values) in tensors(&effects, visual, &opened.engine.info) {
             extra.tensor(name, shape, values);
         }
@@ -142,7 +142,7 @@ fn found(
     study: &Study,
     cancel: &Cancel,
 ) -> Result<Vec<Finding>, RunError> {
-    let (engine, images) = (&opened.engine, [&opened.seen]);
+    let (engine, images) = (&opened.engine, opened.seen());
     let mut steps = Steps::new(engine, baseline, &images, study)?;
     let (_, all) = steps.steps();
     let bar = bar(all as u64, study.kind().name());
@@ -155,7 +155,7 @@ fn found(
     Ok(found)
 }
 
-/// The same numbers as tensors, 0 where there is none: name, shape, values. `visual`: tokens of the image.
+/// The same numbers as tensors, 0 where there is none: name, shape, values. `visual`: tokens of the first image.
 fn tensors(effects: &Effects, visual: usize, model: &ModelInfo) -> Vec<(String, Vec<usize>, Vec<f32>)> {
     let mut tensors = Vec::new();
     let blocks = effects.blocks.as_ref().map_or(&[][..], |blocks| blocks.found.as_slice());

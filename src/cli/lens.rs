@@ -76,7 +76,7 @@ impl Args {
         plan.experiment.record.pattern.none = !named(PatchSet::Sink) && !self.subject.names(PatchSet::Sink);
         let layers = resolve_layers(&layers, &plan.folder)?;
         let word = self.word.as_deref().map(|word| token(&plan.folder, word)).transpose()?;
-        let images = [&plan.framed];
+        let images: Vec<_> = plan.framed.iter().collect();
         Foreseen::new(&plan.folder, self.subject.model.dtype, &plan.experiment, &images)?.positions(&at)?;
         Ok(Asked { plan, at, layers, word, lines })
     }
@@ -92,7 +92,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let cancel = Cancel::default();
     let (opened, experiment) = plan.open(&args.subject, &cancel)?;
     let engine = &opened.engine;
-    let images = [&opened.seen];
+    let images = opened.seen();
     let baseline = engine.keep(&experiment, &images, &cancel, &mut |_| {})?;
     let positions = positions(engine, &baseline, &at, &images, &cancel)?;
     let what = Lens { positions, layers, top: experiment.top, chosen: word };

@@ -10,6 +10,7 @@ mod effects;
 mod eval;
 mod lens;
 mod model;
+mod models;
 mod numbers;
 mod pictures;
 mod replay;
@@ -17,6 +18,7 @@ mod run;
 mod scenes;
 mod subject;
 mod summary;
+mod talk;
 mod verify;
 mod window;
 
@@ -45,6 +47,8 @@ enum Command {
     Scenes(scenes::Args),
     /// Ask the questions of a scenes folder, or of any COCO-format folder, and score the answers.
     Eval(eval::Args),
+    /// List models of the hub that are known by name, or fetch one.
+    Models(models::Args),
 }
 
 /// Does what the arguments ask.
@@ -57,5 +61,6 @@ pub fn main(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Scenes(args)) => scenes::run(args),
         Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Models(args)) => models::run(args),
     }
 }

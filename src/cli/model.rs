@@ -11,19 +11,21 @@ use sightline::{
     progress::Cancel,
 };
 
-use crate::cli::bar::Bars;
+use crate::cli::{bar::Bars, models};
 
 /// Where and how a model runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
-    /// Model folder (Hugging Face layout); the bundled model if left out.
-    #[arg(long, value_name = "DIR")]
+    /// Model folder (Hugging Face layout), or org/name[@revision] of the hub, which is fetched where it is not in the
+    /// cache (`sightline models`); the bundled model if left out.
+    #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
     /// Where to run: auto takes a real GPU if there is one, cpu and gpu insist.
     #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "auto")]
     pub device: DeviceChoice,
-    /// Number format of weights and KV cache.
-    #[arg(long, value_name = "FORMAT", value_parser = dtype(), default_value = "f32")]
+    /// Number format of weights: auto keeps that of the files as far as the device computes in it. The KV cache is
+    /// float16 where they are, else float32.
+    #[arg(long, value_name = "FORMAT", value_parser = dtype(), default_value = "auto")]
     pub dtype: WeightDtype,
 }
 
@@ -50,14 +52,17 @@ pub fn named<T: Copy + Send + Sync + 'static>(
 }
 
 impl ModelArgs {
-    /// The model's folder.
-    pub fn folder(&self) -> PathBuf {
-        self.model.clone().unwrap_or_else(bundled::model)
+    /// The model's folder. One of the hub that is not in the cache is fetched.
+    pub fn folder(&self) -> Result<PathBuf, Box<dyn Error>> {
+        match &self.model {
+            Some(named) => models::folder(named),
+            None => Ok(bundled::model()),
+        }
     }
 
     /// Reads what can be read of the model without its weights.
     pub fn open(&self) -> Result<ModelFolder, Box<dyn Error>> {
-        Ok(ModelFolder::open(&self.folder())?)
+        Ok(ModelFolder::open(&self.folder()?)?)
     }
 
     /// Loads the weights, saying which and where.
@@ -70,6 +75,9 @@ impl ModelArgs {
         let engine = Engine::load_weights(folder, &compute, self.dtype, &Cancel::default(), &mut tell);
         bars.clear();
         let engine = engine?;
+        if !engine.vlm.formats.why().is_empty() {
+            eprintln!("computes with {}", engine.vlm.dtype_text());
+        }
         for key in &engine.vlm.unused {
             log::debug!("unused weight: {key}");
         }

@@ -6,7 +6,7 @@ use sightline::{
     export::{
         error::ExportError,
         flow_svg::flow_svg,
-        folder::{FLOW, phrase_picture, token_picture},
+        folder::{FLOW, of_image, phrase_picture, token_picture},
         offer::encode,
         picture::level,
     },
@@ -92,14 +92,20 @@ pub fn write_pictures(
     let largest: Vec<f32> = maps.iter().map(largest).collect();
     let reached = largest.iter().copied().fold(0.0, f32::max);
     let max = range.unwrap_or(reached);
-    let picture = Arc::new(opened.image.clone());
-    for map in &maps {
-        let geometry = &opened.seen.geometry;
-        // Beside tiles, the view of the whole is painted.
-        let mut sheet = MapSheet::new(Arc::clone(&picture), geometry, &map.values, false, (0.0, max));
-        sheet.caption = vec![format!("{} {}, layer {}", map.of.0, map.of.1, map.layer)];
-        sheet.settings = map.settings(trace, max, sheet.colormap.name());
-        out.write(&map.name, &encode(&Offer::Map(Box::new(sheet)), Format::Png)?)?;
+    let mut first = 0;
+    for (number, (image, seen)) in opened.images.iter().zip(&opened.seen).enumerate() {
+        let (picture, geometry) = (Arc::new(image.clone()), &seen.geometry);
+        let here = first..first + geometry.n_tokens();
+        for map in &maps {
+            // Beside tiles, the view of the whole is painted.
+            let values = &map.values[here.clone()];
+            let mut sheet = MapSheet::new(Arc::clone(&picture), geometry, values, false, (0.0, max));
+            sheet.caption = vec![format!("{} {}, layer {}", map.of.0, map.of.1, map.layer)];
+            sheet.settings = map.settings(trace, max, sheet.colormap.name());
+            let name = of_image(&map.name, number);
+            out.write(&name, &encode(&Offer::Map(Box::new(sheet)), Format::Png)?)?;
+        }
+        first = here.end;
     }
     out.write(FLOW, flow_svg(trace).as_bytes())?;
     let mut said = format!("heatmaps: token_*.png, colours from 0 to {}; flow chart: flow.svg", level(max));

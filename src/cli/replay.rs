@@ -31,8 +31,8 @@ pub struct Args {
     /// marked, the mask of an image is the file of the same name beside the session's mask.
     #[arg(long, value_name = "DIR")]
     image_dir: Option<PathBuf>,
-    /// Model folder, where it is not the one that the session names.
-    #[arg(long, value_name = "DIR")]
+    /// Model folder or org/name[@revision] of the hub, where it is not the one that the session names.
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Where to run: auto takes a real GPU if there is one.
     #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "auto")]
@@ -69,8 +69,8 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 fn load(args: &Args, session: &Session, others: Option<&[PathBuf]>) -> Result<Engine, Box<dyn Error>> {
     let file = args.session.display();
     let dtype = WeightDtype::ALL.iter().find(|(name, _)| *name == session.dtype).map(|(_, dtype)| *dtype);
-    let dtype =
-        dtype.ok_or_else(|| format!("{file}: `dtype` is `{}`, expected f32 or f16", session.dtype))?;
+    let dtype = dtype
+        .ok_or_else(|| format!("{file}: `dtype` is `{}`, expected auto, f32, f16 or bf16", session.dtype))?;
     let folder = args.model.clone().unwrap_or_else(|| session.model.clone());
     let model = ModelArgs { model: Some(folder), device: args.device, dtype };
     let folder = model.open()?;

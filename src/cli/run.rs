@@ -153,7 +153,7 @@ impl Args {
         for &layer in &self.vision_attention {
             folder.check_vision_layer(layer)?;
         }
-        let images = [&plan.framed];
+        let images: Vec<_> = plan.framed.iter().collect();
         let foreseen = Foreseen::new(folder, dtype, &plan.experiment, &images)?;
         foreseen.allow(dtype, self.held(&plan.experiment))?;
         self.effects.foresee(folder, foreseen.max_new)?;
@@ -173,7 +173,7 @@ impl Args {
             )
             .into());
         }
-        let session = Session::begin(&self.subject.model.folder(), dtype, from_ref(&plan.experiment))?;
+        let session = Session::begin(&plan.folder.dir, dtype, from_ref(&plan.experiment))?;
         Ok(Planned { plan, session, out })
     }
 }
@@ -202,7 +202,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let engine = &opened.engine;
     let (baseline, report) = answer(&opened, &experiment, args.held(&experiment), &cancel)?;
     let scratch = match args.check && report.outcome.is_some() {
-        true => Some(engine.scratch(&experiment, &[&opened.seen], &cancel, &mut |_| {})?),
+        true => Some(engine.scratch(&experiment, &opened.seen(), &cancel, &mut |_| {})?),
         false => None,
     };
     let difference = scratch.as_ref().map(|scratch| data::difference(&report.answer, scratch));
@@ -214,13 +214,14 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     session.sha256.clone_from(&engine.info.sha256);
     session.sources.clone_from(&engine.info.sources);
+    session.dtype = engine.vlm.dtype.typed().to_string();
     session.entries.iter_mut().for_each(|entry| entry.numbers = Some(report.numbers()));
     out.write(SESSION, session.text()?.as_bytes())?;
     out.commit()?;
     if let Some(said) = pictures {
         println!("{said}");
     }
-    let half = args.subject.stores_half();
+    let half = args.subject.stores_half(engine);
     let checked = difference.map(|difference| (difference, difference.holds(half)));
     print_summary(&report, checked, &opened, &args.out);
     print_extra(&extra);
@@ -235,7 +236,7 @@ fn answer(
     held: Held,
     cancel: &Cancel,
 ) -> Result<(Baseline, Report), Box<dyn Error>> {
-    let (engine, images) = (&opened.engine, [&opened.seen]);
+    let (engine, images) = (&opened.engine, opened.seen());
     engine.allow(experiment, &images, engine.prompt(&experiment.turns, &images)?.len(), held)?;
     let mut bars = Bars::default();
     let ran = engine.run(experiment, &images, cancel, &mut |event| match event {
@@ -275,11 +276,16 @@ fn extra(
         extra.square(layer, head, square(engine, baseline, layer, head, cancel)?);
     }
     if !args.vision_attention.is_empty() {
-        let processed = engine.folder.process(&opened.image)?;
-        for &layer in &args.vision_attention {
+        // The views of all images are numbered through.
+        let mut number = 0;
+        for image in &opened.images {
+            let processed = engine.folder.process(image)?;
             for view in 0..processed.inputs.len() {
-                let (shape, values) = engine.vision_attention(&processed, view, layer, cancel)?;
-                extra.tensor(format!("vision.attn.{layer}.tile.{view}"), shape.to_vec(), values);
+                for &layer in &args.vision_attention {
+                    let (shape, values) = engine.vision_attention(&processed, view, layer, cancel)?;
+                    extra.tensor(format!("vision.attn.{layer}.tile.{number}"), shape.to_vec(), values);
+                }
+                number += 1;
             }
         }
     }
@@ -287,7 +293,7 @@ fn extra(
     for &percent in &args.compress {
         let keep = Keep { percent, answer: args.keep_answer };
         let max_new = report.experiment.max_new;
-        let images = [&opened.seen];
+        let images = opened.seen();
         extra.compression.push(ask_compressed(engine, baseline, keep, &args.ask, &images, max_new, cancel)?);
     }
     args.effects.find(opened, baseline, cancel, &mut extra)?;

@@ -7,7 +7,6 @@ use std::{collections::BTreeSet, error::Error, path::PathBuf};
 
 use image::RgbImage;
 use sightline::{
-    checkpoint::weights::WeightDtype,
     engine::{
         folder::ModelFolder,
         load::Engine,
@@ -25,7 +24,12 @@ use sightline::{
     },
 };
 
-use crate::cli::{bar::Bars, model::ModelArgs, numbers};
+use crate::cli::{
+    bar::Bars,
+    model::ModelArgs,
+    numbers,
+    talk::{TalkArgs, typed},
+};
 
 /// Longest answer, in tokens, where nothing is said.
 const MAX_NEW: usize = 64;
@@ -35,12 +39,11 @@ const MAX_NEW: usize = 64;
 pub struct SubjectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Image file: PNG, JPEG, WebP, GIF, BMP, TIFF or PNM.
-    #[arg(long, value_name = "FILE")]
-    pub image: PathBuf,
-    /// What to ask.
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: String,
+    /// Image file: PNG, JPEG, WebP, GIF, BMP, TIFF or PNM. Repeatable: the images of the conversation, in order.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub image: Vec<PathBuf>,
+    #[command(flatten)]
+    talk: TalkArgs,
     /// Score this answer instead of generating one.
     #[arg(long, value_name = "TEXT")]
     answer: Option<String>,
@@ -48,7 +51,7 @@ pub struct SubjectArgs {
     #[arg(long, value_name = "SPEC")]
     knockout: Vec<Knockout>,
     /// Visual tokens to overwrite: "SET = mean|zero|mean:DIR|image:FILE", e.g. "object~1 = mean".
-    /// Repeatable.
+    /// "SET & deepstack = .." also removes what Qwen3-VL adds at these tokens after its first layers. Repeatable.
     #[arg(long, value_name = "SPEC")]
     ablate: Vec<Ablation>,
     /// Mask of the object that the set `object` stands for: an image of the upright image's size.
@@ -95,14 +98,24 @@ pub struct SubjectArgs {
 pub struct Plan {
     pub folder: ModelFolder,
     pub experiment: Experiment,
-    pub framed: Framed,
+    /// One an image.
+    pub framed: Vec<Framed>,
 }
 
-/// A loaded model and an encoded image.
+/// A loaded model and encoded images.
 pub struct Opened {
     pub engine: Engine,
-    pub image: RgbImage,
-    pub seen: Seen,
+    /// As they are, upright.
+    pub images: Vec<RgbImage>,
+    /// As the model sees them.
+    pub seen: Vec<Seen>,
+}
+
+impl Opened {
+    /// The images as the model sees them.
+    pub fn seen(&self) -> Vec<&Seen> {
+        self.seen.iter().collect()
+    }
 }
 
 impl SubjectArgs {
@@ -110,8 +123,8 @@ impl SubjectArgs {
     pub fn plain(model: ModelArgs, image: PathBuf, prompt: String, max_new: usize) -> Self {
         SubjectArgs {
             model,
-            image,
-            prompt,
+            image: vec![image],
+            talk: TalkArgs::ask(prompt),
             answer: None,
             knockout: Vec::new(),
             ablate: Vec::new(),
@@ -166,17 +179,25 @@ impl SubjectArgs {
         Ok(())
     }
 
-    fn picture(&self) -> Picture {
+    fn pictures(&self) -> Vec<Picture> {
         let mask = |file: &PathBuf| ObjectMask {
             file: file.clone(),
             value: self.object_value,
             share: self.object_share,
         };
-        Picture { image: ImageSource::File(self.image.clone()), object: self.object.as_ref().map(mask) }
+        let object = self.object.as_ref().map(mask);
+        let picture =
+            |file: &PathBuf| Picture { image: ImageSource::File(file.clone()), object: object.clone() };
+        self.image.iter().map(picture).collect()
     }
 
     /// What is to be done, as a value.
-    fn experiment(&self, folder: &ModelFolder, control: usize) -> Result<Experiment, Box<dyn Error>> {
+    fn experiment(
+        &self,
+        folder: &ModelFolder,
+        turns: Vec<Turn>,
+        control: usize,
+    ) -> Result<Experiment, Box<dyn Error>> {
         let forced_answer = match &self.answer {
             Some(text) => Some(folder.prompts.text_ids(text)?),
             None => None,
@@ -186,8 +207,8 @@ impl SubjectArgs {
             top_p: self.top_p.unwrap_or(1.0),
         });
         Ok(Experiment {
-            images: vec![self.picture()],
-            turns: vec![Turn::ask(1, self.prompt.as_str())],
+            images: self.pictures(),
+            turns,
             intervention: self.intervention(),
             forced_answer,
             max_new: self.max_new.unwrap_or(MAX_NEW),
@@ -206,14 +227,18 @@ impl SubjectArgs {
     }
 
     /// Whether something is rounded to half precision on the way.
-    pub fn stores_half(&self) -> bool {
-        self.half || self.model.dtype == WeightDtype::F16
+    pub fn stores_half(&self, engine: &Engine) -> bool {
+        self.half || engine.vlm.caches_half()
     }
 
     /// Reads all but the weights. `reads_object`: the set `object` is named elsewhere than in an intervention.
     pub fn plan(&self, control: usize, reads_object: bool) -> Result<Plan, Box<dyn Error>> {
+        let turns = self.talk.turns(self.image.len())?;
+        if self.object.is_some() && self.image.len() > 1 {
+            return Err("--object marks an object of one image, and there are several: leave it out, or run a session file, which has an object for each".into());
+        }
         let folder = self.model.open()?;
-        let framed = folder.frame(&self.picture())?;
+        let framed = self.pictures().iter().map(|picture| folder.frame(picture)).collect::<Result<_, _>>()?;
         if let Some(file) = self.object.as_ref().filter(|_| !reads_object && !self.names(PatchSet::Object)) {
             return Err(format!(
                 "--object {} has no effect: no set names `object`; name it, for example --ablate \"object = mean\", or leave it out",
@@ -221,8 +246,9 @@ impl SubjectArgs {
             )
             .into());
         }
-        let experiment = self.experiment(&folder, control)?;
-        warn_of_unknown_words(&folder, [&self.prompt].into_iter().chain(&self.answer));
+        let said = typed(&turns);
+        let experiment = self.experiment(&folder, turns, control)?;
+        warn_of_unknown_words(&folder, said.iter().chain(&self.answer));
         Ok(Plan { folder, experiment, framed })
     }
 }
@@ -236,14 +262,18 @@ pub fn warn_of_unknown_words<'a>(folder: &ModelFolder, typed: impl IntoIterator<
 }
 
 impl Plan {
-    /// Loads the model and encodes the image; says what goes on.
+    /// Loads the model and encodes the images; says what goes on.
     pub fn open(self, args: &SubjectArgs, cancel: &Cancel) -> Result<(Opened, Experiment), Box<dyn Error>> {
         let Plan { folder, experiment, framed } = self;
         let engine = args.model.load(folder)?;
         let mut bars = Bars::default();
-        let seen = engine.see(&framed.processed, cancel, &mut |progress| bars.tell(progress));
-        bars.clear();
-        let seen = Seen { object: framed.object, ..seen? };
-        Ok((Opened { engine, image: framed.pixels, seen }, experiment))
+        let (mut images, mut all) = (Vec::new(), Vec::new());
+        for framed in framed {
+            let seen = engine.see(&framed.processed, cancel, &mut |progress| bars.tell(progress));
+            bars.clear();
+            all.push(Seen { object: framed.object, ..seen? });
+            images.push(framed.pixels);
+        }
+        Ok((Opened { engine, images, seen: all }, experiment))
     }
 }

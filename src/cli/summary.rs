@@ -25,13 +25,18 @@ pub fn print_summary(
     println!("model: {} ({} parameters, {})", trace.model.name, trace.model.parameters, trace.dtype);
     println!("read from {}", trace.model.sources);
     println!("device: {}", trace.device);
-    println!("image: {}", opened.seen.description);
+    for seen in &opened.seen {
+        println!("image: {}", seen.description);
+    }
     println!("prompt: {} tokens", trace.prompt.len());
     for span in Span::ALL {
         let n = trace.prompt.iter().filter(|t| t.span == span).count();
         if n > 0 {
             println!("  {}: {n}", span.name());
         }
+    }
+    if let Some(begun) = report.experiment.begins() {
+        println!("given: {begun}");
     }
     println!("answer: {}", trace.answer_text());
     for k in &trace.knockouts {

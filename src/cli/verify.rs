@@ -7,11 +7,11 @@ use sightline::{
     studies::verify::verify,
 };
 
-use crate::cli::model::device;
+use crate::cli::{model::device, models};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder with config.json, weights, reference.safetensors and reference.json.
+    /// Folder with config.json, weights, reference.safetensors and reference.json, or org/name[@revision] of the hub.
     dir: PathBuf,
     /// Where to run.
     #[arg(long, value_name = "DEVICE", value_parser = device(), default_value = "cpu")]
@@ -23,8 +23,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let compute = open::open(args.device)?;
-    eprintln!("verifying {} on {}", args.dir.display(), compute.description);
-    let report = verify(&args.dir, &compute)?;
+    let dir = models::folder(&args.dir)?;
+    eprintln!("verifying {} on {}", dir.display(), compute.description);
+    let report = verify(&dir, &compute)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

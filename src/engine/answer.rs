@@ -24,6 +24,7 @@ use crate::{
         resolve::{Asked, Uncut},
         sampling::choose,
         see::Seen,
+        stem::Stem,
         watch::{Gathered, Watch},
     },
     model::{cpu::is_plain, hooks::Hooks},
@@ -148,12 +149,21 @@ pub(super) fn blank(engine: &Engine, prompt: &Prompt, kept: Kept, images: &[&See
     }
 }
 
-/// Runs an experiment's answer from the start, whatever is in force; `keep`: residuals and logits too.
+/// What is kept of an answer's run.
+#[derive(Clone, Copy)]
+pub(super) enum Keep<'a> {
+    /// The trace.
+    Trace,
+    /// Residuals and logits too. A conversation that an earlier run began goes on from there.
+    All(Option<&'a Baseline>),
+}
+
+/// Runs an experiment's answer, whatever is in force: from the start, or from where an earlier run has its rows.
 pub(super) fn answer(
     engine: &Engine,
     experiment: &Experiment,
     images: &[&Seen],
-    keep: bool,
+    keep: Keep<'_>,
     cancel: &Cancel,
     on: &mut dyn FnMut(RunEvent<'_>),
 ) -> Result<Baseline, RunError> {
@@ -161,26 +171,28 @@ pub(super) fn answer(
     let n_prompt = prompt.len();
     on(RunEvent::Prompt(&prompt));
     let (max_new, kept) = allowed(&engine.folder, experiment, n_prompt)?;
-    let held = if keep { Held::Baseline } else { Held::Answer };
+    let (held, before) = match keep {
+        Keep::Trace => (Held::Answer, None),
+        Keep::All(before) => (Held::Baseline, before),
+    };
     Sizes::of(engine, images, n_prompt).allow(experiment, held)?;
     let change = change_from_start(engine, experiment, &prompt, images, max_new, cancel, on)?;
-    let rows = engine.rows(&prompt, images);
+    let rows = change.overwrite(engine.rows(&prompt, images), 0, &visual(&prompt.tokens));
     let added = rows.added.clone();
-    let resid = change.overwrite(rows.resid.clone(), 0, &visual(&prompt.tokens));
-    let rows = rows.with(resid);
+    let stem = before.and_then(|before| Stem::of(before, experiment, &prompt, &rows));
+    let reused = stem.as_ref().map_or(0, |stem| stem.rows);
+    let cache = stem.as_ref().map(Stem::cache).unwrap_or_default();
     // The last answer token is predicted, never looked from.
     let knockouts = &experiment.intervention.knockouts;
-    let mut decoding = Decoding::new(&engine.vlm, &change.cuts, n_prompt + max_new - 1, cancel)
+    let mut decoding = Decoding::from_cache(&engine.vlm, &change.cuts, n_prompt + max_new - 1, cancel, cache)
         .map_err(|e| with_text(e, knockouts))?;
     let mut trace = blank(engine, &prompt, kept, images);
-    let keeping = keep.then(Keeping::default);
-    let every = if keep { experiment.record.residuals_every } else { 0 };
     on(RunEvent::Progress(Progress::begun(Stage::Prefill)));
-    let mut answer = Answer::new(engine, experiment, &mut trace, keeping, every, on);
-    let stop = match &experiment.forced_answer {
-        Some(ids) => answer.score(&mut decoding, rows, &ids[..max_new]),
-        None => answer.go_on(&mut decoding, rows, max_new, 0),
-    };
+    let mut answer = Answer::begin(engine, experiment, &mut trace, on);
+    if matches!(keep, Keep::All(_)) {
+        answer.keep(stem.as_ref(), &prompt);
+    }
+    let stop = answer.run(&mut decoding, rows.part(reused..n_prompt), max_new);
     let Answer { keeping, flow, .. } = answer;
     let Keeping { resid, logits } = keeping.unwrap_or_default();
     trace.stop = match stop {
@@ -195,14 +207,13 @@ pub(super) fn answer(
     trace.flow = (!flow.spans.is_empty()).then(|| SpanFlow::of(&flow));
     let cache = decoding.cache().clone();
     drop(decoding);
-    let joined = resid.into_iter().filter_map(|(layer, parts)| Some((layer, parts.join()?)));
-    let mut resid_pre: BTreeMap<usize, Tensor<2>> = joined.collect();
-    let resid_post = resid_pre.remove(&engine.info.n_layers);
+    let mut resid_pre = joined(resid);
     let none = || Tensor::zeros([0, engine.info.width], &engine.vlm.device);
+    let resid_post = resid_pre.remove(&engine.info.n_layers).unwrap_or_else(none);
     Ok(Baseline {
         experiment: experiment.clone(),
         resid_pre,
-        resid_post: resid_post.unwrap_or_else(none),
+        resid_post,
         norms: logits.par_iter().map(|row| norm(row)).collect(),
         logits,
         trace,
@@ -212,8 +223,14 @@ pub(super) fn answer(
         cache,
         added,
         max_new,
+        reused,
         by_gradient: OnceLock::new(),
     })
+}
+
+/// The rows of all passes, by the layer that they enter.
+fn joined(resid: BTreeMap<usize, Parts>) -> BTreeMap<usize, Tensor<2>> {
+    resid.into_iter().filter_map(|(layer, parts)| Some((layer, parts.join()?))).collect()
 }
 
 /// What an experiment's intervention changes, without an uncut run to start from: one is made where a set is
@@ -254,7 +271,7 @@ fn uncut_for(
     }
     let record = Record { limit: experiment.record.limit, ..Default::default() };
     let uncut = Experiment { record, ..experiment.uncut() };
-    let uncut = answer(engine, &uncut, images, false, cancel, &mut |_| {})?.trace;
+    let uncut = answer(engine, &uncut, images, Keep::Trace, cancel, &mut |_| {})?.trace;
     if uncut.stop == Stop::Cancelled {
         return Err(DecodingError::from(Cancelled).into());
     }
@@ -310,21 +327,37 @@ impl<'a, 'b> Answer<'a, 'b> {
         trace: &'a mut Trace,
         on: &'b mut dyn FnMut(RunEvent<'_>),
     ) -> Self {
-        Self::new(engine, experiment, trace, None, 0, on)
+        let watch = Watch::new(&trace.kept, &engine.info, &trace.prompt);
+        let prompts = &engine.folder.prompts;
+        let said = if experiment.begins().is_some() { prompts.spoken_on() } else { prompts.spoken() };
+        let flow = Gathered::new(engine.info.n_layers);
+        Answer { engine, experiment, trace, said, keeping: None, resid_every: 0, watch, flow, on }
     }
 
-    fn new(
-        engine: &'a Engine,
-        experiment: &'a Experiment,
-        trace: &'a mut Trace,
-        keeping: Option<Keeping>,
-        resid_every: usize,
-        on: &'b mut dyn FnMut(RunEvent<'_>),
-    ) -> Self {
-        let watch = Watch::new(&trace.kept, &engine.info, &trace.prompt);
-        let said = engine.folder.prompts.spoken();
-        let flow = Gathered::new(engine.info.n_layers);
-        Answer { engine, experiment, trace, said, keeping, resid_every, watch, flow, on }
+    /// Keeps residuals and logits, those of the rows that an earlier run has first.
+    fn keep(&mut self, stem: Option<&Stem<'_>>, prompt: &Prompt) {
+        let mut keeping = Keeping::default();
+        if let Some(stem) = stem {
+            for (layer, resid) in stem.residuals(self.engine.info.n_layers) {
+                keeping.resid.entry(layer).or_default().push(resid);
+            }
+            self.flow = Gathered::after(&stem.flow(prompt));
+        }
+        self.keeping = Some(keeping);
+        self.resid_every = self.experiment.record.residuals_every;
+    }
+
+    /// Runs what is left of the prompt, and generates the answer or scores the one that is given.
+    fn run(
+        &mut self,
+        decoding: &mut Decoding<'_>,
+        rest: Rows,
+        max_new: usize,
+    ) -> Result<Stop, DecodingError> {
+        match &self.experiment.forced_answer {
+            Some(ids) => self.score(decoding, rest, &ids[..max_new]),
+            None => self.go_on(decoding, rest, max_new, 0),
+        }
     }
 
     /// The hooks of a pass whose last `n` of `rows` predict the answer from place `s` on.
@@ -364,7 +397,7 @@ impl<'a, 'b> Answer<'a, 'b> {
         Ok(Stop::MaxNew)
     }
 
-    /// Prompt and answer, every answer row scored.
+    /// What is left of the prompt, and the answer, every row of which is scored.
     fn score(
         &mut self,
         decoding: &mut Decoding<'_>,
@@ -377,12 +410,13 @@ impl<'a, 'b> Answer<'a, 'b> {
             [] => prompt,
             _ => prompt.then_text(self.engine.vlm.decoder.embed(given)),
         };
-        let (rows, mut left) = (all.len(), ids);
-        for part in parts(rows, ids.len()) {
+        let (rows, mut left, before) = (all.len(), ids, decoding.cache().len());
+        for part in parts(rows, ids.len(), decoding.together(before + rows)) {
             let n = part.end - part.start.max(rows - ids.len());
             let hooks = self.hooks(part.len(), ids.len() - left.len(), n);
             let read = [n, self.read(part.len(), n)];
-            let here = self.passed(decoding.rows_from(0, part.start, all.part(part), read, hooks)?)?;
+            let here =
+                self.passed(decoding.rows_from(0, before + part.start, all.part(part), read, hooks)?)?;
             self.clock(0, start);
             let said;
             (said, left) = left.split_at(n);

@@ -43,6 +43,8 @@ pub struct Baseline {
     pub(crate) resid_post: Tensor<2>,
     /// Longest answer that the context allows.
     pub(crate) max_new: usize,
+    /// Its first rows were not run again: an earlier run of the conversation had them.
+    pub reused: usize,
     /// Visual positions by integrated gradient, once something asked for them.
     pub(crate) by_gradient: OnceLock<Vec<usize>>,
 }

@@ -1,13 +1,17 @@
 //! What an intervention changes on one prompt, position by position: cuts, and overwritten rows of the
 //! decoder's input.
 //!
-//! Embeddings are `[rows, width]`. Knows positions; not what was written, nor how it was resolved
+//! Embeddings are `[rows, width]`, and so is what the decoder adds at the images' tokens after a layer. Knows positions; not what was written, nor how it was resolved
 //! (`resolve`).
 
 use burn::tensor::Tensor;
 
 use crate::{
-    engine::{decoding::place_rows, masks, see::rows_of},
+    engine::{
+        decoding::{Rows, place_rows},
+        masks,
+        see::rows_of,
+    },
     spec::{knockout::Cut, resolve::Positions},
     statistics::rank::shuffled,
 };
@@ -28,6 +32,8 @@ pub struct Overwritten {
     pub positions: Vec<usize>,
     /// What they become.
     pub source: Source,
+    /// Whether what the decoder adds at them after its layers is left out too.
+    pub deepstack: bool,
 }
 
 /// What overwritten rows become.
@@ -51,8 +57,25 @@ impl Change {
         all.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)))
     }
 
-    /// `[rows, width]` with the overwritten rows replaced, where `embeds` begins at position `first`.
-    pub fn overwrite(&self, embeds: Tensor<2>, first: usize, visual: &[usize]) -> Tensor<2> {
+    /// Rows that enter the lowest layer that it touches, the first of which stands at position `first`, with what is
+    /// overwritten replaced.
+    pub fn overwrite(&self, rows: Rows, first: usize, visual: &[usize]) -> Rows {
+        let gone: Vec<usize> = (self.overwritten.iter().filter(|o| o.deepstack))
+            .flat_map(|o| o.positions.iter().map(|p| p - first))
+            .collect();
+        let without = |added: Tensor<2>| {
+            let nothing = Tensor::zeros([gone.len(), added.dims()[1]], &added.device());
+            place_rows(added, &gone, nothing)
+        };
+        let Rows { resid, positions, mut added } = rows;
+        if !gone.is_empty() {
+            added = added.into_iter().map(|(layer, added)| (layer, without(added))).collect();
+        }
+        Rows { resid: self.overwrite_embeds(resid, first, visual), positions, added }
+    }
+
+    /// `[rows, width]`, likewise.
+    fn overwrite_embeds(&self, embeds: Tensor<2>, first: usize, visual: &[usize]) -> Tensor<2> {
         self.overwritten.iter().fold(embeds, |embeds, o| {
             let width = embeds.dims()[1];
             let rows = match &o.source {

@@ -54,7 +54,7 @@ pub struct Foreseen<'a> {
 }
 
 impl<'a> Foreseen<'a> {
-    /// Builds the prompt and checks all of the experiment's numbers and texts. `dtype` is that of the KV cache.
+    /// Builds the prompt and checks all of the experiment's numbers and texts. `dtype` is that of the weights.
     ///
     /// # Errors
     /// [`RunError`], as the run would give it.
@@ -79,7 +79,9 @@ impl<'a> Foreseen<'a> {
     /// # Errors
     /// [`RunError::Memory`].
     pub fn allow(&self, dtype: WeightDtype, held: Held) -> Result<(), RunError> {
-        let sizes = Sizes { folder: self.folder, dtype, added: 0, n_prompt: self.prompt.len() };
+        let added = if self.images.is_empty() { 0 } else { self.folder.family.added() };
+        let cache_bytes = self.folder.least_cache_bytes(dtype);
+        let sizes = Sizes { folder: self.folder, cache_bytes, added, n_prompt: self.prompt.len() };
         sizes.allow(self.experiment, held)
     }
 
@@ -138,7 +140,7 @@ impl<'a> Foreseen<'a> {
             self.fill(a)?;
         }
         let known: Vec<Ablation> = ablations.iter().filter(|a| is_known(&a.tokens)).cloned().collect();
-        overwritten(&known, scope)?;
+        overwritten(&known, scope, self.folder.family.added())?;
         Ok(())
     }
 

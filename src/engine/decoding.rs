@@ -21,7 +21,10 @@ use crate::{
         vlm::Vlm,
     },
     progress::{Cancel, Cancelled},
-    spec::knockout::{Cut, KnockoutError},
+    spec::{
+        knockout::{Cut, KnockoutError},
+        record::gigabytes,
+    },
     statistics::finite::{all_finite, larger},
 };
 
@@ -43,6 +46,20 @@ pub enum DecodingError {
         "the device could not return its results ({0}); a smaller image or prompt, or --device cpu, may help"
     )]
     Device(String),
+    /// A tensor that the device does not take in one piece.
+    #[error(
+        "a pass of {rows} rows needs {} in one piece, and the device takes {} at most: use a smaller image or less text, record fewer layers or heads, or use --device cpu",
+        gigabytes(*bytes as u64),
+        gigabytes(*most as u64)
+    )]
+    Large {
+        /// Rows of the pass.
+        rows: usize,
+        /// Its largest tensor.
+        bytes: usize,
+        /// What the device takes.
+        most: usize,
+    },
     /// NaN or an infinity: nothing that follows would mean anything.
     #[error("{place} holds numbers that are none (NaN, infinite, or too large to go on with): {advice}")]
     NotFinite {
@@ -65,12 +82,13 @@ pub enum DecodingError {
 
 impl Place {
     /// The error of numbers that are none.
-    fn not_finite(self, vlm: &Vlm) -> DecodingError {
-        let advice = match vlm.dtype {
-            WeightDtype::F32 => {
+    pub(super) fn not_finite(self, vlm: &Vlm) -> DecodingError {
+        let half = vlm.caches_half() || vlm.formats.used.contains(&WeightDtype::F16);
+        let advice = match half {
+            true => "load the model with --dtype f32",
+            false => {
                 "the weights and settings of this model do not go together, or are damaged; download them again"
             }
-            WeightDtype::F16 => "load the model with --dtype f32",
         };
         DecodingError::NotFinite { place: self, advice }
     }
@@ -81,18 +99,6 @@ impl Place {
     /// [`DecodingError::NotFinite`].
     pub(crate) fn check(self, vlm: &Vlm, values: &[f32]) -> Result<(), DecodingError> {
         if all_finite(values) { Ok(()) } else { Err(self.not_finite(vlm)) }
-    }
-
-    /// The same of a tensor, which is not read back for it.
-    ///
-    /// # Errors
-    /// [`DecodingError::NotFinite`]; [`DecodingError::Device`].
-    pub(crate) fn check_tensor<const D: usize>(
-        self,
-        vlm: &Vlm,
-        tensor: &Tensor<D>,
-    ) -> Result<(), DecodingError> {
-        if is_finite(tensor)? { Ok(()) } else { Err(self.not_finite(vlm)) }
     }
 }
 
@@ -265,6 +271,11 @@ impl<'a> Decoding<'a> {
         read: usize,
         mut hooks: Hooks,
     ) -> Result<Forward, DecodingError> {
+        if let Some([bytes, most]) =
+            self.vlm.decoder.too_large(rows.len(), first + rows.len(), &hooks.pattern)
+        {
+            return Err(DecodingError::Large { rows: rows.len(), bytes, most });
+        }
         let layers = layer..self.vlm.config.text.n_layers;
         hooks.blocked = masks::for_pass(self.cuts, first, rows.len(), layers.end);
         self.cache.rewind(layers.clone(), first);
@@ -334,6 +345,12 @@ impl<'a> Decoding<'a> {
         })
     }
 
+    /// How many answer rows go through together where the last sees so many keys: [`TOGETHER`], or as many as the
+    /// device holds what is kept of.
+    pub fn together(&self, keys: usize) -> usize {
+        TOGETHER.min(self.vlm.decoder.most_rows(keys))
+    }
+
     /// Runs rows and returns the last one's logits, `[vocabulary]`, for callers that need no pattern.
     ///
     /// # Errors
@@ -381,7 +398,7 @@ impl<'a> Decoding<'a> {
     /// # Errors
     /// [`DecodingError::BeyondHalf`]; [`DecodingError::Device`].
     pub fn check_cache(&self, layers: usize) -> Result<(), DecodingError> {
-        if self.vlm.dtype == WeightDtype::F32 {
+        if !self.vlm.caches_half() {
             return Ok(());
         }
         let (numbers, largest): (Vec<usize>, Vec<Tensor<1>>) =
@@ -430,7 +447,7 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DecodingError
 }
 
 /// Whether a tensor holds numbers only, with squares that are numbers too: norms take them.
-fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, DecodingError> {
+pub(super) fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, DecodingError> {
     let squares = tensor.clone().cast(DType::F32).square();
     // One number to read back, and none if any square is; that of sound ones might overflow, though.
     Ok(all_finite(&host(squares.clone().sum())?) || all_finite(&host(squares)?))
@@ -457,10 +474,10 @@ pub(super) fn check_half(resids: &[(usize, Tensor<2>)]) -> Result<(), DecodingEr
 }
 
 /// `rows` rows, of which the last `n` predict something, in the parts that go through one after the other:
-/// [`TOGETHER`] of these at a time.
-pub(super) fn parts(rows: usize, n: usize) -> Vec<Range<usize>> {
+/// `together` of these at a time.
+pub(super) fn parts(rows: usize, n: usize, together: usize) -> Vec<Range<usize>> {
     let mut from = 0;
-    let ends = (1..=n.div_ceil(TOGETHER)).map(|part| rows - n + n.min(part * TOGETHER));
+    let ends = (1..=n.div_ceil(together)).map(|part| rows - n + n.min(part * together));
     ends.map(|end| std::mem::replace(&mut from, end)..end).collect()
 }
 
@@ -481,9 +498,10 @@ mod tests {
 
     #[test]
     fn parts_cover_all_rows_once_and_hold_so_many_that_predict() {
-        assert_eq!(parts(10, 3).first(), Some(&(0..10)));
-        assert_eq!(parts(130, 130), [0..128, 128..130]);
-        assert_eq!(parts(500, 256), [0..372, 372..500]);
-        assert!(parts(5, 0).is_empty());
+        assert_eq!(parts(10, 3, 128).first(), Some(&(0..10)));
+        assert_eq!(parts(130, 130, 128), [0..128, 128..130]);
+        assert_eq!(parts(500, 256, 128), [0..372, 372..500]);
+        assert_eq!(parts(5, 3, 1), [0..3, 3..4, 4..5]);
+        assert!(parts(5, 0, 128).is_empty());
     }
 }

@@ -34,6 +34,23 @@ pub enum EngineError {
     /// Told to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+    /// More than the machine has left.
+    #[error(
+        "{}: this model needs {need} with its weights {dtype}, and the machine has {left} left: {advice}; SIGHTLINE_LOAD_ANYWAY=1 in the environment loads it all the same",
+        dir.display()
+    )]
+    Memory {
+        /// Folder.
+        dir: PathBuf,
+        /// The format, in words.
+        dtype: &'static str,
+        /// The estimate, in words.
+        need: String,
+        /// What is left, in words.
+        left: String,
+        /// What would need less.
+        advice: String,
+    },
     /// Parts that do not belong together.
     #[error("{dir}: {why}")]
     Mismatch {

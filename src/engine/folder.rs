@@ -12,11 +12,13 @@ use crate::{
     checkpoint::{
         config::TextConfig,
         end_tokens::{EndTokens, end_tokens},
+        inventory::Inventory,
         json::{Section, read},
         shards::weights_file,
+        weights::WeightDtype,
     },
     engine::error::EngineError,
-    image::plan::ImageProcessor,
+    image::{plan::ImageProcessor, settings::Settings},
     model::{
         families::{family::Family, registry},
         vlm::LoadError,
@@ -38,6 +40,8 @@ pub struct ModelFolder {
     pub prompts: PromptBuilder,
     /// Which of its files won, where several could say the same thing.
     pub sources: Sources,
+    /// What its weight files hold; empty where their headers cannot be read, which is told when they are loaded.
+    pub inventory: Inventory,
     /// Tokens that end an answer.
     end_ids: Vec<u32>,
 }
@@ -49,26 +53,50 @@ impl ModelFolder {
     /// [`EngineError`], naming file and key.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
         let family = registry::open(dir).map_err(LoadError::from)?;
-        let processor = ImageProcessor::from_dir(dir, |settings| family.pixels(settings))?;
+        let plan = |settings: &Settings<'_>| family.pixels(settings);
+        let processor = match family.image_settings() {
+            Some(settings) => ImageProcessor::of_family(dir, settings, plan)?,
+            None => ImageProcessor::from_dir(dir, plan)?,
+        };
         let file = dir.join("processor_config.json");
         if let Some(json) = read(&file)? {
             family.check_processor(&Section::root(&json, &file)?)?;
         }
         let config = family.config();
         let prompts = PromptBuilder::from_dir(dir, config.image_token_id, family.template())?;
+        let prompts = prompts.with_around(family.around());
         let vocabulary = config.text.vocabulary;
         if let Some(id) = prompts.largest_id().filter(|&id| id as usize >= vocabulary) {
-            let why = format!("tokenizer.json has a token {id}, config.json's vocab_size is {vocabulary}");
+            let why = format!(
+                "{} has a token {id}, config.json's vocab_size is {vocabulary}",
+                prompts.tokenizer_file()
+            );
             return Err(EngineError::Mismatch { dir: dir.display().to_string(), why });
         }
-        let EndTokens { ids: end_ids, source: end_tokens } = end_tokens(dir)?;
+        let mut ends = end_tokens(dir)?;
+        if let Some((id, name)) = prompts.end_of_turn() {
+            ends.add(id, format!("chat template (`{name}`)"));
+        }
+        let EndTokens { ids: end_ids, source: end_tokens } = ends;
         let sources = Sources {
             template: prompts.template_file().to_string(),
+            tokenizer: prompts.tokenizer_file().to_string(),
             weights: weights_file(dir).map_err(LoadError::from)?,
             end_tokens,
             image_processor: processor.file.to_string(),
         };
-        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, sources, end_ids })
+        let inventory = Inventory::read(dir).unwrap_or_default();
+        Ok(ModelFolder { dir: dir.to_path_buf(), family, processor, prompts, sources, inventory, end_ids })
+    }
+
+    /// Bytes of a number in the KV cache at least, whatever device its weights are loaded onto in a format.
+    pub(super) fn least_cache_bytes(&self, dtype: WeightDtype) -> usize {
+        let may_be_half = match dtype {
+            WeightDtype::F32 | WeightDtype::Bf16 => false,
+            WeightDtype::F16 => true,
+            WeightDtype::Auto => self.inventory.formats().iter().any(|&stored| stored != WeightDtype::F32),
+        };
+        if may_be_half { 2 } else { 4 }
     }
 
     /// The decoder's sizes.

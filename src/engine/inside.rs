@@ -2,7 +2,8 @@
 //! names.
 //!
 //! Residuals are `[rows, width]`, rows counted over prompt and answer; what was not kept is computed anew
-//! from the nearest that was.
+//! from the nearest that was. Where the model adds features of the image after a layer (Qwen3-VL's deepstack), that
+//! layer's `resid_post` is before the addition and the next one's `resid_pre` after it, as in transformers 5.
 
 use std::ops::Range;
 
@@ -50,7 +51,25 @@ pub fn resid_pre(
     if at == layer {
         return Ok(resid);
     }
-    Ok(rerun(engine, baseline, at..layer, resid, Hooks::default(), cancel)?.resid)
+    Ok(rerun(engine, baseline, at..layer, baseline.rows(resid, 0), Hooks::default(), cancel)?.resid)
+}
+
+/// `[rows, width]`: the output of a layer in a kept run, before anything is added to it.
+///
+/// # Errors
+/// As [`resid_pre`].
+pub fn resid_post(
+    engine: &Engine,
+    baseline: &Baseline,
+    layer: usize,
+    cancel: &Cancel,
+) -> Result<Tensor<2>, RunError> {
+    if baseline.added.iter().all(|(after, _)| *after != layer) {
+        return resid_pre(engine, baseline, layer + 1, cancel);
+    }
+    let rows = baseline.rows(resid_pre(engine, baseline, layer, cancel)?, 0);
+    let rows = Rows { added: Vec::new(), ..rows };
+    Ok(rerun(engine, baseline, layer..layer + 1, rows, Hooks::default(), cancel)?.resid)
 }
 
 /// Refuses a square that there is not.
@@ -84,7 +103,8 @@ pub fn square(
     let resid = resid_pre(engine, baseline, layer, cancel)?;
     let pattern = Keep { heads: Some([head].into()), ..Keep::rows(0..baseline.n_rows()) };
     let hooks = Hooks { pattern, ..Hooks::default() };
-    let recorded = rerun(engine, baseline, layer..layer + 1, resid, hooks, cancel)?.recorded;
+    let rows = baseline.rows(resid, 0);
+    let recorded = rerun(engine, baseline, layer..layer + 1, rows, hooks, cancel)?.recorded;
     let none = || RunError::Needs { what: "a square", needs: "a run with a row at least".to_string() };
     let pattern = host(recorded.pattern.ok_or_else(none)?)?;
     Place::Layer(layer).check(&engine.vlm, &pattern)?;
@@ -116,16 +136,16 @@ pub fn positions(
     Ok(rows)
 }
 
-/// Runs some layers again, all rows, under what was in force.
+/// Runs some layers again, on all rows, under what was in force.
 fn rerun(
     engine: &Engine,
     baseline: &Baseline,
     layers: Range<usize>,
-    resid: Tensor<2>,
+    rows: Rows,
     mut hooks: Hooks,
     cancel: &Cancel,
 ) -> Result<Forward, RunError> {
-    let Rows { resid, positions, added } = baseline.rows(resid, 0);
+    let Rows { resid, positions, added } = rows;
     let read = positions.len();
     hooks.blocked = masks::for_pass(&baseline.change.cuts, 0, read, engine.info.n_layers);
     let step = Step { resid, positions: &positions, added: &added, layers, read };

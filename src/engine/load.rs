@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -19,7 +19,8 @@ use crate::{
         weights::WeightDtype,
     },
     device::open::Compute,
-    engine::{error::EngineError, folder::ModelFolder},
+    engine::{error::EngineError, folder::ModelFolder, room::fits},
+    hub::cache::id_of_snapshot,
     model::vlm::{LoadError, Vlm},
     progress::{Cancel, Progress},
     spec::ablation::Fill,
@@ -62,7 +63,7 @@ impl Engine {
     /// [`Engine::load`] for a folder whose small files are read.
     ///
     /// # Errors
-    /// [`EngineError`], of the weights.
+    /// [`EngineError`], of the weights, or where they need more memory than is left.
     pub fn load_weights(
         folder: ModelFolder,
         compute: &Compute,
@@ -71,13 +72,18 @@ impl Engine {
         tell: &mut dyn FnMut(Progress),
     ) -> Result<Self, EngineError> {
         let start = Instant::now();
+        fits(&folder, compute, dtype)?;
         let dir = folder.dir.as_path();
         let tell = RefCell::new(tell);
         let tell = |progress: Progress| (tell.borrow_mut())(progress);
         let watch = Watch::new(dir, cancel, &tell).map_err(LoadError::from)?;
         let vlm = Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch)?;
         let config = &vlm.config;
-        let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
+        let own_name = |dir: PathBuf| match id_of_snapshot(&dir) {
+            Some(id) => Some(id.short()),
+            None => Some(dir.file_name()?.to_string_lossy().into_owned()),
+        };
+        let name = dir.canonicalize().ok().and_then(own_name);
         let info = ModelInfo {
             name: name.unwrap_or_else(|| dir.display().to_string()),
             sha256: sha256(dir, &watch).map_err(LoadError::from)?,
@@ -89,6 +95,7 @@ impl Engine {
             vocabulary: config.text.vocabulary,
             context: config.text.context,
             parameters: vlm.parameters(),
+            deepstack: folder.family.added(),
             sources: folder.sources.clone(),
         };
         cancel.check()?;

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    checkpoint::weights::WeightDtype,
     engine::{error::RunError, folder::ModelFolder, load::Engine, see::Seen},
     spec::{
         experiment::Experiment,
@@ -18,9 +17,9 @@ use crate::{
 pub struct Sizes<'a> {
     /// The model.
     pub folder: &'a ModelFolder,
-    /// Number format of its KV cache.
-    pub dtype: WeightDtype,
-    /// Layers after which features of the images are added; 0 before that is known.
+    /// Bytes of a number in its KV cache.
+    pub cache_bytes: usize,
+    /// Layers after which features of the images are added.
     pub added: usize,
     /// Prompt positions.
     pub n_prompt: usize,
@@ -31,7 +30,8 @@ impl<'a> Sizes<'a> {
     pub fn of(engine: &'a Engine, images: &[&Seen], n_prompt: usize) -> Self {
         let added: BTreeSet<usize> =
             images.iter().flat_map(|seen| &seen.added).map(|(layer, _)| *layer).collect();
-        Sizes { folder: &engine.folder, dtype: engine.vlm.dtype, added: added.len(), n_prompt }
+        let cache_bytes = engine.vlm.decoder.cache_dtype().size();
+        Sizes { folder: &engine.folder, cache_bytes, added: added.len(), n_prompt }
     }
 
     /// What a run holds at most.
@@ -45,7 +45,7 @@ impl<'a> Sizes<'a> {
             head_dim: text.head_dim,
             width: text.width,
             vocabulary: text.vocabulary,
-            weight_bytes: self.dtype.burn().size(),
+            weight_bytes: self.cache_bytes,
             added: self.added,
             top: experiment.top,
             prompt: self.n_prompt,

@@ -5,8 +5,14 @@ use std::fmt;
 /// A place that numbers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Vision tower and projector.
+    /// The patches of a view as they enter the vision tower's first layer.
+    Patches,
+    /// What one of the vision tower's layers gives.
+    VisionOutput(usize),
+    /// What the vision tower gives in the end.
     Vision,
+    /// What the projector gives.
+    Projector,
     /// The attention of one of the vision tower's layers.
     VisionLayer(usize),
     /// What enters a decoder layer from outside.
@@ -24,7 +30,10 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Place::Patches => f.write_str("the input of the vision tower's first layer"),
+            Place::VisionOutput(layer) => write!(f, "the output of the vision tower's layer {layer}"),
             Place::Vision => f.write_str("the vision tower's output"),
+            Place::Projector => f.write_str("the projector's output"),
             Place::VisionLayer(layer) => write!(f, "the attention of the vision tower's layer {layer}"),
             Place::Input(layer) => write!(f, "the input of decoder layer {layer}"),
             Place::Layer(layer) => write!(f, "the output of decoder layer {layer}"),

@@ -73,10 +73,11 @@ impl Asked<'_> {
         let spans = self.prompt.spans();
         let scope = self.scope(&spans, &patches);
         let cuts = cuts(&intervention.knockouts, &scope)?;
-        let positions = overwritten(&intervention.ablations, &scope)?;
+        let added = self.engine.folder.family.added();
+        let positions = overwritten(&intervention.ablations, &scope, added)?;
         let filled = intervention.ablations.iter().zip(positions).map(|(ablation, positions)| {
             let source = fills::source(self.engine, ablation, self.images, self.cancel)?;
-            Ok::<_, RunError>(Overwritten { positions, source })
+            Ok::<_, RunError>(Overwritten { positions, source, deepstack: ablation.deepstack })
         });
         Ok(Change { cuts, overwritten: filled.collect::<Result<_, _>>()? })
     }
@@ -161,14 +162,23 @@ pub(super) fn cuts(knockouts: &[Knockout], scope: &Scope<'_>) -> Result<Vec<Cut>
     Ok(cuts)
 }
 
-/// The positions that each ablation overwrites, ascending.
+/// The positions that each ablation overwrites, ascending; the model adds features after `added` of its layers.
 ///
 /// # Errors
 /// [`RunError::Ablation`], naming the first that is wrong, or overwrites what another does.
-pub(super) fn overwritten(ablations: &[Ablation], scope: &Scope<'_>) -> Result<Vec<Vec<usize>>, RunError> {
+pub(super) fn overwritten(
+    ablations: &[Ablation],
+    scope: &Scope<'_>,
+    added: usize,
+) -> Result<Vec<Vec<usize>>, RunError> {
     let mut all: Vec<Vec<usize>> = Vec::with_capacity(ablations.len());
     for a in ablations {
         let fail = |why: String| RunError::Ablation { text: a.to_string(), why };
+        if a.deepstack && added == 0 {
+            return Err(fail(
+                "this model adds nothing after its layers: leave `& deepstack` out".to_string(),
+            ));
+        }
         let set = a.tokens.resolve(scope, false).map_err(|e| fail(e.to_string()))?;
         let past_prompt = scope.spans.len()..scope.spans.len() + scope.max_new;
         let generated = past_prompt.into_iter().find(|&p| set.contains(p));

@@ -240,15 +240,15 @@ impl<'a> Resumed<'a> {
         let (layer, resid) = baseline.stored(layer)?;
         let rows = n_rows - row;
         let resid = resid.narrow(0, row, rows);
-        let visual = visual(&baseline.prompt.tokens);
-        let resid = if layer == 0 { self.change.overwrite(resid, row, &visual) } else { resid };
         let predicting = answer.min(rows);
         forced.first = answer - predicting;
         self.start = Some(Start { layer, row, rows });
         let watch = Watch::new(&self.kept()?, &self.engine.info, &baseline.prompt.tokens);
         let mut ran = Gathered::new(self.engine.info.n_layers - layer);
-        let input = baseline.rows(resid, row);
-        for part in parts(rows, predicting) {
+        // What overwrites rows touches layer 0.
+        let visual = visual(&baseline.prompt.tokens);
+        let input = self.change.overwrite(baseline.rows(resid, row), row, &visual);
+        for part in parts(rows, predicting, self.decoding.together(row + rows)) {
             let n = part.end - part.start.max(rows - predicting);
             let first = forced.first + forced.logits.len();
             let hooks = watch.hooks(part.len(), first, n);

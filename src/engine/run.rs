@@ -3,8 +3,17 @@
 
 use crate::{
     engine::{
-        answer::answer, baseline::Baseline, control::control, decoding::Decoding, error::RunError,
-        event::RunEvent, load::Engine, memory::Sizes, resolve::Asked, resume::intervene, see::Seen,
+        answer::{Keep, answer},
+        baseline::Baseline,
+        control::control,
+        decoding::Decoding,
+        error::RunError,
+        event::RunEvent,
+        load::Engine,
+        memory::Sizes,
+        resolve::Asked,
+        resume::intervene,
+        see::Seen,
     },
     progress::Cancel,
     prompt::build::Prompt,
@@ -22,9 +31,7 @@ use crate::{
 pub use crate::engine::answer::{Reply, reply};
 
 impl Engine {
-    /// Runs an experiment on its encoded images: uncut, then the intervention from there. `on` hears of the
-    /// answer that was asked for. Returns the uncut run too, to start others from; a cancelled experiment
-    /// returns what there was.
+    /// [`Engine::run_after`] nothing.
     ///
     /// # Errors
     /// [`RunError`].
@@ -35,14 +42,35 @@ impl Engine {
         cancel: &Cancel,
         on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<(Baseline, Report), RunError> {
+        self.run_after(None, experiment, images, cancel, on)
+    }
+
+    /// Runs an experiment on its encoded images: uncut, then the intervention from there. `on` hears of the
+    /// answer that was asked for. Returns the uncut run too, to start others from; a cancelled experiment
+    /// returns what there was.
+    ///
+    /// `before`: an uncut run about the same first images. The tokens that its conversation and this one begin with
+    /// alike, its answer among them, are not run again: their keys, values and residuals are taken over.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn run_after(
+        &self,
+        before: Option<&Baseline>,
+        experiment: &Experiment,
+        images: &[&Seen],
+        cancel: &Cancel,
+        on: &mut dyn FnMut(RunEvent<'_>),
+    ) -> Result<(Baseline, Report), RunError> {
         if experiment.intervention.is_empty() {
-            let baseline = self.keep(experiment, images, cancel, on)?;
+            let baseline = answer(self, experiment, images, Keep::All(before), cancel, on)?;
             let report = self.run_from(&baseline, experiment, images, cancel, &mut |_| {})?;
             return Ok((baseline, report));
         }
         // What is too much for the intervention is told before its uncut run has begun.
         self.allow(experiment, images, self.prompt(&experiment.turns, images)?.len(), Held::Intervention)?;
-        let baseline = self.keep(&experiment.uncut(), images, cancel, &mut |_| {})?;
+        let uncut = experiment.uncut();
+        let baseline = answer(self, &uncut, images, Keep::All(before), cancel, &mut |_| {})?;
         let report = self.run_from(&baseline, experiment, images, cancel, on)?;
         Ok((baseline, report))
     }
@@ -95,7 +123,7 @@ impl Engine {
         cancel: &Cancel,
         on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<Baseline, RunError> {
-        answer(self, experiment, images, true, cancel, on)
+        answer(self, experiment, images, Keep::All(None), cancel, on)
     }
 
     /// Runs an experiment from the start, its intervention in force all the while; only its answer is wanted.
@@ -110,7 +138,7 @@ impl Engine {
         cancel: &Cancel,
         on: &mut dyn FnMut(RunEvent<'_>),
     ) -> Result<Trace, RunError> {
-        Ok(answer(self, experiment, images, false, cancel, on)?.trace)
+        Ok(answer(self, experiment, images, Keep::Trace, cancel, on)?.trace)
     }
 
     /// Only the words that experiments about the same images are answered with, greedily, in order; `on_reply`
@@ -146,8 +174,7 @@ impl Engine {
                 true => stem.fork(),
                 false => Decoding::new(&self.vlm, &change.cuts, prompt.len() + max_new - 1, cancel)?,
             };
-            let resid = change.overwrite(rest.resid.clone(), shared, &visual(&prompt.tokens));
-            let rest = rest.with(resid);
+            let rest = change.overwrite(rest, shared, &visual(&prompt.tokens));
             replies.push(reply(self, decoding, rest, max_new)?);
             on_reply();
         }

@@ -13,7 +13,7 @@ use image::RgbImage;
 
 use crate::{
     engine::{
-        decoding::{DecodingError, Rows, host, place_rows},
+        decoding::{DecodingError, Rows, host, is_finite, place_rows},
         error::RunError,
         folder::ModelFolder,
         load::Engine,
@@ -168,10 +168,16 @@ impl ModelFolder {
     /// The prompt of a conversation about images, each of which has its place in the turns.
     ///
     /// # Errors
-    /// [`RunError::Prompt`], or [`RunError::TooLong`].
+    /// [`RunError::Prompt`], or [`RunError::TooLong`]; [`RunError::Spec`] for a token that the model lacks.
     pub fn prompt(&self, turns: &[Turn], images: &[&Geometry]) -> Result<Prompt, RunError> {
         let pieces: Vec<_> = images.iter().map(|image| self.family.layout(image)).collect();
         let prompt = self.prompts.build(turns, &pieces)?;
+        let vocabulary = self.text().vocabulary;
+        if let Some(token) = prompt.tokens.iter().find(|token| token.id as usize >= vocabulary) {
+            let what = "a token of the prompt, which the model has no embedding for,";
+            let expected = format!("below the vocabulary's {vocabulary}");
+            return Err(RunError::Spec { what, found: token.id as usize, expected });
+        }
         let (found, context) = (prompt.tokens.len(), self.text().context);
         if found >= context {
             let visual = prompt.tokens.iter().filter(|t| t.span == Span::Visual).count();
@@ -209,7 +215,9 @@ impl Engine {
         let embeds = Tensor::cat(embeds, 0);
         let added = joined(added);
         for tokens in std::iter::once(&embeds).chain(added.iter().map(|(_, features)| features)) {
-            Place::Vision.check_tensor(&self.vlm, tokens)?;
+            if !is_finite(tokens)? {
+                return Err(self.blame(processed, cancel)?.not_finite(&self.vlm).into());
+            }
         }
         self.vlm.device.sync().map_err(|e| DecodingError::Device(e.to_string()))?;
         Ok(Seen {
@@ -220,6 +228,30 @@ impl Engine {
             encode_time: start.elapsed(),
             object: None,
         })
+    }
+
+    /// Where in the encoder the first numbers arise that are none: a sound image is looked at behind the projector
+    /// alone, and one that looks broken is encoded again with every layer watched.
+    fn blame(&self, processed: &Processed, cancel: &Cancel) -> Result<Place, DecodingError> {
+        for view in 0..processed.inputs.len() {
+            let out = self.vlm.encoder.encode(pixels(processed, view), Watch::States, cancel)?;
+            if is_finite(&out.features)? {
+                // What is added after decoder layers is a projector's too.
+                let mut given = std::iter::once(&out.tokens).chain(out.added.iter().map(|(_, t)| t));
+                match given.try_fold(true, |all, tokens| Ok::<_, DecodingError>(all && is_finite(tokens)?))? {
+                    true => continue,
+                    false => return Ok(Place::Projector),
+                }
+            }
+            let hidden = out.recorded.map(|recorded| recorded.hidden).unwrap_or_default();
+            for (n, hidden) in hidden.iter().enumerate() {
+                if !is_finite(hidden)? {
+                    return Ok(n.checked_sub(1).map_or(Place::Patches, Place::VisionOutput));
+                }
+            }
+            return Ok(Place::Vision);
+        }
+        Ok(Place::Projector)
     }
 
     /// Opens, processes and encodes an image, and marks the object in it.
@@ -272,7 +304,7 @@ impl Engine {
     /// The prompt of a conversation about images, each of which has its place in the turns.
     ///
     /// # Errors
-    /// [`RunError::Prompt`], or [`RunError::TooLong`].
+    /// [`RunError::Prompt`], or [`RunError::TooLong`]; [`RunError::Spec`] for a token that the model lacks.
     pub fn prompt(&self, turns: &[Turn], images: &[&Seen]) -> Result<Prompt, RunError> {
         let geometries: Vec<&Geometry> = images.iter().map(|seen| &seen.geometry).collect();
         self.folder.prompt(turns, &geometries)
@@ -319,7 +351,7 @@ fn pixels(processed: &Processed, view: usize) -> Pixels<'_> {
 }
 
 /// Layer by layer, the parts of several views or images one behind the other.
-fn joined(parts: Vec<Vec<(usize, Tensor<2>)>>) -> Vec<(usize, Tensor<2>)> {
+pub(crate) fn joined(parts: Vec<Vec<(usize, Tensor<2>)>>) -> Vec<(usize, Tensor<2>)> {
     let mut layers: std::collections::BTreeMap<usize, Vec<Tensor<2>>> = Default::default();
     for (layer, tensor) in parts.into_iter().flatten() {
         layers.entry(layer).or_default().push(tensor);

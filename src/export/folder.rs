@@ -38,6 +38,14 @@ pub fn phrase_picture(token: usize, text: &str, layer: usize) -> String {
     format!("phrase_{token:02}_{}_layer_{layer}.png", name::part(text))
 }
 
+/// The same picture of another image of the conversation than the first.
+pub fn of_image(picture: &str, image: usize) -> String {
+    match (image, picture.strip_suffix(".png")) {
+        (1.., Some(stem)) => format!("{stem}_image_{image}.png"),
+        _ => picture.to_string(),
+    }
+}
+
 /// Whether an earlier run may have left a file of this name: pictures are many, and not the same ones every time.
 fn leaves(name: &str) -> bool {
     let picture = ["token_", "phrase_"].into_iter().find_map(|kind| name.strip_prefix(kind));
@@ -57,6 +65,9 @@ mod tests {
         {
             assert!(leaves(&name) && name.len() <= 143 && !name.contains(['/', ' ']), "{name}");
         }
+        let second = of_image(&token_picture(3, "duck", 5), 1);
+        assert!(leaves(&second) && second == "token_03_duck_layer_5_image_1.png", "{second}");
+        assert_eq!(of_image("token_0.png", 0), "token_0.png");
         assert!(leaves(TRACE) && leaves(TENSORS) && leaves(FLOW));
         for name in ["token_duck.png", "photo.png", "token_1.txt", "notes.json", SESSION] {
             assert!(!leaves(name), "{name}");

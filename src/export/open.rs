@@ -257,7 +257,8 @@ fn uncut_of(answer: &Trace, uncut: Uncut, tensors: &Tensors<'_>) -> Result<Trace
     // Both have the prompt's rows, and each those of its own answer but for the last token.
     let rows = answer.flow.as_ref().map(|flow| {
         let mut rows = flow.rows;
-        rows[Span::Answer.index()] = said.saturating_sub(1);
+        let given = answer.prompt.iter().filter(|token| token.span == Span::Answer).count();
+        rows[Span::Answer.index()] = given + said.saturating_sub(1);
         rows
     });
     let flow = tensors.flow(UNCUT_FLOW, answer.model.n_layers, rows).map_err(Wrong::Tensors)?;

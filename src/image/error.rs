@@ -54,6 +54,19 @@ pub enum ImageError {
         /// Height in pixels.
         height: u32,
     },
+    /// The model's processor takes no image of this shape.
+    #[error(
+        "an image of {width} x {height} pixels is more than {ratio} times as long as it is wide, which this \
+         model's processor refuses: crop it first"
+    )]
+    TooLong {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// How many times as long as wide it may be.
+        ratio: u32,
+    },
     /// The model folder has no image processor settings.
     #[error(
         "{dir} has neither preprocessor_config.json nor an image_processor in processor_config.json: the \

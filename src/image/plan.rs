@@ -7,6 +7,7 @@
 use std::{fmt, path::Path};
 
 use image::RgbImage;
+use serde_json::Value;
 
 use crate::{
     checkpoint::json::{self, JsonError, Section},
@@ -83,6 +84,7 @@ impl Processed {
         match rows * cols {
             0 if (rw, rh) == (tw, th) => resized,
             0 => format!("{resized}, {}", self.kept()),
+            n if n == self.inputs.len() => format!("{resized}, cut into {rows} x {cols} tiles of {tw}x{th}"),
             _ => format!("{resized}, cut into {rows} x {cols} tiles of {tw}x{th} beside a view of the whole"),
         }
     }
@@ -135,6 +137,20 @@ impl ImageProcessor {
             Some(values) => Ok(ImageProcessor::new(&Settings(Section::root(&values, &file)?), plan, PLAIN)?),
             None => Err(ImageError::NoSettings { dir: dir.to_path_buf() }),
         }
+    }
+
+    /// The processor of settings that a family's own code has, whatever the folder's file says.
+    ///
+    /// # Errors
+    /// [`ImageError::Settings`].
+    pub fn of_family(
+        dir: &Path,
+        settings: &Value,
+        plan: impl FnOnce(&Settings<'_>) -> Result<PixelPlan, JsonError>,
+    ) -> Result<ImageProcessor, ImageError> {
+        const CONFIG: &str = "config.json";
+        let file = dir.join(CONFIG);
+        Ok(ImageProcessor::new(&Settings(Section::root(settings, &file)?), plan, CONFIG)?)
     }
 
     fn new(

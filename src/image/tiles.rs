@@ -86,13 +86,42 @@ impl Plan for Tiles {
         let first = resample::resize(image, resized.0, resized.1, levels.filter);
         let picture = resample::resize(&first, full.0, full.1, levels.filter);
         drop(first);
-        let (rows, cols) = (full.1 / side, full.0 / side);
+        let tiles = (full.1 / side, full.0 / side);
+        // The reference makes the global view from the enlarged image, not from the source.
+        let whole = || resample::resize(&picture, side, side, levels.filter);
+        let cut = Cut { source, side, tiles, grid: self.grid };
+        Ok(Processed { resized, ..cut.views(&picture, levels, Some(&whole)) })
+    }
+}
+
+/// How a picture is cut into tiles.
+pub(super) struct Cut {
+    /// Size of the upright source image.
+    pub(super) source: (u32, u32),
+    /// Side of a tile in pixels.
+    pub(super) side: u32,
+    /// Rows and columns of tiles.
+    pub(super) tiles: (u32, u32),
+    /// Visual tokens of a tile.
+    pub(super) grid: Grid,
+}
+
+impl Cut {
+    /// The tiles of `picture`, which is the source at the size of all tiles together, row by row; then, if there are
+    /// several, the view of the whole that `whole` makes. A single tile is a view of the whole.
+    pub(super) fn views(
+        &self,
+        picture: &RgbImage,
+        levels: &Levels,
+        whole: Option<&dyn Fn() -> RgbImage>,
+    ) -> Processed {
+        let Cut { source, side, tiles: (rows, cols), grid } = *self;
         let (mut inputs, mut views) = (Vec::new(), Vec::new());
         let mut add = |pixels: &RgbImage, origin: (u32, u32), place: Place, rect: [f32; 4]| {
             inputs.push(levels.input(pixels, origin, (side, side)));
-            views.push(View { place, rect, grid: self.grid, lead: 0 });
+            views.push(View { place, rect, grid, lead: 0 });
         };
-        let whole = [0.0, 0.0, source.0 as f32, source.1 as f32];
+        let all = [0.0, 0.0, source.0 as f32, source.1 as f32];
         let tiled = rows * cols > 1;
         if tiled {
             let edge = |length: u32, index: u32, count: u32| {
@@ -106,16 +135,17 @@ impl Plan for Tiles {
                     edge(source.1, row + 1, rows),
                 ];
                 let place = Place::Tile { row: row as usize, col: col as usize };
-                add(&picture, (col * side, row * side), place, rect);
+                add(picture, (col * side, row * side), place, rect);
             }
-            // The reference makes the global view from the enlarged image, not from the source.
-            let global = resample::resize(&picture, side, side, levels.filter);
-            add(&global, (0, 0), Place::Whole, whole);
+            if let Some(whole) = whole {
+                add(&whole(), (0, 0), Place::Whole, all);
+            }
         } else {
-            add(&picture, (0, 0), Place::Whole, whole);
+            add(picture, (0, 0), Place::Whole, all);
         }
         let (rows, cols) = if tiled { (rows as usize, cols as usize) } else { (0, 0) };
-        Ok(Processed { inputs, geometry: Geometry { source, rows, cols, views }, resized })
+        let geometry = Geometry { source, rows, cols, views };
+        Processed { inputs, geometry, resized: picture.dimensions() }
     }
 }
 

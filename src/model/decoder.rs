@@ -14,10 +14,12 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::sof
 
 use crate::{
     checkpoint::{config::TextConfig, weight_error::WeightError, weights::Weights},
+    device::limits::largest_tensor,
     model::{
         cpu,
         hooks::{Blocked, Groups, Hooks, Keep, Recorded},
-        kv_cache::KvCache,
+        kv_cache::{KvCache, format_of},
+        names::{DecoderNames, by_group, in_order},
         nn::{Linear, Matrix, RmsNorm, gated, index},
         rotary::{Position, Rotary},
     },
@@ -41,17 +43,24 @@ pub struct Decoder {
     final_norm: RmsNorm,
     /// `[vocabulary, width]`; the embedding itself when tied.
     head: Matrix,
+    tied: bool,
     cache_dtype: DType,
+    /// Float32 numbers of the largest tensor that the device holds.
+    most: usize,
     device: Device,
 }
 
 /// Where a family's files keep the decoder's weights.
 #[derive(Clone, Debug)]
 pub struct DecoderKeys {
-    /// What stands before `embed_tokens`, `layers` and `norm`.
+    /// What stands before the embedding, `layers` and `norm`.
     pub model: String,
     /// The head's matrix.
     pub head: String,
+    /// Whether the embedding is the head.
+    pub tied: bool,
+    /// What the parts are called.
+    pub names: &'static DecoderNames,
 }
 
 /// What the attention of one layer gives.
@@ -101,26 +110,51 @@ impl Decoder {
         c: &TextConfig,
         device: &Device,
     ) -> Result<Self, WeightError> {
-        let DecoderKeys { model: prefix, head: head_key } = keys;
-        let embedding_key = format!("{prefix}embed_tokens.weight");
+        let DecoderKeys { model: prefix, head: head_key, tied, names } = keys;
+        let embedding_key = format!("{prefix}{}.weight", names.embedding);
         let shape = [c.vocabulary, c.width];
         let embedding = Matrix::load(w, &embedding_key, shape)?;
-        let head = if c.tied {
+        let head = if *tied {
             w.excuse_copy(head_key, &embedding_key, shape)?;
             embedding.clone()
         } else {
             Matrix::load(w, head_key, shape)?
         };
-        let block = |n: usize| Block::load(w, &format!("{prefix}layers.{n}."), c);
+        let block = |n: usize| Block::load(w, &format!("{prefix}layers.{n}."), names, c);
         Ok(Decoder {
             config: c.clone(),
-            cache_dtype: embedding.dtype(),
+            cache_dtype: format_of(embedding.dtype()),
+            most: largest_tensor(device).map_or(usize::MAX, |bytes| bytes as usize / 4),
             embedding,
             blocks: (0..c.n_layers).map(block).collect::<Result<_, _>>()?,
             final_norm: RmsNorm::load(w, &format!("{prefix}norm"), c.width, c.eps)?,
             head,
+            tied: *tied,
             device: device.clone(),
         })
+    }
+
+    /// How many rows may predict something in one pass, where the last sees so many keys: what is kept of them, and
+    /// their logits, must fit into one tensor.
+    pub fn most_rows(&self, keys: usize) -> usize {
+        let c = &self.config;
+        (self.most / (c.n_layers * c.n_heads * keys).max(c.vocabulary)).max(1)
+    }
+
+    /// Bytes of the largest tensor that a pass would make, and of the largest that the device holds, where that is
+    /// less.
+    pub fn too_large(&self, rows: usize, keys: usize, keep: &Keep) -> Option<[usize; 2]> {
+        let c = &self.config;
+        let layers = (0..c.n_layers).filter(|&layer| keep.layer(layer)).count();
+        let kept = layers * keep.n_heads(c.n_heads) * keep.rows.len();
+        let wide = c.intermediate.max(c.width).max(c.n_heads * c.head_dim);
+        let largest = (rows * wide).max(keys * c.n_kv_heads * c.head_dim).max(kept.max(c.n_heads) * keys);
+        (largest > self.most).then(|| [largest, self.most].map(|numbers| 4 * numbers))
+    }
+
+    /// Format of keys and values.
+    pub fn cache_dtype(&self) -> DType {
+        self.cache_dtype
     }
 
     /// `[rows, width]`, float32: the embeddings of token ids.
@@ -254,8 +288,9 @@ impl Decoder {
             return OfLayer { mixed: done.mixed, pattern: None, groups };
         }
         let (mut mixed, mut kept, mut grouped) = (Vec::new(), Vec::new(), Vec::new());
-        for first in (0..rows).step_by(CHUNK) {
-            let here = first..rows.min(first + CHUNK);
+        let chunk = CHUNK.min(self.most / (self.config.n_heads * keys)).max(1);
+        for first in (0..rows).step_by(chunk) {
+            let here = first..rows.min(first + chunk);
             let seen = keys - rows + here.end;
             let q = q.clone().narrow(1, first, here.len());
             let (k, v) = (k.clone().narrow(1, 0, seen), v.clone().narrow(1, 0, seen));
@@ -352,7 +387,7 @@ impl Decoder {
         let table = c.vocabulary * c.width;
         let norms = 2 * c.width + if c.qk_norm { 2 * c.head_dim } else { 0 };
         let block = self.blocks.first().map_or(0, |b| b.parameters() + norms);
-        table * if c.tied { 1 } else { 2 } + block * c.n_layers + c.width
+        table * if self.tied { 1 } else { 2 } + block * c.n_layers + c.width
     }
 }
 
@@ -439,28 +474,37 @@ struct Block {
 }
 
 impl Block {
-    fn load(w: &Weights<'_>, prefix: &str, c: &TextConfig) -> Result<Self, WeightError> {
+    fn load(
+        w: &Weights<'_>,
+        prefix: &str,
+        names: &DecoderNames,
+        c: &TextConfig,
+    ) -> Result<Self, WeightError> {
+        let key = |name: &str| format!("{prefix}{name}");
+        let head_norm = |name: &str| RmsNorm::load(w, &key(name), c.head_dim, c.eps);
+        let norm = |name: &str| RmsNorm::load(w, &key(name), c.width, c.eps);
         let (q, kv) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
-        let attn =
-            |name: &str, shape, bias| Linear::load(w, &format!("{prefix}self_attn.{name}"), shape, bias);
-        let head_norm =
-            |name: &str| RmsNorm::load(w, &format!("{prefix}self_attn.{name}"), c.head_dim, c.eps);
-        let mlp = |name: &str, shape| Linear::load(w, &format!("{prefix}mlp.{name}"), shape, c.mlp_bias);
-        let norm = |name: &str| RmsNorm::load(w, &format!("{prefix}{name}"), c.width, c.eps);
+        let rows = match names.grouped {
+            true => by_group(c.n_kv_heads, [q / c.n_kv_heads, c.head_dim, c.head_dim]),
+            false => in_order([q, kv, kv]),
+        };
+        let [q, k, v] = Linear::load_parts(w, prefix, names.qkv, c.width, &rows, c.qkv_bias)?;
+        let rows = in_order([c.intermediate; 2]);
+        let [gate, up] = Linear::load_parts(w, prefix, names.gate_up, c.width, &rows, c.mlp_bias)?;
         Ok(Block {
-            norm1: norm("input_layernorm")?,
-            q: attn("q_proj", [q, c.width], c.qkv_bias)?,
-            k: attn("k_proj", [kv, c.width], c.qkv_bias)?,
-            v: attn("v_proj", [kv, c.width], c.qkv_bias)?,
-            qk_norm: match c.qk_norm {
-                true => Some([head_norm("q_norm")?, head_norm("k_norm")?]),
-                false => None,
+            norm1: norm(names.norm1)?,
+            q,
+            k,
+            v,
+            qk_norm: match (c.qk_norm, names.qk_norm) {
+                (true, [of_q, of_k]) => Some([head_norm(of_q)?, head_norm(of_k)?]),
+                (false, _) => None,
             },
-            out: attn("o_proj", [c.width, q], c.out_bias)?,
-            norm2: norm("post_attention_layernorm")?,
-            gate: mlp("gate_proj", [c.intermediate, c.width])?,
-            up: mlp("up_proj", [c.intermediate, c.width])?,
-            down: mlp("down_proj", [c.width, c.intermediate])?,
+            out: Linear::load(w, &key(names.out), [c.width, c.n_heads * c.head_dim], c.out_bias)?,
+            norm2: norm(names.norm2)?,
+            gate,
+            up,
+            down: Linear::load(w, &key(names.down), [c.width, c.intermediate], c.mlp_bias)?,
         })
     }
 

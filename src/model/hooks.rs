@@ -107,6 +107,8 @@ pub struct Recorded {
 pub enum Watch {
     /// Nothing: the fast way.
     Nothing,
+    /// Hidden states of every stored layer.
+    States,
     /// Hidden states and patterns of every stored layer.
     Everything,
     /// The pattern of one layer.
@@ -114,6 +116,11 @@ pub enum Watch {
 }
 
 impl Watch {
+    /// Whether every stored layer runs, and hidden states are recorded.
+    pub fn states(self) -> bool {
+        matches!(self, Watch::States | Watch::Everything)
+    }
+
     /// Whether a layer's pattern is recorded.
     pub fn pattern(self, layer: usize) -> bool {
         self == Watch::Everything || self == Watch::Layer(layer)
@@ -124,8 +131,13 @@ impl Watch {
 #[derive(Debug, Default)]
 pub struct VisionRecording {
     /// `L + 1` times `[tokens, width]`: input of the first layer, then every layer's output. Only where
-    /// everything was watched.
+    /// states were watched.
     pub hidden: Vec<Tensor<2>>,
-    /// `[heads, tokens, tokens]` of every watched layer, after the softmax.
+    /// `[heads, tokens, tokens]` of every watched layer, after the softmax; 0 outside windows.
     pub pattern: Vec<Tensor<3>>,
+    /// What follows from where patches stand, by the names that references have for it, `[tokens, ..]`. Only where
+    /// everything was watched.
+    pub places: Vec<(&'static str, Tensor<2>)>,
+    /// Visual tokens of each window of a tower that has windows, in order; likewise.
+    pub windows: Vec<Vec<usize>>,
 }

@@ -1,6 +1,6 @@
 //! Keys and values of the positions that a decoder has already seen.
 //!
-//! `[kv heads, keys, head width]` a layer, in the chosen weight format, keys already rotated; on the CPU
+//! `[kv heads, keys, head width]` a layer, in the format that [`format_of`] gives, keys already rotated; on the CPU
 //! keys lie by column and values by row (`cpu::Lie`), which only `cpu` has to know. The
 //! cache knows the rotary position of every key: only an uncut run of a model whose positions have one axis
 //! has position = place. Does not know what the keys stand for.
@@ -14,6 +14,12 @@ use crate::model::{
     nn::index,
     rotary::Position,
 };
+
+/// The format of keys and values of a decoder whose embeddings are in some format. Half the memory where that is
+/// float16; float32 where it is bfloat16, whose 8 bits would be too few for keys, and whose range float16 lacks.
+pub(super) fn format_of(embeddings: DType) -> DType {
+    if embeddings == DType::F16 { DType::F16 } else { DType::F32 }
+}
 
 /// The cache of one sequence. Clones share memory until one of them grows.
 #[derive(Clone, Debug, Default)]

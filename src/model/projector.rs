@@ -1,4 +1,4 @@
-//! From encoder features to visual tokens: an MLP of two layers, or pixel shuffle and one linear map.
+//! From encoder features to visual tokens: an MLP of two layers, or pixel shuffle before one linear map or such an MLP.
 //! `[patches, vision width]` in, `[visual tokens, text width]` out, one view at a time. Does not know where
 //! the tokens go.
 
@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     checkpoint::config::Activation,
-    model::nn::{Linear, activate},
+    model::nn::{LayerNorm, Linear, activate},
     trace::geometry::Grid,
 };
 
@@ -15,14 +15,7 @@ use crate::{
 #[expect(clippy::large_enum_variant, reason = "there is one in a model")]
 pub enum Projector {
     /// `LlavaMultiModalProjector`.
-    Mlp {
-        /// Vision width (times feature layers) to text width.
-        linear_1: Linear,
-        /// Between the two.
-        act: Activation,
-        /// Text width to text width.
-        linear_2: Linear,
-    },
+    Mlp(Mlp),
     /// `Idefics3Connector`.
     PixelShuffle {
         /// Patches a side that become one token.
@@ -30,17 +23,48 @@ pub enum Projector {
         /// Vision width times `scale_factor` squared, to text width.
         projection: Linear,
     },
+    /// `InternVLMultiModalProjector`.
+    ShuffledMlp {
+        /// Patches a side that become one token.
+        scale_factor: usize,
+        /// Of them, side by side.
+        norm: LayerNorm,
+        /// Vision width times `scale_factor` squared, to text width.
+        mlp: Mlp,
+    },
+}
+
+/// Two linear layers.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    /// Vision width (times feature layers, or patches a token) to text width.
+    pub linear_1: Linear,
+    /// Between the two.
+    pub act: Activation,
+    /// Text width to text width.
+    pub linear_2: Linear,
+}
+
+impl Mlp {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.linear_2.forward(activate(self.act, self.linear_1.forward(x)))
+    }
+
+    fn parameters(&self) -> usize {
+        self.linear_1.parameters() + self.linear_2.parameters()
+    }
 }
 
 impl Projector {
     /// `[patches, vision width]` of one view to the `[visual tokens, text width]` of its grid.
     pub fn forward(&self, features: Tensor<2>, grid: Grid) -> Tensor<2> {
         match self {
-            Projector::Mlp { linear_1, act, linear_2 } => {
-                linear_2.forward(activate(*act, linear_1.forward(features)))
-            }
+            Projector::Mlp(mlp) => mlp.forward(features),
             Projector::PixelShuffle { scale_factor, projection } => {
                 projection.forward(pixel_shuffle(features, grid, *scale_factor))
+            }
+            Projector::ShuffledMlp { scale_factor, norm, mlp } => {
+                mlp.forward(norm.forward(pixel_shuffle(features, grid, *scale_factor)))
             }
         }
     }
@@ -48,15 +72,17 @@ impl Projector {
     /// Number of weights.
     pub fn parameters(&self) -> usize {
         match self {
-            Projector::Mlp { linear_1, linear_2, .. } => linear_1.parameters() + linear_2.parameters(),
+            Projector::Mlp(mlp) => mlp.parameters(),
             Projector::PixelShuffle { projection, .. } => projection.parameters(),
+            Projector::ShuffledMlp { norm, mlp, .. } => norm.parameters() + mlp.parameters(),
         }
     }
 }
 
 /// `Idefics3Connector.pixel_shuffle`: `s x s` neighbouring patches are laid side by side in one
-/// vector, row by row. `[rows * cols * s^2, width]` to `[rows * cols, s * s * width]`.
-fn pixel_shuffle(x: Tensor<2>, Grid { rows, cols }: Grid, s: usize) -> Tensor<2> {
+/// vector, row by row. `[rows * cols * s^2, width]` to `[rows * cols, s * s * width]`. InternVL's `pixel_shuffle`
+/// (`ps_version` v2) by half is the same with 2.
+pub fn pixel_shuffle(x: Tensor<2>, Grid { rows, cols }: Grid, s: usize) -> Tensor<2> {
     let width = x.dims()[1];
     x.reshape([rows, s, cols, s * width]).swap_dims(1, 2).reshape([rows * cols, s * s * width])
 }

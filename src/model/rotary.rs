@@ -28,16 +28,31 @@ impl Rotary {
     /// Angles are computed in float32, as the reference does.
     pub fn new(positions: &[Position], c: &TextConfig, device: &Device) -> Self {
         let half = c.head_dim / 2;
-        let frequency = |i: usize| 1.0 / (c.rope.theta as f32).powf((2 * i) as f32 / c.head_dim as f32);
+        let factor = |i: usize| c.rope.factors.get(i).copied().unwrap_or(1.0);
+        let frequency =
+            |i: usize| 1.0 / (factor(i) * (c.rope.theta as f32).powf((2 * i) as f32 / c.head_dim as f32));
         let pairs: Vec<(usize, f32)> =
             (0..half).map(|i| (c.rope.axes.get(i).copied().unwrap_or(0), frequency(i))).collect();
         let angles = positions.iter().flat_map(|p| pairs.iter().map(move |&(axis, f)| p[axis] as f32 * f));
-        let angles: Vec<f32> = angles.collect();
+        let turns = Self::by(&angles.collect::<Vec<f32>>(), half, device);
+        match c.rope.attention {
+            1.0 => turns,
+            factor => Rotary { cos: turns.cos * factor, sin: turns.sin * factor },
+        }
+    }
+
+    /// By given angles, `[rows, half]` where `half` is half the width of a head, one row at least.
+    pub fn by(angles: &[f32], half: usize, device: &Device) -> Self {
         let table = |f: fn(f32) -> f32| {
             let values: Vec<f32> = angles.iter().map(|&a| f(a)).collect();
-            Tensor::from_data(TensorData::new(values, [1, positions.len(), half]), device)
+            Tensor::from_data(TensorData::new(values, [1, angles.len() / half, half]), device)
         };
         Rotary { cos: table(f32::cos), sin: table(f32::sin) }
+    }
+
+    /// Cosines and sines of every number of a head, `[rows, head width]`: both halves are turned alike.
+    pub fn tables(&self) -> [Tensor<2>; 2] {
+        [&self.cos, &self.sin].map(|half| Tensor::cat(vec![half.clone(); 2], 2).squeeze_dim(0))
     }
 
     /// Splits `[rows, heads * head width]` into heads and turns them: `[heads, rows, head width]`.

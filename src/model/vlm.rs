@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 use crate::{
     checkpoint::{
@@ -10,8 +10,9 @@ use crate::{
         json::JsonError,
         shards::Watch,
         weight_error::WeightError,
-        weights::{WeightDtype, Weights},
+        weights::{Formats, WeightDtype, Weights},
     },
+    device::limits::largest_tensor,
     model::{
         decoder::Decoder,
         encoder::Encoder,
@@ -44,8 +45,10 @@ pub struct Vlm {
     pub decoder: Decoder,
     /// Weights in the folder that nothing reads, by key.
     pub unused: Vec<String>,
-    /// Format of matrices and of the KV cache.
+    /// Format of matrices; [`WeightDtype::Auto`] where they have several.
     pub dtype: WeightDtype,
+    /// Their formats, and why.
+    pub formats: Formats,
     /// Where it runs.
     pub device: Device,
 }
@@ -74,11 +77,13 @@ impl Vlm {
         watch: &Watch<'_>,
     ) -> Result<Self, LoadError> {
         let config = family.config().clone();
-        let weights = Weights::open(dir, device, dtype, watch)?;
+        let weights = Weights::open(dir, device, dtype, watch)?.within(largest_tensor(device));
         let encoder = Arc::from(family.encoder(&weights, device)?);
         let decoder = Decoder::load(&weights, &family.decoder_keys(&weights), &config.text, device)?;
+        let formats = weights.formats();
         let unused = weights.finish()?;
-        Ok(Vlm { family, config, encoder, decoder, unused, dtype, device: device.clone() })
+        let (dtype, device) = (formats.one(), device.clone());
+        Ok(Vlm { family, config, encoder, decoder, unused, dtype, formats, device })
     }
 
     /// Number of weights in use.
@@ -86,11 +91,19 @@ impl Vlm {
         self.encoder.parameters() + self.decoder.parameters()
     }
 
-    /// In words, for traces: which format holds what.
+    /// Whether keys and values are rounded to half precision.
+    pub fn caches_half(&self) -> bool {
+        self.decoder.cache_dtype() == DType::F16
+    }
+
+    /// In words, for traces: which format holds what, and why where it is not the files' own.
     pub fn dtype_text(&self) -> String {
-        format!(
-            "{} weights and KV cache; float32 norms, softmax, residual stream and logits",
-            self.dtype.name()
-        )
+        let cache = if self.caches_half() { WeightDtype::F16 } else { WeightDtype::F32 };
+        let rest = "float32 norms, softmax, residual stream and logits";
+        let (weights, why) = (&self.formats, self.formats.why());
+        match self.dtype == cache {
+            true => format!("{weights} weights and KV cache{why}; {rest}"),
+            false => format!("{weights} weights{why}, {} KV cache; {rest}", cache.name()),
+        }
     }
 }

@@ -9,10 +9,12 @@
 //! back to where it came from. Nothing is found by looking at ids.
 //!
 //! - A token that covers bytes of several parts (merges may cross borders) belongs to the first of:
-//!   image, user's text, markers, the rest.
+//!   image, user's text or given beginning of the answer, markers, the rest.
 //! - What a user types is text: a special token's name in it (`<image>`, `</s>`, ..) is encoded letter
 //!   by letter, where the reference would make it that token.
 //! - Earlier answers, and system messages, are `system`: neither the user's words nor this answer.
+//! - What the answer is to begin with is `answer`, but for its last token, which predicts what follows: `last`.
+//! - Special tokens right beside an image are `markers`, where the template writes them for images alone.
 
 use std::{ops::Range, path::Path, sync::Arc};
 
@@ -22,13 +24,13 @@ use tokenizers::{
 };
 
 use crate::{
-    checkpoint::json::read,
     prompt::{
+        added::Settings,
         chat_template::{ChatTemplate, Rendered},
         detokenizer::{Detokenizer, Spoken},
         error::PromptError,
         expanded::{Expanded, Origin},
-        folder::{self, Template, guarded, special_token, template_source, unknown_token},
+        folder::{self, Template, guarded, template_source, unknown_token},
     },
     spec::{
         span::Span,
@@ -79,8 +81,12 @@ pub struct PromptBuilder {
     template: ChatTemplate,
     /// The file that the template comes from.
     template_file: &'static str,
+    /// The file that the tokenizer comes from.
+    tokenizer_file: &'static str,
     /// The image token: its text and id.
     image: (String, u32),
+    /// What the template itself writes before and behind that, and is no word of the system's.
+    around: [&'static str; 2],
     bos: Option<(String, u32)>,
     unknown_id: Option<u32>,
 }
@@ -93,25 +99,45 @@ impl PromptBuilder {
     /// # Errors
     /// [`PromptError`], naming the file.
     pub fn from_dir(dir: &Path, image_token: u32, usual: Option<&str>) -> Result<PromptBuilder, PromptError> {
-        let tokenizer = Arc::new(folder::tokenizer(dir)?);
-        let settings = read(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
-        let special = |key: &str| special_token(&settings[key]);
+        let (tokenizer, tokenizer_file) = folder::tokenizer(dir)?;
+        let tokenizer = Arc::new(tokenizer);
+        let settings = Settings::read(dir)?;
         let with_id = |token: String| tokenizer.token_to_id(&token).map(|id| (token, id));
-        let bos = special("bos_token").and_then(with_id);
-        let eos_token = special("eos_token");
+        // What is told nowhere is what the tokenizer begins every text with.
+        let first = || guarded(|| tokenizer.encode("", true)).ok()?.get_tokens().first().cloned();
+        let bos = settings.bos.clone().or_else(first).and_then(with_id);
+        let eos_token = settings.eos();
+        let image_text =
+            tokenizer.id_to_token(image_token).ok_or(PromptError::NoImageToken { id: image_token })?;
         let usual =
             usual.map(|text| Template { text: text.to_owned(), file: "none (the family's usual one)" });
-        let source = template_source(dir)?.or(usual);
+        // One that never writes the image token places no image: it is a text model's, which the family's own code
+        // does not ask.
+        let places = |source: &Template| usual.is_none() || source.text.contains(&image_text);
+        let source = template_source(dir)?.filter(places).or(usual);
         let source = source.ok_or_else(|| PromptError::NoTemplate { dir: dir.to_path_buf() })?;
         let bos_text = bos.as_ref().map_or("", |(text, _)| text);
         let template = ChatTemplate::new(&source.text, bos_text, eos_token.as_deref().unwrap_or(""))?;
-        let image_text =
-            tokenizer.id_to_token(image_token).ok_or(PromptError::NoImageToken { id: image_token })?;
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
         let image = (image_text, image_token);
         let template_file = source.file;
         let detokenizer = Detokenizer::new(tokenizer.clone());
-        Ok(PromptBuilder { tokenizer, detokenizer, template, template_file, image, bos, unknown_id })
+        Ok(PromptBuilder {
+            tokenizer,
+            detokenizer,
+            template,
+            template_file,
+            tokenizer_file,
+            image,
+            around: ["", ""],
+            bos,
+            unknown_id,
+        })
+    }
+
+    /// The same, where the family's template writes `around` an image's place: these are markers.
+    pub fn with_around(self, around: [&'static str; 2]) -> PromptBuilder {
+        PromptBuilder { around, ..self }
     }
 
     /// The prompt for a conversation; `images` says what stands for each image, in order of appearance.
@@ -119,15 +145,7 @@ impl PromptBuilder {
     /// # Errors
     /// [`PromptError`].
     pub fn build(&self, turns: &[Turn], images: &[Vec<Piece>]) -> Result<Prompt, PromptError> {
-        match turns.last() {
-            Some(turn) if turn.role == Role::User => {
-                if turn.content.iter().filter_map(Content::text).all(|text| text.trim().is_empty()) {
-                    return Err(PromptError::Empty);
-                }
-            }
-            Some(_) => return Err(PromptError::NoQuestion),
-            None => return Err(PromptError::Empty),
-        }
+        check(turns)?;
         let rendered = self.template.render(turns)?;
         // transformers adds the tokenizer's BOS unless the template has written one.
         let add_special = !self.bos.as_ref().is_some_and(|(bos, _)| rendered.text.starts_with(bos));
@@ -144,22 +162,17 @@ impl PromptBuilder {
         rendered: &Rendered,
         images: &[Vec<Piece>],
     ) -> Result<Expanded, PromptError> {
-        let spans: Vec<Span> = turns
-            .iter()
-            .flat_map(|turn| {
-                let span = if turn.role == Role::User { Span::Question } else { Span::System };
-                turn.content.iter().filter_map(Content::text).map(move |_| span)
-            })
-            .collect();
+        let spans = spans_of(turns);
         let mut out = Expanded::default();
         let mut placed = 0;
         let mut own = |out: &mut Expanded, text: &str| {
+            let last = text.matches(&self.image.0).count();
             for (i, part) in text.split(&self.image.0).enumerate() {
                 if i > 0 {
                     self.expand_image(out, placed, images.get(placed).map_or(&[], Vec::as_slice));
                     placed += 1;
                 }
-                out.push(part, Origin::Template);
+                self.own(out, part, [i > 0, i < last]);
             }
         };
         let mut at = 0;
@@ -174,6 +187,25 @@ impl PromptBuilder {
             return Err(PromptError::ImageCount { turns: asked, given: images.len(), placed });
         }
         Ok(out)
+    }
+
+    /// The template's own text, which may begin behind an image and end before one.
+    fn own(&self, out: &mut Expanded, text: &str, [behind, before]: [bool; 2]) {
+        let [lead, tail] = self.around;
+        let text = match text.strip_prefix(tail).filter(|_| behind) {
+            Some(rest) => {
+                out.push(tail, Origin::Marker);
+                rest
+            }
+            None => text,
+        };
+        match text.strip_suffix(lead).filter(|_| before) {
+            Some(rest) => {
+                out.push(rest, Origin::Template);
+                out.push(lead, Origin::Marker);
+            }
+            None => out.push(text, Origin::Template),
+        }
     }
 
     /// What stands for one image.
@@ -318,12 +350,33 @@ impl PromptBuilder {
         self.template_file
     }
 
-    /// The largest id that the tokenizer makes: of its vocabulary, its added tokens, and what its
-    /// post-processor puts around every text, which need be neither.
+    /// The file of the folder that the tokenizer comes from.
+    pub fn tokenizer_file(&self) -> &'static str {
+        self.tokenizer_file
+    }
+
+    /// The special token that the template ends an answer with, and its name; `None` where it writes none.
+    pub fn end_of_turn(&self) -> Option<(u32, String)> {
+        let after = self.template.after_answer()?;
+        let after = after.trim_start();
+        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+        let begins = |token: &&tokenizers::AddedToken| {
+            token.special && !token.content.is_empty() && after.starts_with(&token.content)
+        };
+        let longest =
+            added.iter().filter(|(_, token)| begins(token)).max_by_key(|(_, token)| token.content.len());
+        let (&id, token) = longest?;
+        let is_bos = self.bos.as_ref().is_some_and(|(_, bos)| *bos == id);
+        (!is_bos && id != self.image.1).then(|| (id, token.content.clone()))
+    }
+
+    /// The largest id that the tokenizer makes of any text: of its vocabulary, and what its post-processor puts around
+    /// every text. Added tokens beyond may be there for what a model was not made for (`<video>`); a prompt that has one is
+    /// refused.
     pub fn largest_id(&self) -> Option<u32> {
         let around = guarded(|| self.tokenizer.encode("", true)).ok();
         let around = around.iter().flat_map(|e| e.get_ids().iter().copied());
-        self.tokenizer.get_vocab(true).into_values().chain(around).max()
+        self.tokenizer.get_vocab(false).into_values().chain(around).max()
     }
 
     /// An answer as text, special tokens left out.
@@ -343,6 +396,11 @@ impl PromptBuilder {
     /// An answer that is about to begin, to be told token by token.
     pub fn spoken(&self) -> Spoken<'_> {
         self.detokenizer.begin()
+    }
+
+    /// One whose beginning is given: what follows adds to a text.
+    pub fn spoken_on(&self) -> Spoken<'_> {
+        self.detokenizer.go_on()
     }
 
     /// What one token adds to a text, its leading space included. Bytes that are no character by themselves show by
@@ -391,6 +449,43 @@ impl PromptBuilder {
         }
         words
     }
+}
+
+/// Refuses a conversation that asks nothing.
+fn check(turns: &[Turn]) -> Result<(), PromptError> {
+    let blank =
+        |turn: &Turn| turn.content.iter().filter_map(Content::text).all(|text| text.trim().is_empty());
+    let asked = match turns.split_last() {
+        None => return Err(PromptError::Empty),
+        Some((begun, before)) if begun.role == Role::Assistant => {
+            if begun.content.iter().filter_map(Content::text).all(str::is_empty) {
+                return Err(PromptError::EmptyBeginning);
+            }
+            before.last()
+        }
+        Some((last, _)) => Some(last),
+    };
+    match asked {
+        Some(turn) if turn.role == Role::User => {
+            if blank(turn) {
+                Err(PromptError::Empty)
+            } else {
+                Ok(())
+            }
+        }
+        _ => Err(PromptError::NoQuestion),
+    }
+}
+
+/// The spans of the conversation's texts, in order.
+fn spans_of(turns: &[Turn]) -> Vec<Span> {
+    let span = |(at, turn): (usize, &Turn)| match turn.role {
+        Role::User => Span::Question,
+        Role::Assistant if at + 1 == turns.len() => Span::Answer,
+        Role::Assistant | Role::System => Span::System,
+    };
+    let texts = |turn: &Turn| turn.content.iter().filter_map(Content::text).count();
+    turns.iter().enumerate().flat_map(|at| std::iter::repeat_n(span(at), texts(at.1))).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehav
 
 use crate::{
     prompt::error::PromptError,
-    spec::turn::{Content, Turn},
+    spec::turn::{Content, Role, Turn},
 };
 
 /// Longest template in bytes; the longest of real models have some 20,000.
@@ -86,14 +86,38 @@ impl ChatTemplate {
         })
     }
 
-    /// Writes the conversation, followed by the opening of the assistant's answer.
+    /// Writes the conversation, followed by the opening of the assistant's answer. An answer that is begun is written
+    /// up to the end of its text, as transformers does with `continue_final_message`.
+    pub fn render(&self, turns: &[Turn]) -> Result<Rendered, PromptError> {
+        if turns.last().is_none_or(|turn| turn.role != Role::Assistant) {
+            return self.written(turns, true);
+        }
+        let mut rendered = self.written(turns, false)?;
+        let texts = turns.iter().flat_map(|turn| &turn.content).filter_map(Content::text).count();
+        let last = rendered.typed.iter().rposition(|(_, index)| index + 1 == texts);
+        let last = last.ok_or(PromptError::NotBegun)?;
+        rendered.typed.truncate(last + 1);
+        rendered.text.truncate(rendered.typed[last].0.end);
+        Ok(rendered)
+    }
+
+    /// What it writes behind an answer, where nothing follows; `None` if it cannot write one down.
+    pub fn after_answer(&self) -> Option<String> {
+        let say = |role, text: &str| Turn { role, content: vec![Content::Text(text.to_owned())] };
+        let turns = [say(Role::User, "question"), say(Role::Assistant, "answer")];
+        let Rendered { mut text, typed } = self.written(&turns, false).ok()?;
+        let (range, _) = typed.into_iter().rfind(|(_, index)| *index == 1)?;
+        Some(text.split_off(range.end))
+    }
+
+    /// Writes the conversation; `open`: followed by the opening of the assistant's answer.
     ///
     /// The texts are found without searching for them: the template is rendered a second time with
     /// marks in their place. A mark holds a private-use character that occurs in no text and not in
     /// the template, so nothing that a user types can pass for one.
-    pub fn render(&self, turns: &[Turn]) -> Result<Rendered, PromptError> {
+    fn written(&self, turns: &[Turn], open: bool) -> Result<Rendered, PromptError> {
         let texts: Vec<&str> = turns.iter().flat_map(|t| &t.content).filter_map(Content::text).collect();
-        let text = self.fill(turns, &texts)?;
+        let text = self.fill(turns, &texts, open)?;
         let fence = ('\u{F0000}'..='\u{FFFFD}')
             .find(|&c| {
                 ![&self.source, &self.bos_token, &self.eos_token].iter().any(|s| s.contains(c))
@@ -101,7 +125,7 @@ impl ChatTemplate {
             })
             .ok_or(PromptError::TextRewritten)?;
         let marks: Vec<String> = (0..texts.len()).map(|i| format!("{fence}{i}{fence}")).collect();
-        let marked = self.fill(turns, &marks.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let marked = self.fill(turns, &marks.iter().map(String::as_str).collect::<Vec<_>>(), open)?;
         // Alternately the template's own text and the number between two fences.
         let pieces: Vec<&str> = marked.split(fence).collect();
         if pieces.len() > 2 * MAX_TYPED {
@@ -121,7 +145,7 @@ impl ChatTemplate {
     }
 
     /// Renders with `texts` in place of the conversation's texts.
-    fn fill(&self, turns: &[Turn], texts: &[&str]) -> Result<String, PromptError> {
+    fn fill(&self, turns: &[Turn], texts: &[&str], open: bool) -> Result<String, PromptError> {
         let mut texts = texts.iter();
         let messages: Vec<Value> = turns
             .iter()
@@ -138,7 +162,7 @@ impl ChatTemplate {
             .collect();
         let values = context! {
             messages,
-            add_generation_prompt => true,
+            add_generation_prompt => open,
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
         };

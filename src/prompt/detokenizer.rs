@@ -78,6 +78,11 @@ impl Detokenizer {
     pub fn begin(&self) -> Spoken<'_> {
         Spoken { from: self, open: Vec::new(), told: String::new(), begun: false, lost: false }
     }
+
+    /// A text that goes on behind another: the blank before its first word is its own.
+    pub fn go_on(&self) -> Spoken<'_> {
+        Spoken { begun: true, ..self.begin() }
+    }
 }
 
 /// What one more token adds to a text.

@@ -26,6 +26,16 @@ pub enum PromptError {
         /// What it says.
         reason: String,
     },
+    /// No file of the folder is a tokenizer's.
+    #[error(
+        "{dir} has no tokenizer: expected tokenizer.json, or vocab.json with merges.txt, or SentencePiece's \
+         tokenizer.model. Download the folder again with all its files, or let transformers write tokenizer.json \
+         (AutoTokenizer.from_pretrained(..).save_pretrained(..))"
+    )]
+    NoTokenizer {
+        /// The model folder.
+        dir: PathBuf,
+    },
     /// No file of the folder has a chat template, and the model family has no usual one.
     #[error(
         "{dir} has no chat template: expected chat_template.jinja, chat_template.json, or a chat_template in \
@@ -48,8 +58,16 @@ pub enum PromptError {
     #[error("the prompt is empty: type a question or an instruction")]
     Empty,
     /// The conversation does not end with a question.
-    #[error("the conversation must end with a message of the user")]
+    #[error(
+        "the conversation must end with a message of the user, or with the beginning of an answer to one"
+    )]
     NoQuestion,
+    /// The beginning of the answer has no text.
+    #[error("the beginning of the answer is empty: type one, or leave it out")]
+    EmptyBeginning,
+    /// The template leaves out what an answer begins with.
+    #[error("the chat template does not write down an answer that is begun, so none can be given")]
+    NotBegun,
     /// The numbers of images do not agree.
     #[error("the conversation has {turns} images, {given} were given, and the chat template places {placed}")]
     ImageCount {

@@ -61,11 +61,11 @@ impl Expanded {
         runs
     }
 
-    /// The part that the bytes `range` play: of several, the first of image, user's text, markers, the rest.
+    /// The part that the bytes `range` play: of several, the first of image, what is typed, markers, the rest.
     pub fn part(&self, range: Range<usize>) -> (Span, Option<VisualRef>) {
         let rank = |span: Span| match span {
             Span::Visual => 3,
-            Span::Question => 2,
+            Span::Question | Span::Answer => 2,
             Span::Markers => 1,
             _ => 0,
         };

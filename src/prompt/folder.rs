@@ -1,6 +1,6 @@
 //! What a folder's files say of tokenizer and template.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,30 +9,50 @@ use tokenizers::{ModelWrapper, Tokenizer};
 use crate::{
     checkpoint::json::{JsonError, Section, read, read_text},
     files::input,
-    prompt::error::PromptError,
+    prompt::{error::PromptError, sentencepiece, vocabulary},
 };
 
-/// tokenizer.json, without the limits of batches that someone once tokenized.
+/// The tokenizer of a folder, and its file: tokenizer.json, or what older tokenizers wrote instead.
 ///
 /// # Errors
-/// [`PromptError::File`].
-pub fn tokenizer(dir: &Path) -> Result<Tokenizer, PromptError> {
-    let path = dir.join("tokenizer.json");
-    let fail = |reason: String| PromptError::File { path: path.clone(), reason };
-    let bytes = input::read(&path).map_err(|e| fail(format!("cannot be read ({e})")))?;
+/// [`PromptError`], naming the file.
+pub fn tokenizer(dir: &Path) -> Result<(Tokenizer, &'static str), PromptError> {
+    const WHOLE: &str = "tokenizer.json";
+    let there = |name: &str| dir.join(name).exists();
+    let (bytes, file) = if there(WHOLE) {
+        let path = dir.join(WHOLE);
+        let unread =
+            |e: io::Error| PromptError::File { path: path.clone(), reason: format!("cannot be read ({e})") };
+        (input::read(&path).map_err(unread)?, WHOLE)
+    } else if there(vocabulary::VOCABULARY) {
+        (vocabulary::tokenizer(dir)?.to_string().into_bytes(), vocabulary::VOCABULARY)
+    } else if there(sentencepiece::MODEL) {
+        (sentencepiece::tokenizer(dir)?.to_string().into_bytes(), sentencepiece::MODEL)
+    } else {
+        return Err(PromptError::NoTokenizer { dir: dir.to_path_buf() });
+    };
+    let fail = |reason: String| PromptError::File { path: dir.join(file), reason };
     refuse_charsmap(&bytes).map_err(fail)?;
-    let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes)).map_err(fail)?;
+    let whole = |reason: String| match reason.as_str() {
+        BROKEN => fail(format!("{file} is not whole: download it again")),
+        _ => fail(reason),
+    };
+    let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes)).map_err(whole)?;
+    // Without the limits of batches that someone once tokenized.
     tokenizer.with_padding(None).with_truncation(None).map_err(|e| fail(e.to_string()))?;
     // What the post-processor adds to every text should not fail only once there is a question.
-    guarded(|| tokenizer.encode("", true)).map_err(fail)?;
-    Ok(tokenizer)
+    guarded(|| tokenizer.encode("", true)).map_err(whole)?;
+    Ok((tokenizer, file))
 }
+
+/// What a panic in the tokenizers crate is told as.
+const BROKEN: &str = "the tokenizer's file is not whole: download it again";
 
 /// The tokenizers crate panics over some broken files where it could return an error.
 pub fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|e| e.to_string()),
-        Err(_) => Err("tokenizer.json is not whole: download it again".to_owned()),
+        Err(_) => Err(BROKEN.to_owned()),
     }
 }
 
@@ -131,11 +151,6 @@ fn in_json(dir: &Path, name: &str) -> Result<Option<String>, JsonError> {
         Some(text) => Ok(Some(text.to_owned())),
         None => Err(settings.wrong(KEY, "a template, or several of which one is named `default`")),
     }
-}
-
-/// A special token of tokenizer_config.json: its text, or an object with its text.
-pub fn special_token(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
 }
 
 /// The token that stands for everything a vocabulary lacks.

@@ -6,13 +6,14 @@
 //!
 //! # Grammar
 //! ```text
-//! ablation := set "=" fill                           "object~1 = mean"
+//! ablation := set [ "& deepstack" ] "=" fill         "object~1 = mean"
 //! fill     := "mean"                                 mean of this prompt's visual tokens
 //!           | "zero"
 //!           | "mean:" DIR                            mean over the visual tokens of all images in DIR
 //!           | "image:" FILE                          the token at the same place of another image
 //! ```
-//! `set` is that of [`crate::spec::sets`]; it may hold visual tokens only.
+//! `set` is that of [`crate::spec::sets`]; it may hold visual tokens only. Some models (Qwen3-VL) add further features
+//! of the image at its tokens after their first layers: an ablation leaves them, `& deepstack` removes them too.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -25,7 +26,12 @@ pub struct Ablation {
     pub tokens: Set,
     /// What they become.
     pub fill: Fill,
+    /// Whether what the model adds at them after its first layers is removed too.
+    pub deepstack: bool,
 }
+
+/// Behind a set: what the model adds at its tokens is removed too.
+const DEEPSTACK: &str = "& deepstack";
 
 /// What an ablated token becomes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +49,7 @@ pub enum Fill {
 /// An ablation that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "ablation `{text}`: {why}; the form is SET = FILL, FILL being mean, zero, mean:DIR or image:FILE, for example `object~1 = mean`"
+    "ablation `{text}`: {why}; the form is SET = FILL, FILL being mean, zero, mean:DIR or image:FILE, for example `object~1 = mean`; `SET & deepstack = FILL` removes the deepstack features too"
 )]
 pub struct AblationError {
     /// What was typed.
@@ -58,7 +64,13 @@ impl FromStr for Ablation {
     fn from_str(text: &str) -> Result<Self, AblationError> {
         let fail = |why: String| AblationError { text: text.to_string(), why };
         let (tokens, fill) = text.split_once('=').ok_or_else(|| fail("there is no `=`".into()))?;
-        let tokens = parse_set(&tokens.to_lowercase()).map_err(fail)?;
+        let tokens = tokens.to_lowercase();
+        let (tokens, deepstack) = match tokens.split_once('&') {
+            Some((set, what)) if what.trim() == "deepstack" => (set, true),
+            Some((_, what)) => return Err(fail(format!("`&{what}` is not `{DEEPSTACK}`"))),
+            None => (tokens.as_str(), false),
+        };
+        let tokens = parse_set(tokens).map_err(fail)?;
         let fill = fill.trim();
         let fill = match fill.split_once(':') {
             Some(("mean", dir)) if !dir.trim().is_empty() => Fill::MeanOf(dir.trim().into()),
@@ -67,13 +79,14 @@ impl FromStr for Ablation {
             _ if fill.eq_ignore_ascii_case("zero") => Fill::Zero,
             _ => return Err(fail(format!("`{fill}` is no fill"))),
         };
-        Ok(Ablation { tokens, fill })
+        Ok(Ablation { tokens, fill, deepstack })
     }
 }
 
 impl fmt::Display for Ablation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}", self.tokens, self.fill)
+        let deepstack = if self.deepstack { " & deepstack" } else { "" };
+        write!(f, "{}{deepstack} = {}", self.tokens, self.fill)
     }
 }
 
@@ -101,6 +114,7 @@ mod tests {
             "visual - object = image:/tmp/A.png",
             "random[0-39] = mean:Dir",
             "sink = zero",
+            "object~1 & deepstack = mean",
         ] {
             assert_eq!(text.parse::<Ablation>().unwrap().to_string(), text);
         }
@@ -108,6 +122,7 @@ mod tests {
             ("object", "no `=`"),
             ("object = grey", "`grey` is no fill"),
             ("object = mean:", "no fill"),
+            ("object & all = mean", "`& all ` is not `& deepstack`"),
             ("objct = mean", "`objct` is none of"),
         ] {
             let message = text.parse::<Ablation>().unwrap_err().to_string();

@@ -5,7 +5,7 @@
 //! gives a [`Report`](crate::trace::report::Report) for it. Knows the grammars of cuts and sets; knows
 //! nothing of tensors.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::spec::{
     picture::{ImageSource, Picture},
     record::{Held, Record},
     sets::PatchSet,
-    turn::Turn,
+    turn::{self, Turn},
 };
 
 /// What to run.
@@ -23,7 +23,7 @@ use crate::spec::{
 pub struct Experiment {
     /// The images of the conversation, in order.
     pub images: Vec<Picture>,
-    /// The conversation; the last turn is the user's.
+    /// The conversation; the last turn is the user's, or behind it the model's: what its answer is to begin with.
     pub turns: Vec<Turn>,
     /// What is done to the model; nothing for an uncut run.
     #[serde(flatten)]
@@ -73,7 +73,24 @@ impl Experiment {
 
     /// The text of the last question.
     pub fn question(&self) -> String {
-        self.turns.last().map(Turn::text).unwrap_or_default()
+        turn::asked(&self.turns).last().map(Turn::text).unwrap_or_default()
+    }
+
+    /// What the answer is to begin with.
+    pub fn begins(&self) -> Option<String> {
+        turn::begun(&self.turns)
+    }
+
+    /// Whether its first images are those of another, wherever their objects are marked.
+    pub fn begins_with_images_of(&self, other: &Experiment) -> bool {
+        let same = |(a, b): (&Picture, &Picture)| a.image == b.image;
+        self.images.len() >= other.images.len() && self.images.iter().zip(&other.images).all(same)
+    }
+
+    /// Whether it is a further question in the conversation that another is the beginning of.
+    pub fn goes_on_from(&self, before: &Experiment) -> bool {
+        let (asked, all) = (turn::asked(&before.turns), turn::asked(&self.turns));
+        all.len() > asked.len() && all.starts_with(asked) && self.begins_with_images_of(before)
     }
 
     /// The answer's length that is asked for: of a forced one, or the longest.
@@ -103,6 +120,15 @@ pub struct Intervention {
     /// Visual tokens that are overwritten.
     #[serde(default)]
     pub ablations: Vec<Ablation>,
+}
+
+impl fmt::Display for Intervention {
+    /// Its parts as people write them, with "; " between; nothing where there are none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let knockouts = self.knockouts.iter().map(ToString::to_string);
+        let parts: Vec<String> = knockouts.chain(self.ablations.iter().map(ToString::to_string)).collect();
+        f.write_str(&parts.join("; "))
+    }
 }
 
 impl Intervention {

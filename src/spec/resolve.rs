@@ -174,6 +174,10 @@ impl Term {
                 }
             }
         }
+        // What an answer was given to begin with is part of it, and counts among no places: those are what was said.
+        if self.places == Places::All && matches!(self.name, Name::Span(Span::Answer) | Name::Decode) {
+            chosen.iter_mut().zip(scope.spans).for_each(|(chosen, span)| *chosen |= *span == Span::Answer);
+        }
         if self.rings > 0 {
             self.dilate(&mut chosen, scope)?;
         }

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub enum Span {
     /// The beginning-of-sequence token, the usual attention sink of text.
     Bos,
-    /// Template text that is neither the user's nor one of the other spans.
+    /// Template text that is neither the user's nor one of the other spans; system text; earlier answers.
     System,
-    /// Tile, row, column and image-boundary tokens.
+    /// Tile, row, column and image-boundary tokens, the family's or the template's.
     Markers,
     /// Positions that the projector fills with image patches.
     Visual,
@@ -22,7 +22,7 @@ pub enum Span {
     Question,
     /// The last prompt row: the one that predicts the first answer token.
     Last,
-    /// Generated positions.
+    /// Generated positions, and before them what the answer was given to begin with.
     Answer,
 }
 

@@ -57,7 +57,7 @@ impl PatchEffect {
                 cutting(cut)
             }
             Taking::Mean => {
-                let ablation = Ablation { tokens: Set(vec![block]), fill: Fill::Mean };
+                let ablation = Ablation { tokens: Set(vec![block]), fill: Fill::Mean, deepstack: false };
                 Intervention { knockouts: Vec::new(), ablations: vec![ablation] }
             }
         }

@@ -23,7 +23,7 @@ use crate::{
     spec::{
         span::Span,
         study::Compress,
-        turn::{Content, Role, Turn},
+        turn::{Turn, answered},
     },
     statistics::rank::ranked,
     trace::{
@@ -225,10 +225,9 @@ fn follow_up(
     images: &[&Geometry],
 ) -> Result<Vec<u32>, RunError> {
     // The answer itself stands in the context, or was dropped from it. Templates read a turn's first part: there is one,
-    // of no words.
-    let answered = Turn { role: Role::Assistant, content: vec![Content::Text(String::new())] };
-    let mut turns = turns.to_vec();
-    turns.extend([answered, Turn::ask(0, question)]);
+    // of no words but those that it was given to begin with.
+    let mut turns = answered(turns, "");
+    turns.push(Turn::ask(0, question));
     let both = folder.prompt(&turns, images)?.ids();
     let same = both.iter().zip(prompt.ids()).take_while(|(a, b)| **a == *b).count();
     if same < prompt.len() {

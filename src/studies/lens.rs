@@ -1,7 +1,8 @@
 //! Logit lens: the residual stream after any layer, read through the final norm and the head.
 //!
 //! nostalgebraist's method as used on visual tokens by Neo et al. (arXiv 2410.07149). The input is
-//! the stream *before* the final norm, also for the last layer, so nothing is normed twice. Works on a
+//! the stream *before* the final norm, also for the last layer, so nothing is normed twice, and before deepstack
+//! features are added to it, where a model (Qwen3-VL) does so. Works on a
 //! kept run, one layer at a time, some rows at a time: `[positions, vocabulary]` never exists.
 
 use burn::tensor::Tensor;
@@ -12,7 +13,7 @@ use crate::{
         decoding::{DecodingError, host},
         error::RunError,
         folder::ModelFolder,
-        inside::resid_pre,
+        inside::resid_post,
         load::Engine,
         logits::{log_softmax, top},
         place::Place,
@@ -146,7 +147,7 @@ impl Reader {
         cancel.check().map_err(DecodingError::from)?;
         let resid = match &self.resid {
             Some((at, resid)) if *at == layer => resid.clone(),
-            _ => resid_pre(engine, baseline, layer + 1, cancel)?,
+            _ => resid_post(engine, baseline, layer, cancel)?,
         };
         self.resid = Some((layer, resid.clone()));
         let positions =

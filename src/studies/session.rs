@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     checkpoint::weights::WeightDtype,
     files::{input, output::was_stopped, sum},
+    hub::place::Place,
     image::files::image_files,
     spec::{ablation::Fill, experiment::Experiment, picture::ImageSource},
     trace::{report::Numbers, run::Sources},
@@ -37,14 +38,14 @@ pub const TOLERANCE: f32 = 2e-4;
 pub struct Session {
     /// [`FORMAT`].
     pub format: String,
-    /// Model folder.
+    /// Model folder, or org/name[@revision] of the hub.
     pub model: PathBuf,
     /// Of its weights, as traces state it; empty of a session that was written before they were read.
     pub sha256: String,
     /// Which files of the model's folder it was read from. Unknown in files of before.
     #[serde(default)]
     pub sources: Sources,
-    /// Number format of weights and KV cache, as on the command line.
+    /// Number format of weights, as on the command line; `auto` where they have several.
     pub dtype: String,
     /// SHA-256 of every file that its experiments read; of a folder, that of its images. None in files of before, and
     /// where it was written in haste.
@@ -129,14 +130,13 @@ impl Session {
                 "its path is not UTF-8, which session.json cannot hold: give it or its folder another name";
             return Err(SessionError::new(&odd, why.to_string()));
         }
-        let named = WeightDtype::ALL.iter().find(|(_, known)| *known == dtype);
         let entry = |experiment| Entry { experiment, numbers: None };
         Ok(Session {
             format: FORMAT.to_string(),
             model,
             sha256: String::new(),
             sources: Sources::default(),
-            dtype: named.map_or("f32", |(name, _)| name).to_string(),
+            dtype: dtype.typed().to_string(),
             files: BTreeMap::new(),
             entries: experiments.into_iter().map(entry).collect(),
             view: None,
@@ -168,7 +168,11 @@ impl Session {
 
     /// Takes relative paths from a folder on.
     fn stand_in(&mut self, folder: &Path) {
-        self.model = folder.join(&self.model);
+        let beside = folder.join(&self.model);
+        // A name of the hub stays what it is.
+        if !matches!(Place::of(&self.model), Place::Hub(_)) || beside.exists() {
+            self.model = beside;
+        }
         self.files = self.files.iter().map(|(file, sum)| (folder.join(file), sum.clone())).collect();
         for entry in &mut self.entries {
             places(&mut entry.experiment).into_iter().for_each(|place| *place = folder.join(&*place));

@@ -142,6 +142,20 @@ impl Geometry {
         lead.chain(grid.cells().map(Some)).map(move |cell| Piece::Token { view, cell })
     }
 
+    /// The view and the cell of a visual token, by its number in prompt order; `None` of one that shows no patch.
+    pub fn cell_of(&self, number: usize) -> Option<(usize, Cell)> {
+        let mut first = 0;
+        for (at, view) in self.views.iter().enumerate() {
+            let grid = first + view.lead;
+            first = grid + view.grid.len();
+            if number < first {
+                let cell = number.checked_sub(grid)?;
+                return Some((at, Cell { row: cell / view.grid.cols, col: cell % view.grid.cols }));
+            }
+        }
+        None
+    }
+
     /// Where a cell of a view stands: on the grid of all tiles together, or on that of the whole view.
     fn spot(&self, position: usize, image: usize, view: usize, cell: Cell) -> Option<Spot> {
         let (down, right, whole) = match self.views.get(view)?.place {

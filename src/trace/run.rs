@@ -112,9 +112,16 @@ pub struct ModelInfo {
     pub context: usize,
     /// Total number of weights.
     pub parameters: usize,
+    /// After how many of its first decoder layers features of the images are added (Qwen3-VL's deepstack).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deepstack: usize,
     /// Which files it was read from; unknown of traces written before this was noted.
     #[serde(default)]
     pub sources: Sources,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// The files of a model's folder that won, where several could say the same thing. Empty where it is not known.
@@ -123,9 +130,11 @@ pub struct ModelInfo {
 pub struct Sources {
     /// The chat template's.
     pub template: String,
+    /// The tokenizer's.
+    pub tokenizer: String,
     /// The weights', or their index's.
     pub weights: String,
-    /// That which names the tokens that end an answer.
+    /// Those which name the tokens that end an answer.
     pub end_tokens: String,
     /// That of the image processor's settings.
     pub image_processor: String,
@@ -133,10 +142,10 @@ pub struct Sources {
 
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sources { template, weights, end_tokens, image_processor } = self;
+        let Sources { template, tokenizer, weights, end_tokens, image_processor } = self;
         write!(
             f,
-            "chat template: {template}; weights: {weights}; end tokens: {end_tokens}; image processor: {image_processor}"
+            "chat template: {template}; tokenizer: {tokenizer}; weights: {weights}; end tokens: {end_tokens}; image processor: {image_processor}"
         )
     }
 }

@@ -126,34 +126,19 @@ impl MapSheet {
         }
     }
 
-    /// Where a value lies along the colours, from 0 to 1. A range on both sides of nought keeps its nought where it
-    /// is, whatever gamma does on either side.
+    /// Where a value lies along the colours, from 0 to 1, as on screen ([`Colormap::with_gamma`]).
     pub fn share(&self, value: f32) -> f32 {
         let (low, high) = self.range;
-        let length = high - low;
-        if length <= 0.0 {
+        if high <= low {
             return 0.0;
         }
-        let straight = ((value - low) / length).clamp(0.0, 1.0);
-        let nought = if low < 0.0 && high > 0.0 { -low / length } else { 0.0 };
-        let (side, way) = if straight < nought { (nought, -1.0) } else { (1.0 - nought, 1.0) };
-        if side <= 0.0 {
-            return straight;
-        }
-        (nought + way * side * ((straight - nought).abs() / side).powf(self.gamma)).clamp(0.0, 1.0)
+        self.colormap.with_gamma((value - low) / (high - low), self.gamma)
     }
 
     /// The value whose colour lies at a share of the colours: the other way round from [`MapSheet::share`].
     pub fn value_at(&self, share: f32) -> f32 {
         let (low, high) = self.range;
-        let length = (high - low).max(0.0);
-        let nought = if low < 0.0 && high > 0.0 { -low / length } else { 0.0 };
-        let (side, way) = if share < nought { (nought, -1.0) } else { (1.0 - nought, 1.0) };
-        if side <= 0.0 {
-            return low + length * share;
-        }
-        let straight = nought + way * side * ((share - nought).abs() / side).powf(1.0 / self.gamma);
-        low + length * straight
+        low + (high - low).max(0.0) * self.colormap.with_gamma(share, 1.0 / self.gamma)
     }
 
     /// The colour of a value.
@@ -282,7 +267,7 @@ mod tests {
                 assert!((back - value).abs() < 1e-5 * (high - low), "{range:?} {gamma}: {value} {back}");
             }
         }
-        let signed = MapSheet { gamma: 0.3, ..sheet(&[], (-2.0, 2.0)) };
+        let signed = MapSheet { gamma: 0.3, colormap: Colormap::Diverging, ..sheet(&[], (-2.0, 2.0)) };
         assert_eq!(signed.share(0.0), 0.5);
         let bright = MapSheet { gamma: 0.5, ..sheet(&[], (0.0, 1.0)) };
         assert_eq!(bright.share(0.25), 0.5);

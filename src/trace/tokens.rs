@@ -87,6 +87,11 @@ pub struct Candidate {
 
 /// An answer as text, without its end token. A character of which the rest never came is one U+FFFD.
 pub fn said<'a>(answer: impl IntoIterator<Item = &'a AnswerToken>) -> String {
+    written(answer).trim().to_string()
+}
+
+/// The same with the blanks around it, as it goes on behind a given beginning.
+pub fn written<'a>(answer: impl IntoIterator<Item = &'a AnswerToken>) -> String {
     let mut text = String::new();
     let mut open = false;
     for token in answer.into_iter().filter(|token| !token.end) {
@@ -94,7 +99,7 @@ pub fn said<'a>(answer: impl IntoIterator<Item = &'a AnswerToken>) -> String {
         open = token.partial;
     }
     close(&mut text, open);
-    text.trim().to_string()
+    text
 }
 
 /// Ends a text whose last token is partial, or is not.

@@ -13,7 +13,7 @@ use crate::{
     ui::{
         banner::Banner,
         frame::Frame,
-        overlay::{drop::drop_hint, gallery::Gallery, keys::keys, palette::Palette},
+        overlay::{drop::drop_hint, gallery::Gallery, keys::keys, models::ModelMenu, palette::Palette},
         shortcuts,
         status_bar::StatusBar,
         store::{command::Command, command_line::command_line, store::Store, view_id::ViewId},
@@ -43,6 +43,7 @@ pub struct Layout {
     banner: Banner,
     palette: Palette,
     gallery: Gallery,
+    models: ModelMenu,
     keys_open: bool,
     frame: Frame,
     /// What had the focus in the last frame.
@@ -62,6 +63,7 @@ impl Layout {
             banner: Banner::default(),
             palette: Palette::default(),
             gallery: Gallery::default(),
+            models: ModelMenu::default(),
             keys_open: false,
             frame: Frame::new(gpu_maps, dear),
             focused: None,
@@ -143,6 +145,7 @@ impl Layout {
         self.banner.show(&ctx, bottom, store, &mut self.frame);
         keys(&ctx, &mut self.keys_open);
         self.gallery.show(&ctx, store, &mut self.frame);
+        self.models.show(&ctx, store, &mut self.frame);
         self.palette.show(&ctx, store, &mut self.frame);
         drop_hint(&ctx);
         self.focused = ctx.memory(|memory| memory.focused());
@@ -153,30 +156,38 @@ impl Layout {
     /// Escape closes what lies over the window before it does anything else; what is open there has all keys but
     /// those that close it.
     fn read_keys(&mut self, ctx: &Context, store: &Store) {
-        let over = self.palette.is_open() || self.gallery.is_open() || self.keys_open;
-        if over && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
-            match (self.palette.is_open(), self.gallery.is_open()) {
-                (true, _) => self.palette.close(),
-                (false, true) => self.gallery.close(),
-                (false, false) => self.keys_open = false,
+        let own = self.over();
+        if (own.is_some() || self.keys_open) && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape))
+        {
+            match own {
+                Some(Command::OpenPalette) => self.palette.close(),
+                Some(Command::ShowGallery) => self.gallery.close(),
+                Some(_) => self.models.close(),
+                None => self.keys_open = false,
             }
         }
         if Popup::is_any_open(ctx) && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
             Popup::close_all(ctx);
         }
-        if self.gallery.is_open() && !self.palette.is_open() {
+        if self.over() == Some(Command::ShowGallery) {
             self.gallery.take_keys(ctx, store, &mut self.frame);
         }
-        let own = match (self.palette.is_open(), self.gallery.is_open()) {
-            (true, _) => Some(Command::OpenPalette),
-            (false, true) => Some(Command::ShowGallery),
-            (false, false) => None,
-        };
+        let own = self.over();
         for command in shortcuts::pressed(ctx, self.focused.take(), self.front.start) {
             if own.as_ref().is_none_or(|own| *own == command || command == Command::OpenPalette) {
                 self.frame.ask(command);
             }
         }
+    }
+
+    /// The command that opens and closes what lies over the window and has its keys; the topmost.
+    fn over(&self) -> Option<Command> {
+        let all = [
+            (self.palette.is_open(), Command::OpenPalette),
+            (self.models.is_open(), Command::ShowModels),
+            (self.gallery.is_open(), Command::ShowGallery),
+        ];
+        all.into_iter().find(|(open, _)| *open).map(|(_, command)| command)
     }
 
     /// Whether the command concerns the look of the window, the clipboard or what views give away; then it is done.
@@ -190,6 +201,7 @@ impl Layout {
                 });
                 self.gallery.toggle();
             }
+            Command::ShowModels => self.models.toggle(),
             Command::ShowKeys => self.keys_open = !self.keys_open,
             Command::Focus(view) => {
                 tiles::bring_to_front(&mut self.tree, *view);

@@ -9,11 +9,13 @@ use egui::{Align, Button, Label, Layout, MenuBar, RichText, Ui, vec2};
 
 use crate::{
     bundled,
+    hub::cache::id_of_snapshot,
     trace::run::ModelInfo,
     ui::{
         frame::Frame,
         store::{
             command::{Command, Listed, Menu, listed},
+            models::Fetch,
             store::Store,
         },
         typed_path::{is_file, is_image},
@@ -158,6 +160,10 @@ fn model_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
         (Some(info), Some(model)) if model.bundled => facts("bundled", info),
         (Some(info), _) => facts(&info.name, info),
     };
+    let label = match store.models.fetch.as_ref().and_then(Fetch::share) {
+        Some(share) => format!("{label} · fetching {:.0} %", 100.0 * share),
+        None => label,
+    };
     let menu = ui.menu_button(RichText::new(label).small(), |ui| {
         ui.set_min_width(280.0);
         if let Some(info) = store.model_info() {
@@ -169,6 +175,7 @@ fn model_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
             ui.close();
         }
         recent(ui, store, frame, |path| !is_file(&name_of(path)));
+        listed_entry(ui, &Command::ShowModels, store, frame);
         listed_entry(ui, &Command::PickModel, store, frame);
     });
     menu.response.on_hover_text("The model, and others");
@@ -192,9 +199,9 @@ fn image_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
 fn device(ui: &mut Ui, store: &Store) {
     let Some(model) = &store.model else { return };
     let short = model.device.split(" (").next().unwrap_or_default();
-    let text = format!("{} · {}", shortened(short), store.running.dtype);
+    let text = format!("{} · {}", shortened(short), model.dtype.typed());
     let label = ui.add(Label::new(RichText::new(text).small().weak()).selectable(false));
-    label.on_hover_text(format!("{}, weights and KV cache in {}", model.device, store.running.dtype));
+    label.on_hover_text(format!("{}: {}", model.device, model.formats));
 }
 
 fn listed_entry(ui: &mut Ui, command: &Command, store: &Store, frame: &mut Frame) {
@@ -235,6 +242,10 @@ fn facts(name: &str, info: &ModelInfo) -> String {
 }
 
 fn name_of(path: &Path) -> String {
+    // A folder of the cache is called after a commit: the model's name says more.
+    if let Some(id) = id_of_snapshot(path) {
+        return id.repository();
+    }
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 

@@ -16,6 +16,7 @@ use crate::{
     checkpoint::weights::WeightDtype,
     device::open::DeviceChoice,
     export::offer::encode,
+    hub::{cache::Cache, place::Place},
     spec::picture::ImageSource,
     ui::{
         layout::{Export, Layout},
@@ -26,6 +27,7 @@ use crate::{
     window::{
         autosave::{Autosave, LEFT, Told},
         dialogs::{Dialogs, Pick},
+        downloads::{Downloads, Outcome},
         hand::Hand,
         log::{self, FrameLog},
         opening::Opened,
@@ -42,7 +44,7 @@ use crate::{
 /// What the window opens with. What is not said is as the last window left it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Model folder.
+    /// Model folder, or org/name[@revision] of the hub.
     pub model: Option<PathBuf>,
     /// First image.
     pub image: ImageSource,
@@ -73,12 +75,11 @@ pub struct App {
     layout: Layout,
     pump: Pump,
     dialogs: Dialogs,
+    downloads: Downloads,
     thumbnails: Thumbnails,
     unhurried: Unhurried,
     hand: Hand,
     log: FrameLog,
-    /// Number format of weights.
-    dtype: WeightDtype,
     /// The theme, where the user chose one over the desktop's.
     theme: Option<Theme>,
     /// A session on its way.
@@ -118,11 +119,11 @@ impl App {
             layout,
             pump: Pump::new(link),
             dialogs: Dialogs::new(options.save_dir),
+            downloads: Downloads::default(),
             thumbnails: Thumbnails::begin(ctx, options.scenes),
             unhurried: Unhurried::default(),
             hand: Hand::default(),
             log: FrameLog::default(),
-            dtype: options.dtype,
             theme: None,
             restoring: None,
             restored: false,
@@ -131,11 +132,25 @@ impl App {
         };
         let recent = app.store.recent.clone();
         let model = options.model.or_else(|| app.last_model(last));
-        app.apply(ctx, Command::LoadModel(model.unwrap_or_else(bundled::model)));
+        app.open_first(ctx, model);
         app.apply(ctx, Command::OpenImage(options.image));
         // What a window opens by itself nobody opened.
         app.store.recent = recent;
         app
+    }
+
+    /// Opens the first model: the one that is named, as far as it is on this machine; else the bundled one, until the
+    /// one that is named was fetched.
+    fn open_first(&mut self, ctx: &Context, named: Option<PathBuf>) {
+        let Some(named) = named else { return self.apply(ctx, Command::LoadModel(bundled::model())) };
+        match Place::of(&named).here(&Cache::of_user()) {
+            Ok(Ok(folder)) => self.apply(ctx, Command::LoadModel(folder)),
+            _ => {
+                self.apply(ctx, Command::LoadModel(bundled::model()));
+                self.apply(ctx, Command::ShowModels);
+                self.apply(ctx, Command::OpenModel(named));
+            }
+        }
     }
 
     /// The model of the last window, if it is still there; if not, says so.
@@ -161,10 +176,17 @@ impl App {
 
     /// Leads a command to where it is done.
     pub fn apply(&mut self, ctx: &Context, command: Command) {
+        if command == Command::ShowModels {
+            self.downloads.look(ctx);
+        }
         if self.layout.apply(ctx, &command, &self.store) {
             return;
         }
         match command {
+            Command::OpenModel(name) => self.downloads.open(ctx, name, &mut self.store.models),
+            Command::Fetch => self.downloads.agree(),
+            Command::PauseFetch(rests) => self.downloads.pause(rests, &mut self.store.models),
+            Command::StopFetch => self.downloads.stop(&mut self.store.models),
             Command::PickImage => self.dialogs.pick_image(ctx),
             Command::PickModel => self.dialogs.pick_model(ctx),
             Command::PickMask => self.dialogs.pick_mask(ctx),
@@ -187,7 +209,7 @@ impl App {
     }
 
     fn save_session(&mut self, ctx: &Context) {
-        match Gathered::of(&self.store, self.dtype) {
+        match Gathered::of(&self.store) {
             Some(gathered) => self.dialogs.save(ctx, "session.json".to_string(), move |folder| {
                 gathered.text(folder, false).map(String::into_bytes)
             }),
@@ -233,6 +255,18 @@ impl App {
         }
     }
 
+    /// Takes in how far a model is that is being fetched, and loads it when it is there.
+    fn take_downloads(&mut self, ctx: &Context) {
+        match self.downloads.poll(&mut self.store.models) {
+            Some(Outcome::Folder(folder)) => {
+                self.downloads.look(ctx);
+                self.apply(ctx, Command::LoadModel(folder));
+            }
+            Some(Outcome::Failed(why)) => self.store.error = Some(why),
+            None => {}
+        }
+    }
+
     /// Goes on with a session that is being opened.
     fn restore(&mut self, ctx: &Context) {
         let Some(mut restoring) = self.restoring.take() else { return };
@@ -260,8 +294,8 @@ impl App {
         if ended {
             autosave.ended();
         }
-        let (store, dtype) = (&self.store, self.dtype);
-        autosave.tick(ctx, Instant::now(), || Gathered::of(store, dtype));
+        let store = &self.store;
+        autosave.tick(ctx, Instant::now(), || Gathered::of(store));
     }
 
     /// Hands what views give away to whoever writes it.
@@ -311,6 +345,7 @@ impl eframe::App for App {
     fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
         let ended = self.pump.drain(&mut self.store);
         self.take_picks(ctx);
+        self.take_downloads(ctx);
         self.restore(ctx);
         for notice in std::mem::take(&mut self.store.notices) {
             self.tell(notice);

@@ -3,11 +3,12 @@
 //!
 //! The only room that knows eframe's window. `start` opens it, `app` is its state. What is on screen is `ui`'s; what a model does is `worker`'s. `opening`
 //! and `dialogs` read and write files, on threads of their own; `session` gathers a session, `restoring` asks one again,
-//! `autosave` keeps one.
+//! `autosave` keeps one. `downloads` fetches models.
 
 pub mod app;
 mod autosave;
 mod dialogs;
+mod downloads;
 mod hand;
 mod log;
 mod opening;

@@ -30,6 +30,7 @@ use crate::{
         saved::{SavedRun, blank_picture, run_of},
         settings::Asking,
         setup::Setup,
+        talk::Talk,
     },
     window::session::cuts_of,
     worker::{protocol::ImageView, views::drawable},
@@ -120,9 +121,11 @@ fn saved(folder: &Path) -> Result<(SavedRun, Option<String>), String> {
         objects: None,
     };
     let model = answer.model.clone();
+    let (talk, question) = Talk::of(&experiment.turns).unwrap_or((Talk::default(), question));
     let mut setup = Setup {
         image: Some(source),
         prompt: question,
+        talk,
         asking: Asking {
             max_new: experiment.max_new,
             sampling: experiment.sampling,

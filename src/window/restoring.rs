@@ -17,6 +17,7 @@ use crate::{
         settings::Asking,
         setup::Setup,
         store::Store,
+        talk::Talk,
     },
     window::session::{View, cuts_of, numbers},
     worker::protocol::ModelView,
@@ -214,6 +215,7 @@ fn found<'a>(step: &Step, store: &'a Store) -> Option<&'a Run> {
     let (asked, experiment) = (&step.experiment, &run.experiment);
     let same = asked.intervention == experiment.intervention
         && asked.images == experiment.images
+        && asked.turns.len() == experiment.turns.len()
         && asked.question().trim() == experiment.question().trim();
     same.then_some(run)
 }
@@ -224,8 +226,8 @@ fn step(at: usize, entry: Entry, view: &View) -> Result<Step, String> {
     let named = view.runs.get(at);
     let name = named.map_or_else(|| (at + 1).to_string(), |named| named.name.clone());
     let fail = |why: &str| Err(format!("run {name}: {why}; `sightline replay` takes it"));
-    if experiment.images.len() != 1 || experiment.turns.len() != 1 {
-        return fail("the window asks one question about one image");
+    if experiment.images.len() != 1 || Talk::of(&experiment.turns).is_none() {
+        return fail("the window asks about one image, which stands before the first question");
     }
     if experiment.forced_answer.is_some() {
         return fail("its answer was given, and the window lets the model answer");
@@ -254,6 +256,7 @@ fn plain(experiment: &Experiment, image: Option<ImageSource>) -> Setup {
     Setup {
         image,
         prompt: experiment.question().trim().to_string(),
+        talk: Talk::of(&experiment.turns).map(|(talk, _)| talk).unwrap_or_default(),
         asking: Asking { max_new, sampling, seed, top },
         cut: cuts_of(experiment),
     }
@@ -262,7 +265,13 @@ fn plain(experiment: &Experiment, image: Option<ImageSource>) -> Setup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{spec::ablation::Ablation, window::session::Named};
+    use crate::{
+        spec::{
+            ablation::Ablation,
+            turn::{Role, Turn},
+        },
+        window::session::Named,
+    };
 
     fn entry(change: impl FnOnce(&mut Experiment)) -> Entry {
         let mut experiment = Experiment::ask(ImageSource::File("/a.png".into()), "what ?", 8);
@@ -306,7 +315,11 @@ mod tests {
         let view = View::default();
         let fails = |entry: Entry| step(2, entry, &view).unwrap_err();
         assert!(fails(entry(|e| e.forced_answer = Some(vec![3]))).contains("run 3: its answer was given"));
-        assert!(fails(entry(|e| e.images.clear())).contains("one question about one image"));
+        assert!(fails(entry(|e| e.images.clear())).contains("about one image"));
+        let two = [Turn::ask(1, "what ?"), Turn::of(Role::Assistant, "a dog"), Turn::ask(0, "where ?")];
+        let Step { setup, .. } = step(0, entry(|e| e.turns = two.to_vec()), &view).unwrap();
+        assert_eq!((setup.prompt.as_str(), &setup.talk.earlier[..]), ("where ?", &two[..2]));
+        assert!(fails(entry(|e| e.turns = vec![Turn::ask(2, "which ?")])).contains("about one image"));
         let object: Ablation = "object = mean".parse().unwrap();
         assert!(fails(entry(|e| e.intervention.ablations = vec![object])).contains("the set `object`"));
     }

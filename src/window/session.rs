@@ -67,11 +67,11 @@ pub struct Gathered {
 impl Gathered {
     /// All complete runs of a store: kept ones by their letters, then the uncut run and the one under the cut. `None`
     /// where there is none, or no model that it could be run with again.
-    pub fn of(store: &Store, dtype: WeightDtype) -> Option<Self> {
+    pub fn of(store: &Store) -> Option<Self> {
         let model = store.model.as_ref()?;
         let mut gathered = Gathered {
             model: model.folder.clone(),
-            dtype,
+            dtype: model.dtype,
             sha256: model.info.sha256.clone(),
             sources: model.info.sources.clone(),
             runs: Vec::new(),

@@ -141,6 +141,12 @@ impl Shelf {
         Some(held)
     }
 
+    /// A run that is kept of the conversation that goes on with this question: the one that knows most of it.
+    pub fn before(&self, wanted: &Experiment) -> Option<Arc<Baseline>> {
+        let begins = self.uncut.iter().filter(|held| wanted.goes_on_from(&held.experiment));
+        begins.max_by_key(|held| held.experiment.turns.len()).cloned()
+    }
+
     /// Keeps a run that came to its end, as the last used.
     pub fn keep(&mut self, baseline: Arc<Baseline>) {
         if baseline.trace.stop == Stop::Cancelled {

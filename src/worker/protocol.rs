@@ -8,6 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 use image::RgbImage;
 
 use crate::{
+    checkpoint::weights::WeightDtype,
     device::shared::ResidentRow,
     progress::Progress,
     spec::{experiment::Experiment, picture::ImageSource, study::Study},
@@ -173,6 +174,10 @@ pub struct ModelView {
     pub info: ModelInfo,
     /// Where it runs, in words.
     pub device: String,
+    /// Number format of its weights.
+    pub dtype: WeightDtype,
+    /// Which format holds what, in words.
+    pub formats: String,
     /// Weights that were accepted and not used, by key.
     pub unused: Vec<String>,
     /// Where it was loaded from.

@@ -300,13 +300,14 @@ impl Thread {
         let mut told = Rarely::default();
         let mut on = |progress| told.tell(progress, tell);
         let engine = Engine::load(dir, &self.compute, self.dtype, cancel, &mut on)?;
-        let (info, unused) = (engine.info.clone(), engine.vlm.unused.clone());
+        let (info, device) = (engine.info.clone(), self.compute.description.clone());
+        let (unused, dtype, formats) = (engine.vlm.unused.clone(), engine.vlm.dtype, engine.vlm.dtype_text());
         self.engine = Some(engine);
         self.shelf.clear();
         self.give_up(Job::is_of_the_model_before);
-        let device = self.compute.description.clone();
         let bundled = same_folder(dir, &bundled::model());
-        (self.tell)(Event::Model(ModelView { info, device, unused, folder: dir.to_path_buf(), bundled }));
+        let folder = dir.to_path_buf();
+        (self.tell)(Event::Model(ModelView { info, device, dtype, formats, unused, folder, bundled }));
         if let Some((source, pixels)) = self.current.clone() {
             self.announce(source, pixels)?;
             self.encode_last(cancel)?;
@@ -381,7 +382,9 @@ impl Thread {
                 (baseline, report)
             }
             None => {
-                let (baseline, report) = engine.run(experiment, &images, cancel, &mut on)?;
+                let before = self.shelf.before(experiment);
+                let (baseline, report) =
+                    engine.run_after(before.as_deref(), experiment, &images, cancel, &mut on)?;
                 (Arc::new(baseline), Ok(report))
             }
         };

@@ -21,7 +21,7 @@ use sightline::{
     model::{
         decoder::{Decoder, DecoderKeys},
         encoder::Encoder,
-        families::{family::Family, idefics3, llava, registry},
+        families::{family::Family, idefics3, internvl, llava, registry},
         rotary::Position,
     },
     progress::Cancel,
@@ -49,10 +49,12 @@ pub fn idefics3(side: usize) -> Arc<dyn Family> {
 pub fn processor(dir: &Path) -> Result<ImageProcessor, ImageError> {
     const TILES: [&str; 4] =
         ["Idefics3ImageProcessor", "SmolVLMImageProcessor", "Idefics3Processor", "SmolVLMProcessor"];
+    const RATIO: [&str; 2] = ["GotOcr2ImageProcessor", "InternVLImageProcessor"];
     let grid = Grid { rows: 4, cols: 4 };
-    ImageProcessor::from_dir(dir, |settings| match settings.class(&TILES) {
-        Ok(_) => idefics3::pixels(settings, grid),
-        Err(_) => llava::pixels(settings, grid, 0),
+    ImageProcessor::from_dir(dir, |settings| match (settings.class(&TILES), settings.class(&RATIO)) {
+        (Ok(_), _) => idefics3::pixels(settings, grid),
+        (_, Ok(_)) => internvl::pixels(settings, grid),
+        _ => llava::pixels(settings, grid, 0),
     })
 }
 

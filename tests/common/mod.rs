@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod families;
+pub mod hub;
 pub mod models;
 pub mod program;
 

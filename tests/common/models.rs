@@ -172,3 +172,58 @@ pub fn llava_like() -> TempDir {
     clip_processor(dir.path(), 56);
     dir
 }
+
+/// InternVL3 as transformers has it: tiles in the picture's ratio, a template that knows images, a tokenizer of bytes.
+pub fn internvl_like() -> TempDir {
+    copy_of("tiny-internvl")
+}
+
+/// InternVL2 as its authors ship it: InternLM2's fused weights, a conversation that only their code knows.
+pub fn internvl_chat_like() -> TempDir {
+    let dir = copy_of("tiny-internvl-chat-internlm2");
+    let tokenizer = "tokenizer.json";
+    fs::copy(fixture("tiny-internvl-chat-llama").join(tokenizer), dir.path().join(tokenizer)).unwrap();
+    dir
+}
+
+/// A Qwen-VL of the fixtures with its hub's kind of template: one view of any shape, markers by the template, three
+/// axes of positions. Views have 2 to 12 visual tokens.
+fn qwen_like(name: &str, template: &str) -> TempDir {
+    let dir = copy_of(name);
+    let special = [
+        ("<|im_end|>", 294),
+        ("<|im_start|>", 295),
+        ("<|vision_start|>", 296),
+        ("<|vision_end|>", 297),
+        ("<|image_pad|>", 298),
+        ("<|video_pad|>", 299),
+    ];
+    write(dir.path(), "tokenizer.json", &words_with(special));
+    write(dir.path(), "tokenizer_config.json", &json!({"bos_token": null, "eos_token": "<|im_end|>"}));
+    let from = fixture("qwen-tokenizer").join(format!("chat_template-{template}.jinja"));
+    fs::copy(from, dir.path().join("chat_template.jinja")).unwrap();
+    write(dir.path(), "generation_config.json", &json!({"eos_token_id": [294]}));
+    write(
+        dir.path(),
+        "preprocessor_config.json",
+        &json!({"image_processor_type": "Qwen2VLImageProcessor", "patch_size": 4, "merge_size": 2,
+            "temporal_patch_size": 2, "min_pixels": 128, "max_pixels": 768,
+            "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}),
+    );
+    dir
+}
+
+/// Qwen2-VL: every patch sees its whole view.
+pub fn qwen2_like() -> TempDir {
+    qwen_like("tiny-qwen2-vl", "qwen2_5")
+}
+
+/// Qwen2.5-VL: windows.
+pub fn qwen2_5_like() -> TempDir {
+    qwen_like("tiny-qwen2_5-vl", "qwen2_5")
+}
+
+/// Qwen3-VL: features added after three layers.
+pub fn qwen3_like() -> TempDir {
+    qwen_like("tiny-qwen3-vl", "qwen3")
+}

@@ -17,12 +17,12 @@ pub struct Done {
 }
 
 pub fn sightline<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Done {
-    let output = Command::new(env!("CARGO_BIN_EXE_sightline"))
-        .args(args)
-        .env_remove("RUST_LOG")
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .unwrap();
+    finished(Command::new(env!("CARGO_BIN_EXE_sightline")).args(args))
+}
+
+/// What a command leaves.
+pub fn finished(command: &mut Command) -> Done {
+    let output = command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let done =
         Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };

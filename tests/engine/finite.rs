@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::common::{
     ask, copy_of_folder,
     families::spread,
-    load, load_as,
+    gpu, load, load_as,
     program::{Done, asset, json, sightline, text},
 };
 
@@ -100,7 +100,7 @@ fn weights_that_are_no_numbers_are_refused_by_key_and_file() {
         ("multi_modal_projector.linear_1.weight", Dtype::BF16, f32::INFINITY),
     ] {
         let dir = changed(key, stored, |values| values[77] = value);
-        for dtype in [WeightDtype::F32, WeightDtype::F16] {
+        for (_, dtype) in WeightDtype::ALL {
             let error = load_as(dir.path(), &device::cpu(), dtype).unwrap_err().to_string();
             for part in [key, "model.safetensors", &format!("holds {value} at place 77")] {
                 assert!(error.contains(part), "{stored:?} as {dtype:?}: `{part}` not in {error}");
@@ -122,6 +122,42 @@ fn weights_beyond_half_precision_are_refused_only_there() {
     }
 }
 
+/// Beside larger ones small numbers may be rounded to nothing; a matrix of nothing else would be gone.
+#[test]
+fn weights_that_half_precision_would_round_away_are_refused_only_there() {
+    let key = format!("{DECODER}3.mlp.up_proj.weight");
+    let dir = changed(&key, Dtype::BF16, |values| values.iter_mut().for_each(|v| *v *= 1e-6));
+    load(dir.path());
+    assert_eq!(load_as(dir.path(), &device::cpu(), WeightDtype::Auto).unwrap().vlm.dtype, WeightDtype::Bf16);
+    let error = load_as(dir.path(), &device::cpu(), WeightDtype::F16).unwrap_err().to_string();
+    for part in [key.as_str(), "model.safetensors", "round away", "--dtype f32"] {
+        assert!(error.contains(part), "`{part}` not in {error}");
+    }
+}
+
+/// A GPU without bfloat16 takes float16, and float32 for what that cannot hold.
+#[test]
+fn what_a_gpu_cannot_hold_in_half_precision_it_holds_in_full() {
+    let Some(compute) = gpu() else { return };
+    let key = format!("{DECODER}3.mlp.up_proj.weight");
+    let dir = changed(&key, Dtype::BF16, |values| values[5] = -70_000.0);
+    let error = load_as(dir.path(), &compute, WeightDtype::Bf16).unwrap_err().to_string();
+    assert!(error.contains("does not compute in bfloat16") && error.contains("--dtype auto"), "{error}");
+    let engine = load_as(dir.path(), &compute, WeightDtype::Auto).unwrap();
+    let text = engine.vlm.dtype_text();
+    if WeightDtype::F16.is_of(&compute.device) {
+        assert_eq!(engine.vlm.formats.widened, [key.as_str()]);
+        assert!(
+            text.starts_with("float32 and float16 weights (stored as bfloat16; float16 cannot hold `"),
+            "{text}"
+        );
+        assert!(text.contains(&key), "{text}");
+    } else {
+        assert_eq!(engine.vlm.dtype, WeightDtype::F32);
+        assert!(text.starts_with("float32 weights and KV cache (stored as bfloat16);"), "{text}");
+    }
+}
+
 // ------------------------------------------------------------------------------------ activations
 
 #[test]
@@ -137,8 +173,9 @@ fn activations_that_are_no_numbers_stop_a_run_and_name_the_layer() {
         (layer(3, "post_attention_layernorm"), "decoder layer 3"),
         (layer(4, "self_attn.v_proj"), "decoder layer 4"),
         ("language_model.lm_head.weight".to_string(), "logits"),
-        ("vision_tower.encoder.layers.3.mlp.fc2.weight".to_string(), "vision tower"),
-        ("multi_modal_projector.linear_2.weight".to_string(), "vision tower"),
+        ("vision_tower.encoder.layers.3.mlp.fc2.weight".to_string(), "vision tower's layer 3"),
+        ("vision_tower.encoder.layers.0.self_attn.out_proj.weight".to_string(), "vision tower's layer 0"),
+        ("multi_modal_projector.linear_2.weight".to_string(), "the projector's output"),
     ] {
         let dir = scaled(&key, 3e38);
         let engine = load(dir.path());

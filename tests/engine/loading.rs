@@ -4,16 +4,22 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use burn::tensor::Tensor;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sightline::{
     bundled,
     checkpoint::{
+        inventory::estimate,
         shards::{Watch, sha256},
         weights::WeightDtype,
     },
     device::open as device,
-    engine::{folder::ModelFolder, load::Engine},
+    engine::{
+        decoding::{Decoding, Rows},
+        folder::ModelFolder,
+        load::Engine,
+    },
     model::{
         encoder::Pixels,
         families::registry,
@@ -171,7 +177,7 @@ fn half_precision_files_load_as_either_format() {
             *bytes = bytes.as_chunks::<4>().0.iter().flat_map(|b| [b[2], b[3]]).collect();
         }
     });
-    for dtype in [WeightDtype::F32, WeightDtype::F16] {
+    for (_, dtype) in WeightDtype::ALL {
         let vlm = Vlm::load(dir.path(), &device::cpu().device, dtype).unwrap();
         let values = vec![0.1; 3 * 64 * 64];
         let view = Pixels { values: &values, size: (64, 64), grid: Grid { rows: 4, cols: 4 } };
@@ -185,6 +191,96 @@ fn half_precision_files_load_as_either_format() {
     });
     let error = Vlm::load(dir.path(), &device::cpu().device, WeightDtype::F16).unwrap_err().to_string();
     assert!(error.contains("lm_head.weight") && error.contains("float16"), "{error}");
+    // bfloat16 holds it.
+    load_as(dir.path(), WeightDtype::Auto);
+}
+
+/// Rewrites every tensor of a folder in another format, as `format` says by its key.
+fn stored_as(dir: &Path, format: impl Fn(&str) -> Dtype) {
+    edit(dir, |t| {
+        for (key, (dtype, _, bytes)) in t {
+            assert_eq!(*dtype, Dtype::F32);
+            let values = bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b));
+            *dtype = format(key);
+            *bytes = match dtype {
+                Dtype::F16 => values.flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect(),
+                Dtype::BF16 => values.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+                _ => values.flat_map(f32::to_le_bytes).collect(),
+            };
+        }
+    });
+}
+
+fn load_as(dir: &Path, dtype: WeightDtype) -> Vlm {
+    Vlm::load(dir, &device::cpu().device, dtype).unwrap()
+}
+
+/// Logits of a view's tokens and some words, `[vocabulary]`.
+fn logits(vlm: &Vlm) -> Vec<f32> {
+    let side = vlm.config.vision.image_size;
+    let values: Vec<f32> = (0..3 * side * side).map(|n| (n % 255) as f32 / 128.0 - 1.0).collect();
+    let grid = match vlm.config.model_type.as_str() {
+        "llava" => Grid { rows: vlm.config.vision.grid(), cols: vlm.config.vision.grid() },
+        _ => Grid { rows: 4, cols: 4 },
+    };
+    let view = Pixels { values: &values, size: (side as u32, side as u32), grid };
+    let cancel = Cancel::default();
+    let seen = vlm.encoder.encode(view, hooks::Watch::Nothing, &cancel).unwrap().tokens;
+    let resid = Tensor::cat(vec![seen, vlm.decoder.embed(&[5, 9, 40, 7])], 0);
+    let rows = resid.dims()[0];
+    let rows = Rows::text(resid, (0..rows as u32).map(|p| [p; 3]).collect());
+    Decoding::new(vlm, &[], rows.len() + 1, &cancel).unwrap().logits(rows).unwrap()
+}
+
+#[test]
+fn weights_stay_in_the_format_of_their_files() {
+    const F32: &str = "float32 weights and KV cache; float32 norms";
+    let cases: [(&str, fn(&str) -> Dtype, WeightDtype, &str); 4] = [
+        ("F32", |_| Dtype::F32, WeightDtype::F32, F32),
+        ("F16", |_| Dtype::F16, WeightDtype::F16, "float16 weights and KV cache; float32 norms"),
+        ("BF16", |_| Dtype::BF16, WeightDtype::Bf16, "bfloat16 weights, float32 KV cache; float32 norms"),
+        (
+            "mixed",
+            |key| if key.contains("vision") { Dtype::F32 } else { Dtype::BF16 },
+            WeightDtype::Auto,
+            "float32 and bfloat16 weights, float32 KV cache; float32 norms",
+        ),
+    ];
+    for (name, format, dtype, words) in cases {
+        for fixture in ["tiny-llava", "tiny-idefics3"] {
+            let dir = copy_of(fixture);
+            stored_as(dir.path(), format);
+            let vlm = load_as(dir.path(), WeightDtype::Auto);
+            assert_eq!(vlm.dtype, dtype, "{name}");
+            assert!(vlm.dtype_text().starts_with(words), "{name}: {}", vlm.dtype_text());
+            // The files' own numbers, computed in float32.
+            let (found, expected) = (logits(&vlm), logits(&load_as(dir.path(), WeightDtype::F32)));
+            let largest = expected.iter().fold(0.0f32, |most, l| most.max(l.abs()));
+            let error = found.iter().zip(&expected).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            // Only the KV cache of float16 rounds anything.
+            let tolerance = if name == "F16" { 2e-2 } else { 1e-5 };
+            assert!(largest > 0.0 && error <= tolerance * largest, "{name}, {fixture}: {error} of {largest}");
+        }
+    }
+}
+
+#[test]
+fn what_weights_take_is_known_from_the_headers() {
+    let dir = copy_of("tiny-idefics3");
+    let stored = read(dir.path());
+    let numbers = |matrices: bool| -> u64 {
+        let of = stored.values().filter(|(_, shape, _)| (shape.len() > 1) == matrices);
+        of.map(|(_, shape, _)| shape.iter().product::<usize>() as u64).sum()
+    };
+    let (matrices, vectors) = (numbers(true), numbers(false));
+    let half = 2 * matrices + 4 * vectors;
+    let found = estimate(dir.path()).unwrap();
+    assert_eq!((found.f32, found.f16, found.bf16), (4 * (matrices + vectors), half, half));
+    assert_eq!(ModelFolder::open(&bundled::model()).unwrap().inventory.bytes(WeightDtype::Auto), {
+        estimate(&bundled::model()).unwrap().f32
+    });
+    fs::write(dir.path().join("model.safetensors"), "none").unwrap();
+    assert!(estimate(dir.path()).unwrap_err().to_string().contains("model.safetensors"));
 }
 
 #[test]
@@ -342,7 +438,8 @@ fn one_weight_file_wins_over_an_index_and_one_named_in_the_config_over_both() {
     }
 }
 
-/// What `GenerationConfig.from_pretrained` of transformers 5.24 says, and without its file that of config.json.
+/// What `GenerationConfig.from_pretrained` of transformers 5.24 says, and without its file that of config.json; and
+/// what the template ends an answer with, where that is another.
 #[test]
 fn answers_end_with_the_tokens_that_end_them_in_transformers() {
     let none = || json!({});
@@ -365,8 +462,9 @@ fn answers_end_with_the_tokens_that_end_them_in_transformers() {
             vec![6],
             "config.json (text_config)",
         ),
-        // Neither a class's default nor the tokenizer's end token, which is 2 in both.
+        // No class's default.
         (none(), None, vec![], "config.json (names none)"),
+        (json!({ "llm_config": { "eos_token_id": 11 } }), None, vec![11], "config.json (llm_config)"),
     ] {
         let dir = copy_of_folder(&bundled::model());
         edit_config(dir.path(), |c| {
@@ -374,6 +472,9 @@ fn answers_end_with_the_tokens_that_end_them_in_transformers() {
             inner.remove("eos_token_id");
             inner.extend(config["text_config"].as_object().cloned().unwrap_or_default());
             c.as_object_mut().unwrap().remove("eos_token_id");
+            if let Some(part) = config.get("llm_config") {
+                c["llm_config"] = part.clone();
+            }
             if let Some(root) = config.get("eos_token_id") {
                 c["eos_token_id"] = root.clone();
             }
@@ -385,7 +486,10 @@ fn answers_end_with_the_tokens_that_end_them_in_transformers() {
         }
         let folder = ModelFolder::open(dir.path()).unwrap();
         let found: Vec<u32> = (0..20).filter(|&id| folder.is_end(id)).collect();
-        assert_eq!((found, folder.sources.end_tokens.as_str()), (ends, source), "{config} {said:?}");
+        // The template ends an answer with </s>, which is 2.
+        let all: Vec<u32> = [2].into_iter().chain(ends).collect();
+        let source = format!("{source}, chat template (`</s>`)");
+        assert_eq!((found, folder.sources.end_tokens.as_str()), (all, source.as_str()), "{config} {said:?}");
     }
     for wrong in [json!("x"), json!(-1), json!([2, null])] {
         let dir = copy_of_folder(&bundled::model());
@@ -407,6 +511,7 @@ fn a_run_says_and_writes_down_which_files_won() {
     let expected = Sources {
         template: "chat_template.json".to_string(),
         weights: "model.safetensors".to_string(),
+        tokenizer: "tokenizer.json".to_string(),
         end_tokens: "generation_config.json".to_string(),
         image_processor: "processor_config.json".to_string(),
     };

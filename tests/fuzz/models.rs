@@ -11,23 +11,27 @@ fn configs() -> Vec<Value> {
             "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14 },
     });
     let bundled = bundled::model().join("config.json");
-    let tiny = ["tiny-llava", "tiny-idefics3"].map(|name| read(&fixture(name).join("config.json")));
+    let tiny = ["tiny-llava", "tiny-idefics3", "tiny-qwen2-vl", "tiny-qwen2_5-vl", "tiny-qwen3-vl"];
+    let tiny = tiny.map(|name| read(&fixture(name).join("config.json")));
     [llava_7b, read(&bundled)].into_iter().chain(tiny).collect()
 }
 
-/// A view as the family's image processor makes it of a small picture.
-fn one_view(family: &dyn Family) -> View {
+/// A view as the family's image processor makes it of a small picture, and its width and height.
+fn one_view(family: &dyn Family) -> (View, (u32, u32)) {
     let dir = tempfile::tempdir().unwrap();
-    let settings = match family.config().model_type.as_str() {
-        "llava" => json!({ "image_processor_type": "CLIPImageProcessor", "size": 8, "crop_size": 8 }),
-        _ => json!({ "image_processor_type": "Idefics3ImageProcessor", "size": { "longest_edge": 8 },
+    let settings = match (family.patches(), family.config().model_type.as_str()) {
+        (Some(patches), _) => json!({ "image_processor_type": "Qwen2VLImageProcessor", "min_pixels": 1,
+            "patch_size": patches.side, "merge_size": patches.merge, "temporal_patch_size": patches.frames }),
+        (None, "llava") => json!({ "image_processor_type": "CLIPImageProcessor", "size": 8, "crop_size": 8 }),
+        (None, _) => json!({ "image_processor_type": "Idefics3ImageProcessor", "size": { "longest_edge": 8 },
             "max_image_size": { "longest_edge": 8 } }),
     };
     fs::write(dir.path().join("preprocessor_config.json"), settings.to_string()).unwrap();
     let processor = ImageProcessor::from_dir(dir.path(), |settings| family.pixels(settings)).unwrap();
     let processed = processor.process(&image::RgbImage::new(8, 8)).unwrap();
     let [view] = processed.geometry.views[..] else { panic!("{:?}", processed.geometry) };
-    view
+    let side = family.side().map(|side| (side, side));
+    (view, side.unwrap_or(processed.inputs[0].size))
 }
 
 #[test]
@@ -45,12 +49,14 @@ fn config_files() {
         let config = family.config();
         let (t, v) = (&config.text, &config.vision);
         assert!(t.n_heads.is_multiple_of(t.n_kv_heads) && t.head_dim.is_multiple_of(2));
-        assert!(v.width.is_multiple_of(v.n_heads) && v.grid() >= 1 && !one_view(&*family).grid.is_empty());
+        assert!(v.width.is_multiple_of(v.n_heads) && !one_view(&*family).0.grid.is_empty());
+        assert!(v.image_size.is_none() || v.grid() >= 1);
         assert!((config.image_token_id as usize) < t.vocabulary);
         for number in [t.eps, t.rope.theta, v.eps] {
             assert!((number as f32).is_normal() && number > 0.0, "{number}");
         }
-        let largest = [t.vocabulary, t.width, t.intermediate, t.n_heads * t.head_dim, v.width, v.image_size];
+        let side = v.image_size.unwrap_or(0);
+        let largest = [t.vocabulary, t.width, t.intermediate, t.n_heads * t.head_dim, v.width, side];
         assert!(largest.iter().all(|&n| n < 1 << 41), "{largest:?}");
     });
 }
@@ -59,10 +65,9 @@ fn config_files() {
 fn load_and_run(dir: &Path) {
     let device = device::cpu().device;
     let Some(vlm) = outcome(Vlm::load(dir, &device, WeightDtype::F32)) else { return };
-    let side = vlm.config.vision.image_size;
-    let View { grid, lead, .. } = one_view(&*vlm.family);
-    let values = vec![0.5; 3 * side * side];
-    let view = Pixels { values: &values, size: (side as u32, side as u32), grid };
+    let (View { grid, lead, .. }, size) = one_view(&*vlm.family);
+    let values = vec![0.5; 3 * size.0 as usize * size.1 as usize];
+    let view = Pixels { values: &values, size, grid };
     let encoded = vlm.encoder.encode(view, hooks::Watch::Nothing, &Cancel::default()).unwrap();
     assert_eq!(encoded.tokens.dims(), [lead + grid.len(), vlm.config.text.width]);
     let cancel = Cancel::default();
@@ -74,7 +79,7 @@ fn load_and_run(dir: &Path) {
 #[test]
 fn config_files_beside_weights() {
     let _alone = memory::alone();
-    for name in ["tiny-llava", "tiny-idefics3"] {
+    for name in ["tiny-llava", "tiny-idefics3", "tiny-qwen2_5-vl", "tiny-qwen3-vl"] {
         let dir = copy_of(name);
         let file = dir.path().join("config.json");
         let inputs = broken(vec![read(&file)]);

@@ -113,7 +113,10 @@ fn converse(dir: &Path) {
     let Some(builder) = outcome(PromptBuilder::from_dir(dir, IMAGE, LLAVA.template())) else { return };
     builder.largest_id();
     let answer = Turn { role: Role::Assistant, content: vec![Content::Text(" ".to_string())] };
+    builder.end_of_turn();
+    let begun = Turn::of(Role::Assistant, "it <s> is");
     let conversations = [
+        vec![Turn::ask(1, "what?"), begun],
         vec![Turn::ask(1, "What is it? \u{E9}\u{1F600}<image></s>")],
         vec![Turn::ask(1, "  "), answer, Turn::ask(0, "what\n\nis it?")],
     ];
@@ -142,6 +145,52 @@ fn tokenizer_files() {
         fs::write(dir.path().join("tokenizer.json"), bytes).unwrap();
         converse(dir.path());
     });
+}
+
+#[test]
+fn tokenizers_of_older_kinds() {
+    let _alone = memory::alone();
+    let folder = |class: &str, files: &[(&str, Vec<u8>)]| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("chat_template.jinja"), TEMPLATE).unwrap();
+        let config = json!({ "tokenizer_class": class, "bos_token": "<s>",
+            "added_tokens_decoder": { "4": { "content": "<image>", "special": true } } });
+        fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        files.iter().for_each(|(name, bytes)| fs::write(dir.path().join(name), bytes).unwrap());
+        dir
+    };
+    for model in ["blanks.model", "collapsed.model"] {
+        let whole = fs::read(fixture("sentencepiece").join(model)).unwrap();
+        let dir = folder("LlamaTokenizer", &[]);
+        let inputs = damages(6).prop_map(move |d| damaged(whole.clone(), &d));
+        try_all("tokenizer.model", 2, 64 * MB, inputs, |bytes| {
+            fs::write(dir.path().join("tokenizer.model"), bytes).unwrap();
+            converse(dir.path());
+        });
+    }
+    let from = fixture("tiny-internvl-chat");
+    let files: Vec<(&str, Vec<u8>)> =
+        ["vocab.json", "merges.txt"].map(|name| (name, fs::read(from.join(name)).unwrap())).into();
+    let dir = folder("Qwen2Tokenizer", &files);
+    let (vocabulary, merges) = (read(&from.join("vocab.json")), files[1].1.clone());
+    try_all("vocab.json", 2, 64 * MB, broken(vec![vocabulary]), |bytes| {
+        fs::write(dir.path().join("vocab.json"), bytes).unwrap();
+        converse(dir.path());
+    });
+    fs::write(dir.path().join("vocab.json"), &files[0].1).unwrap();
+    try_all("merges.txt", 2, 64 * MB, damages(6).prop_map(move |d| damaged(merges.clone(), &d)), |bytes| {
+        fs::write(dir.path().join("merges.txt"), bytes).unwrap();
+        converse(dir.path());
+    });
+    fs::write(dir.path().join("merges.txt"), &files[1].1).unwrap();
+    for name in ["added_tokens.json", "special_tokens_map.json"] {
+        let document = read(&from.join(name));
+        try_all(name, 4, 64 * MB, broken(vec![document.clone()]), |bytes| {
+            fs::write(dir.path().join(name), bytes).unwrap();
+            converse(dir.path());
+        });
+        fs::write(dir.path().join(name), document.to_string()).unwrap();
+    }
 }
 
 /// A folder with a small tokenizer.

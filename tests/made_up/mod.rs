@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use image::{Rgb, RgbImage};
 use sightline::{
+    checkpoint::weights::WeightDtype,
     spec::{
         experiment::Experiment,
         knockout::Cut,
@@ -47,9 +48,11 @@ pub fn model() -> ModelView {
         vocabulary: 130,
         context: 1024,
         parameters: 2_412_345,
+        deepstack: 0,
         sources: Sources {
             template: "chat_template.jinja".into(),
             weights: "model.safetensors".into(),
+            tokenizer: "tokenizer.json".into(),
             end_tokens: "generation_config.json".into(),
             image_processor: "preprocessor_config.json".into(),
         },
@@ -57,6 +60,8 @@ pub fn model() -> ModelView {
     ModelView {
         info,
         device: "CPU (burn-flex)".into(),
+        dtype: WeightDtype::F32,
+        formats: "float32 weights and KV cache".into(),
         unused: Vec::new(),
         folder: "model".into(),
         bundled: false,

@@ -3,13 +3,18 @@
 use super::*;
 
 /// The f32 tensors of the reference, and the u8 ones, with shapes.
-struct Tensors {
-    floats: HashMap<String, (Vec<usize>, Vec<f32>)>,
-    bytes: HashMap<String, (Vec<usize>, Vec<u8>)>,
+pub struct Tensors {
+    pub floats: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    pub bytes: HashMap<String, (Vec<usize>, Vec<u8>)>,
 }
 
 fn tensors() -> Tensors {
-    let file = std::fs::read(fixtures().join("processing/processing.safetensors")).unwrap();
+    tensors_of("processing/processing.safetensors")
+}
+
+/// Those of a file of the fixtures.
+pub fn tensors_of(file: &str) -> Tensors {
+    let file = std::fs::read(fixtures().join(file)).unwrap();
     let mut out = Tensors { floats: HashMap::new(), bytes: HashMap::new() };
     for (name, tensor) in SafeTensors::deserialize(&file).unwrap().tensors() {
         let shape = tensor.shape().to_vec();
@@ -25,7 +30,7 @@ fn tensors() -> Tensors {
 }
 
 /// A folder with one settings file.
-fn processor(settings: &Value) -> ImageProcessor {
+pub fn processor(settings: &Value) -> ImageProcessor {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("preprocessor_config.json"), settings.to_string()).unwrap();
     families::processor(dir.path()).unwrap()
@@ -44,18 +49,24 @@ fn image(reference: &Value, name: &str) -> image::RgbImage {
     pixels::open(&fixtures().join("processing").join(file)).unwrap()
 }
 
+/// The reference's own decoding of a picture, where it keeps one: the JPEG's, so that only the resize is measured.
+pub fn decoded(name: &str) -> Option<image::RgbImage> {
+    let (shape, bytes) = tensors().bytes.remove(&format!("decoded/{name}"))?;
+    image::RgbImage::from_raw(shape[1] as u32, shape[0] as u32, bytes)
+}
+
 /// Names of the reference images.
 fn names(reference: &Value) -> Vec<String> {
     reference["idefics3"]["images"].as_object().unwrap().keys().cloned().collect()
 }
 
-fn all_pixels(processed: &Processed) -> Vec<f32> {
+pub fn all_pixels(processed: &Processed) -> Vec<f32> {
     processed.inputs.iter().flat_map(|input| input.pixels.iter().copied()).collect()
 }
 
 /// How far two lists of normalised pixels are apart, in 8-bit levels.
 #[derive(Default, Clone, Copy)]
-struct Levels {
+pub struct Levels {
     largest: f32,
     differing: usize,
     of: usize,
@@ -63,7 +74,7 @@ struct Levels {
 
 impl Levels {
     /// `level[c]`: size of one level of channel c; both lists are `[.., 3, area]`.
-    fn between(found: &[f32], expected: &[f32], area: usize, level: [f32; 3]) -> Levels {
+    pub fn between(found: &[f32], expected: &[f32], area: usize, level: [f32; 3]) -> Levels {
         assert_eq!(found.len(), expected.len());
         let mut out = Levels { of: found.len(), ..Levels::default() };
         for (i, (a, b)) in found.iter().zip(expected).enumerate() {
@@ -75,7 +86,7 @@ impl Levels {
     }
 
     /// Equal up to the rounding of the normalisation.
-    fn assert_met(self, what: &str) {
+    pub fn assert_met(self, what: &str) {
         println!(
             "{what}: largest {:.6} levels, {} of {} samples differ",
             self.largest, self.differing, self.of
@@ -91,7 +102,7 @@ impl Levels {
 }
 
 /// (height, width) as the reference writes sizes.
-fn size(value: &Value) -> (u32, u32) {
+pub fn size(value: &Value) -> (u32, u32) {
     (value[1].as_u64().unwrap() as u32, value[0].as_u64().unwrap() as u32)
 }
 
@@ -202,7 +213,7 @@ fn formats_decode_as_pillow_does() {
 }
 
 /// The synthetic picture of edge_cases.py.
-fn picture(width: u32, height: u32) -> image::RgbImage {
+pub fn picture(width: u32, height: u32) -> image::RgbImage {
     image::RgbImage::from_fn(width, height, |x, y| {
         image::Rgb([0, 1, 2].map(|c| (x * x * 3 + y * 7 + x * y * 5 + c * 85 + (x / 3) * (y / 2)) as u8))
     })

@@ -22,7 +22,9 @@ use sightline::trace::tokens::{Cell, VisualRef};
 #[path = "../common/mod.rs"]
 mod common;
 mod images;
+mod internvl;
 mod prompts;
+mod qwen;
 mod tokenizers;
 
 use common::{families, models};

@@ -27,15 +27,18 @@ fn llava() -> PromptBuilder {
 }
 
 /// The `messages` of the reference.
-fn turns(messages: &Value) -> Vec<Turn> {
+pub fn turns(messages: &Value) -> Vec<Turn> {
     let turn = |message: &Value| Turn {
         role: serde_json::from_value(message["role"].clone()).unwrap(),
-        content: (message["content"].as_array().unwrap().iter())
-            .map(|part| match part["type"].as_str().unwrap() {
-                "image" => Content::Image,
-                _ => Content::Text(part["text"].as_str().unwrap().to_owned()),
-            })
-            .collect(),
+        content: match &message["content"] {
+            Value::String(text) => vec![Content::Text(text.clone())],
+            parts => (parts.as_array().unwrap().iter())
+                .map(|part| match part["type"].as_str().unwrap() {
+                    "image" => Content::Image,
+                    _ => Content::Text(part["text"].as_str().unwrap().to_owned()),
+                })
+                .collect(),
+        },
     };
     messages.as_array().unwrap().iter().map(turn).collect()
 }
@@ -51,7 +54,7 @@ fn tiles(grids: &[(usize, usize)], side: usize) -> Vec<Vec<Piece>> {
     grids.iter().map(|&(rows, cols)| families::tiles(rows, cols, side)).collect()
 }
 
-fn ids(entry: &Value) -> Vec<u32> {
+pub fn ids(entry: &Value) -> Vec<u32> {
     entry["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect()
 }
 
@@ -403,4 +406,92 @@ fn of_several_templates_that_wins_which_wins_in_transformers() {
         &["processor_config.json: `chat_template`", "default"],
     );
     refused(&["LEGACY"], &[("LEGACY", 3.into())], &["chat_template.json: `chat_template` is 3"]);
+}
+
+/// Qwen's tokenizer with one of its templates.
+fn qwen(template: &str) -> PromptBuilder {
+    let from = fixtures().join("qwen-tokenizer");
+    let text = |name: &str| std::fs::read_to_string(from.join(name)).unwrap();
+    let dir = folder_with(&[
+        ("tokenizer.json", text("tokenizer.json")),
+        ("tokenizer_config.json", text("tokenizer_config.json")),
+        ("chat_template.jinja", text(template)),
+    ]);
+    let tokenizer: Value = serde_json::from_str(&text("tokenizer.json")).unwrap();
+    let added = tokenizer["added_tokens"].as_array().unwrap();
+    let image = added.iter().find(|token| token["content"] == "<|image_pad|>").unwrap();
+    PromptBuilder::from_dir(dir.path(), image["id"].as_u64().unwrap() as u32, None).unwrap()
+}
+
+/// What stands for an image whose surroundings the template writes.
+fn bare(tokens: usize) -> Vec<Piece> {
+    (0..tokens).map(|i| Piece::Token { view: 0, cell: Some(Cell { row: 0, col: i }) }).collect()
+}
+
+#[test]
+fn tokens_that_the_template_writes_around_an_image_are_markers() {
+    let end = |builder: &PromptBuilder| builder.end_of_turn().map(|(_, name)| name);
+    for template in ["chat_template-qwen2_5.jinja", "chat_template-qwen3.jinja"] {
+        let builder = qwen(template);
+        assert_eq!(end(&builder).as_deref(), Some("<|im_end|>"));
+        // The image at the end: what ends the turn is no marker, though it stands right behind.
+        let last = Turn {
+            role: Role::User,
+            content: vec![Content::Text("Look at ".into()), Content::Image, Content::Image],
+        };
+        for (turns, images) in [(vec![Turn::ask(2, "Which <|vision_end|>?")], 2), (vec![last], 2)] {
+            let prompt = builder.build(&turns, &vec![bare(4); images]).unwrap();
+            assert_sound(&prompt);
+            assert_eq!(text_of(&prompt, Span::Markers), "<|vision_start|><|vision_end|>".repeat(images));
+            assert_eq!(count(&prompt, Span::Visual), 4 * images);
+            assert!(text_of(&prompt, Span::System).contains("<|im_end|>"));
+        }
+    }
+    assert_eq!(end(&smolvlm(4)).as_deref(), Some("<end_of_utterance>"));
+    assert_eq!(end(&llava()), None, "its usual template writes none");
+}
+
+/// What `apply_chat_template(.., continue_final_message=True)` writes.
+#[test]
+fn an_answer_may_be_given_to_begin_with() {
+    let begun = |text: &str| [Turn::ask(1, "What?"), Turn::of(Role::Assistant, text)];
+    let cases = [
+        (qwen("chat_template-qwen3.jinja"), bare(4), "<|im_start|>assistant\nIt is a"),
+        (smolvlm(4), families::tiles(0, 0, 4), "\nAssistant: It is a"),
+    ];
+    for (builder, image, end) in cases {
+        let images = [image];
+        let prompt = builder.build(&begun("It is a"), &images).unwrap();
+        assert!(prompt.text.ends_with(end), "{}", prompt.text);
+        let given: Vec<&str> = prompt
+            .tokens
+            .iter()
+            .filter(|t| matches!(t.span, Span::Answer | Span::Last))
+            .map(|t| t.text.as_str())
+            .collect();
+        assert_eq!(given.concat().trim_start(), "It is a", "the last of it predicts what follows");
+        assert_eq!(prompt.spans().last(), Some(&Span::Last));
+        assert!(count(&prompt, Span::Answer) >= 1);
+        // Up to there it is the prompt that it goes on from, but for a blank that the template adds.
+        let plain = builder.build(&[Turn::ask(1, "What?")], &images).unwrap();
+        assert!(prompt.text.starts_with(plain.text.trim_end()));
+        // A special token's name in it is text.
+        let typed = builder.build(&begun("It <|im_end|> is"), &images).unwrap();
+        let ended = |prompt: &Prompt| prompt.text.matches("<|im_end|>").count();
+        assert_eq!(ended(&typed), ended(&plain) + 1);
+        let end = builder.end_of_turn().unwrap().0;
+        let ends = |prompt: &Prompt| prompt.ids().iter().filter(|id| **id == end).count();
+        assert_eq!(ends(&typed), ends(&plain));
+        // Once it is answered it is an earlier answer like any other.
+        let on = [&begun("It is a")[..], &[Turn::ask(0, "Why?")]].concat();
+        let further = builder.build(&on, &images).unwrap();
+        assert_eq!(count(&further, Span::Answer), 0);
+        // What follows keeps the blank that parts it from what is given.
+        let word = builder.text_ids(" dog").unwrap();
+        assert_eq!(builder.spoken_on().push(word[0], false).text, builder.token_text(word[0]));
+        let error = builder.build(&begun(""), &images).unwrap_err().to_string();
+        assert!(error.contains("beginning of the answer is empty"), "{error}");
+        let only = builder.build(&[Turn::of(Role::Assistant, "It is")], &[]).unwrap_err().to_string();
+        assert!(only.contains("message of the user"), "{only}");
+    }
 }

@@ -286,3 +286,194 @@ fn what_people_type_is_text_wherever_they_type_it() {
     assert_eq!(builder.text_ids("the <image>?").unwrap(), [13, 0, 17, 0, 7]);
     assert_eq!(builder.unknown_words("the <image>, a </s>"), ["<", ">", ",", "/", "s"]);
 }
+
+/// A folder with one of the SentencePiece models, an `<image>` token behind its pieces, and these further settings.
+fn sentencepiece(model: &str, pieces: u64, settings: Value) -> tempfile::TempDir {
+    let mut config = json!({ "bos_token": "<s>", "eos_token": "</s>", "tokenizer_class": "LlamaTokenizer",
+        "added_tokens_decoder": { pieces.to_string(): { "content": "<image>", "special": true } } });
+    config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    let dir = folder_with(&[
+        ("tokenizer_config.json", config.to_string()),
+        ("chat_template.jinja", "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for c in m.content %}\
+            {% if c.type == 'image' %}<image>\n{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}\
+            {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}".to_owned()),
+    ]);
+    let from = fixtures().join("sentencepiece").join(model);
+    std::fs::copy(from, dir.path().join("tokenizer.model")).unwrap();
+    dir
+}
+
+fn sentencepiece_expected() -> Value {
+    let text = std::fs::read_to_string(fixtures().join("sentencepiece/expected.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn numbers(list: &Value) -> Vec<u32> {
+    list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+#[test]
+fn sentencepiece_models_are_read_as_sentencepiece_reads_them() {
+    for (model, all) in sentencepiece_expected().as_object().unwrap() {
+        let pieces = all["pieces"].as_u64().unwrap();
+        let dir = sentencepiece(model, pieces, json!({}));
+        let builder = PromptBuilder::from_dir(dir.path(), pieces as u32, None).unwrap();
+        assert_eq!(builder.tokenizer_file(), "tokenizer.model");
+        assert_eq!(builder.largest_id(), Some(pieces as u32));
+        let cases = all["cases"].as_array().unwrap();
+        assert!(cases.len() >= 45);
+        for case in cases {
+            let text = case["text"].as_str().unwrap();
+            let ids = builder.text_ids(text).unwrap();
+            assert_eq!(ids, numbers(&case["ids"]), "{model}: {text:?}");
+            // What is unknown is written by SentencePiece as a sign of its own.
+            if model != "collapsed.model" {
+                assert_eq!(builder.decode(&ids), case["decoded"].as_str().unwrap(), "{model}: {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sentencepiece_prompts_have_their_beginning_and_their_added_tokens() {
+    let expected = sentencepiece_expected();
+    let pieces = expected["blanks.model"]["pieces"].as_u64().unwrap();
+    // As InternLM2 has it: the class adds <s>, and a piece has another name now.
+    let settings = json!({ "tokenizer_class": "InternLM2Tokenizer", "added_tokens_decoder": {
+        pieces.to_string(): { "content": "<image>", "special": true },
+        "4": { "content": "<|renamed|>", "special": true } } });
+    let dir = sentencepiece("blanks.model", pieces, settings.clone());
+    let template = std::fs::read_to_string(dir.path().join("chat_template.jinja")).unwrap();
+    let renamed = template.replace("<|im_end|>", "<|renamed|>");
+    std::fs::write(dir.path().join("chat_template.jinja"), renamed).unwrap();
+    let image = pieces as u32;
+    let builder = PromptBuilder::from_dir(dir.path(), image, None).unwrap();
+    assert_eq!(builder.end_of_turn(), Some((4, "<|renamed|>".to_owned())));
+    let typed = "What is <|renamed|> or <|im_end|>?";
+    let prompt = builder.build(&[Turn::ask(1, typed)], &[families::view(1, 2, false)]).unwrap();
+    let ids = prompt.ids();
+    assert_eq!((ids[0], prompt.tokens[0].span, ids[1]), (1, Span::Bos, 3), "<s>, then <|im_start|>");
+    assert_eq!(ids.iter().filter(|id| **id == 4).count(), 1, "what is typed is no token");
+    assert_eq!(ids.iter().filter(|id| **id == image).count(), 2);
+    assert_eq!(text_of(&prompt, Span::Question), typed);
+    // Without it, if the folder says so.
+    let mut without = settings;
+    without["add_bos_token"] = false.into();
+    let dir = sentencepiece("blanks.model", pieces, without);
+    let builder = PromptBuilder::from_dir(dir.path(), image, None).unwrap();
+    let prompt = builder.build(&[Turn::ask(1, "What?")], &[families::view(1, 2, false)]).unwrap();
+    assert_eq!(prompt.ids()[0], 3);
+    // A blank begins the text only, not every stretch of it.
+    let blank = |legacy: bool| {
+        let dir = sentencepiece("blanks.model", pieces, json!({ "legacy": legacy }));
+        let builder = PromptBuilder::from_dir(dir.path(), image, None).unwrap();
+        builder.build(&[Turn::ask(1, "What?")], &[families::view(1, 2, false)]).unwrap().len()
+    };
+    assert!(blank(true) >= blank(false));
+}
+
+#[test]
+fn what_would_be_read_otherwise_is_refused() {
+    let refused = |settings: Value| {
+        let dir = sentencepiece("blanks.model", 720, settings);
+        PromptBuilder::from_dir(dir.path(), 720, None).unwrap_err().to_string()
+    };
+    let error = refused(json!({ "tokenizer_class": "T5Tokenizer" }));
+    assert!(error.contains("tokenizer.model") && error.contains("T5Tokenizer"), "{error}");
+    assert!(refused(json!({ "add_eos_token": true })).contains("`add_eos_token`"));
+    assert!(refused(json!({ "legacy": "no" })).contains("`legacy`"));
+    let dir = sentencepiece("blanks.model", 720, json!({}));
+    for (bytes, part) in [(&b"\xFF\xFF\xFF"[..], "no SentencePiece model"), (&b""[..], "tokenizer.model")] {
+        std::fs::write(dir.path().join("tokenizer.model"), bytes).unwrap();
+        let error = PromptBuilder::from_dir(dir.path(), 720, None).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// InternVL's own folders have vocab.json and merges.txt: ids of its own prompts, every image token in its place.
+#[test]
+fn vocabularies_with_merges_are_read_as_qwens_tokenizer_reads_them() {
+    let text = std::fs::read_to_string(fixtures().join("processing/processing_internvl.json")).unwrap();
+    let reference: Value = serde_json::from_str(&text).unwrap();
+    let mut compared = 0;
+    for (name, entry) in reference["internvl"]["chat_prompts"].as_object().unwrap() {
+        let (Some(prompt), Some(ids)) = (entry["prompt"].as_str(), entry["input_ids"].as_array()) else {
+            continue;
+        };
+        let question = entry["question"].as_str().unwrap();
+        let template =
+            prompt.replace("<image>", "<IMG_CONTEXT>").replace(question, "{{ messages[0].content }}");
+        // Templates lose the line break at their end.
+        let template = template.trim_end().to_owned() + "{{ '\\n' }}";
+        let dir = folder_with(&[("chat_template.jinja", template)]);
+        for file in [
+            "vocab.json",
+            "merges.txt",
+            "added_tokens.json",
+            "special_tokens_map.json",
+            "tokenizer_config.json",
+        ] {
+            std::fs::copy(fixtures().join("tiny-internvl-chat").join(file), dir.path().join(file)).unwrap();
+        }
+        let tokens = entry["expanded_prompt"].as_str().unwrap().matches("<IMG_CONTEXT>").count();
+        let mut image = vec![Piece::Marker("<img>".to_owned())];
+        let cell = |i: usize| Some(Cell { row: i / 4 % 4, col: i % 4 });
+        image.extend((0..tokens).map(|i| Piece::Token { view: i / 16, cell: cell(i) }));
+        image.push(Piece::Marker("</img>".to_owned()));
+        let builder = PromptBuilder::from_dir(dir.path(), 277, None).unwrap();
+        assert_eq!(builder.tokenizer_file(), "vocab.json");
+        // What the template says after a question of one text part and an image.
+        let built = builder.build(&[Turn::ask(1, question)], &[image]).unwrap();
+        assert_eq!(built.text, entry["expanded_prompt"].as_str().unwrap(), "{name}");
+        let ids: Vec<u32> = ids.iter().map(|id| id.as_u64().unwrap() as u32).collect();
+        assert_eq!(built.ids(), ids, "{name}");
+        assert_sound(&built);
+        compared += 1;
+    }
+    assert!(compared >= 3, "{compared}");
+    // The same vocabulary as tokenizer.json, by texts.
+    let [slow, fast] = ["tiny-internvl-chat", "tiny-internvl"].map(|name| {
+        let dir = folder_with(&[("chat_template.jinja", "{{ messages }}".to_owned())]);
+        for file in
+            ["tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"]
+        {
+            let _ = std::fs::copy(fixtures().join(name).join(file), dir.path().join(file));
+        }
+        PromptBuilder::from_dir(dir.path(), 277, None).unwrap()
+    });
+    for text in [
+        "the image",
+        "Where's it? I'll 1234\r\n\n  see",
+        "cafe\u{301} 汉字 \u{1F436}",
+        "<|im_end|><img>",
+        "DON'T  stop",
+    ] {
+        assert_eq!(slow.text_ids(text).unwrap(), fast.text_ids(text).unwrap(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_vocabulary_says_what_is_missing() {
+    {
+        let name = "tiny-internvl-chat-internlm2";
+        let error = PromptBuilder::from_dir(&fixtures().join(name), 277, Some("")).unwrap_err().to_string();
+        for part in [name, "tokenizer.json", "merges.txt", "tokenizer.model"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    let refused = |name: &str, text: &str| {
+        let dir = folder_with(&[
+            ("vocab.json", json!({ "a": 0, "b": 1, "ab": 2 }).to_string()),
+            ("merges.txt", "#version: 0.2\na b\n".to_owned()),
+            ("tokenizer_config.json", json!({ "tokenizer_class": "GPT2Tokenizer" }).to_string()),
+        ]);
+        std::fs::write(dir.path().join(name), text).unwrap();
+        PromptBuilder::from_dir(dir.path(), 0, Some("")).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    assert_eq!(refused("merges.txt", "#version: 0.2\na b\n"), "");
+    assert!(refused("merges.txt", "a\n").contains("merges.txt: line 1 is no pair"));
+    assert!(refused("merges.txt", "a x\n").contains("vocab.json"));
+    assert!(refused("vocab.json", r#"{"a": -1}"#).contains("vocab.json: the token `a` has no id"));
+    assert!(refused("vocab.json", "[]").contains("is no list of tokens"));
+    assert!(refused("tokenizer_config.json", "{}").contains("`tokenizer_class` is none"));
+}

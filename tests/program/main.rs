@@ -5,10 +5,12 @@ mod analyses;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
+mod conversations;
 mod early;
 mod eval;
 mod every_family;
 mod files;
 mod golden;
+mod hub;
 mod memory;
 mod options;

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 use crate::common::{
-    program::{Done, asset, sightline, text},
+    program::{Done, asset, json, sightline, text},
     without_weights,
 };
 
@@ -182,4 +182,29 @@ fn a_lens_prints_as_many_candidates_as_are_asked_for() {
     assert_eq!(printed(&[]), 5);
     assert_eq!(printed(&["--top", "8"]), 8);
     assert_eq!(printed(&["--top", "2"]), 2);
+}
+
+#[test]
+fn number_formats_are_taken_by_name_and_written_down_as_they_are_in_use() {
+    let image = asset("scenes/images/000000.png");
+    let run = |out: &Path, more: &[&str]| {
+        let args = ["run", "--device", "cpu", "--image", text(&image), "--prompt", "a duck?"];
+        let rest = ["--max-new", "3", "--out", text(out)];
+        sightline(args.iter().chain(&rest).chain(more))
+    };
+    // The bundled model is float32.
+    for (more, dtype, words) in [
+        (&[][..], "f32", "float32 weights and KV cache;"),
+        (&["--dtype", "auto"], "f32", "float32 weights and KV cache;"),
+        (&["--dtype", "f16"], "f16", "float16 weights and KV cache;"),
+        (&["--dtype", "bf16"], "bf16", "bfloat16 weights, float32 KV cache;"),
+    ] {
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), more).succeeds();
+        let read = |name: &str| json(&out.path().join(name));
+        assert!(read("trace.json")["dtype"].as_str().unwrap().starts_with(words), "{more:?}");
+        assert_eq!(read("session.json")["dtype"], dtype, "{more:?}");
+        sightline(["replay", text(&out.path().join("session.json")), "--device", "cpu"]).succeeds();
+    }
+    run(Path::new("never"), &["--dtype", "f8"]).refuses(&["--dtype", "f8", "auto", "bf16"]);
 }

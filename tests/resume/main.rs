@@ -61,6 +61,7 @@ mod ablations;
 mod answers;
 mod contradictions;
 mod controls;
+mod conversations;
 mod gradients;
 mod inside;
 mod kinds;

@@ -2,12 +2,16 @@
 
 use sightline::{
     progress::{Progress, Stage},
-    spec::picture::ImageSource,
+    spec::{
+        picture::ImageSource,
+        turn::{Role, Turn},
+    },
     ui::store::{
         command::Command,
         selection::{BASELINE, CUT},
         settings::Asking,
         store::Store,
+        talk::Talk,
     },
     worker::protocol::{Event, Request},
 };
@@ -387,4 +391,32 @@ fn progress_ends_when_nothing_goes_on() {
     assert!(store.busy());
     store.event(Event::Idle);
     assert!(!store.busy() && store.progress.is_none());
+}
+
+#[test]
+fn a_question_after_an_answer_goes_on_with_the_conversation() {
+    let (mut store, id, experiment) = opened();
+    let on = |store: &mut Store| store.apply(Command::GoOn("where ?".to_string()));
+    assert!(on(&mut store).is_empty() && store.prompt == QUESTION, "there is no answer to go on from");
+    tell(&mut store, whole(id, &experiment));
+    let said = store.runs.baseline().answer_text();
+    store.apply(Command::Talk(Talk { system: "Be brief.".to_string(), ..Talk::default() }));
+    let (id, asked) = only_run(store.apply(Command::Ask(QUESTION.to_string())));
+    assert_eq!(asked.turns, [Turn::of(Role::System, "Be brief."), Turn::ask(1, QUESTION)]);
+    tell(&mut store, whole(id, &asked));
+    let (next, further) = only_run(on(&mut store));
+    let both = [Turn::of(Role::Assistant, said.as_str()), Turn::ask(0, "where ?")];
+    assert_eq!(further.turns, [&asked.turns[..], &both].concat());
+    assert!(further.goes_on_from(&asked) && further.images == asked.images);
+    tell(&mut store, whole(next, &further));
+    // Asked in its place, another question follows the same answer; the state before is the first question alone.
+    let (last, again) = only_run(store.apply(Command::Ask("why ?".to_string())));
+    assert_eq!((again.turns.len(), again.question().as_str()), (4, "why ?"));
+    tell(&mut store, whole(last, &again));
+    // Started over, it is the first again; so it is about another picture.
+    let mut talk = store.talk.clone();
+    talk.earlier.clear();
+    store.apply(Command::Talk(talk));
+    let (_, first) = only_run(store.apply(Command::Ask("why ?".to_string())));
+    assert_eq!(first.turns, [Turn::of(Role::System, "Be brief."), Turn::ask(1, "why ?")]);
 }

@@ -16,6 +16,7 @@ mod logic;
 #[path = "../made_up/mod.rs"]
 mod made_up;
 mod mean;
+mod models;
 mod pointer;
 mod runs;
 mod saved;

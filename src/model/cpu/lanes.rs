@@ -1,11 +1,11 @@
 //! Vectors as wide as a register, and the formats of the numbers that fill them.
 //!
-//! A vector is [`LANES`] numbers, computed in float32; matrices hold float32 or float16. Knows how many rows
+//! A vector is [`LANES`] numbers, computed in float32; matrices hold float32, float16 or bfloat16. Knows how many rows
 //! and columns a tile has registers for; does not know what is computed with them, nor tensors.
 
 use burn::tensor::Element;
 use bytemuck::Pod;
-use half::{f16, slice::HalfFloatSliceExt as _};
+use half::{bf16, f16, slice::HalfFloatSliceExt as _};
 
 /// Numbers in a [`Vector`].
 pub(super) const LANES: usize = 16;
@@ -23,6 +23,8 @@ pub(super) trait Vector: Copy {
     fn splat(number: f32) -> Self;
     fn new(numbers: [f32; LANES]) -> Self;
     fn widened(numbers: &[f16; LANES]) -> Self;
+    /// Of bfloat16, which is float32 without its lower half: exact.
+    fn shifted(numbers: &[bf16; LANES]) -> Self;
     /// `self * factor + sum`.
     fn times_plus(self, factor: Self, sum: Self) -> Self;
     fn numbers(self) -> [f32; LANES];
@@ -45,6 +47,11 @@ impl Vector for [f32; LANES] {
 
     #[inline(always)]
     fn widened(numbers: &[f16; LANES]) -> Self {
+        numbers.map(Number::widen)
+    }
+
+    #[inline(always)]
+    fn shifted(numbers: &[bf16; LANES]) -> Self {
         numbers.map(Number::widen)
     }
 
@@ -102,6 +109,22 @@ impl Number for f16 {
     #[inline(always)]
     fn vector<V: Vector>(numbers: &[f16; LANES]) -> V {
         V::widened(numbers)
+    }
+}
+
+impl Number for bf16 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    fn narrow(from: &[f32], to: &mut [bf16]) {
+        to.convert_from_f32_slice(from);
+    }
+
+    #[inline(always)]
+    fn vector<V: Vector>(numbers: &[bf16; LANES]) -> V {
+        V::shifted(numbers)
     }
 }
 

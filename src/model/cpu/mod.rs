@@ -7,8 +7,8 @@
 //! not know models, spans or files.
 //!
 //! Layouts as in the callers: activations `[rows, width]`, heads `[heads, rows, width]`, row-major in
-//! float32; matrices as [`Panels`], cached keys and values as [`append`] lays them, in float32 or
-//! float16. Sums are float32, whatever the matrices are.
+//! float32; matrices as [`Panels`] in float32, float16 or bfloat16, cached keys and values as [`append`] lays
+//! them, in float32 or float16. Sums are float32, whatever the matrices are.
 //!
 //! All products are made by one function, `tiles::tile`: every number is a single chain of fused products
 //! in the order of the inner dimension, however many rows go through together. **A row comes out the

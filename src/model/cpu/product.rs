@@ -6,13 +6,13 @@
 
 #![allow(clippy::result_large_err, reason = "what is declined is handed back, and is no error")]
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, slice::from_ref};
 
 use burn::{
     backend::{Flex, flex::FlexTensor},
     tensor::{DType, Tensor},
 };
-use half::f16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::{
@@ -79,19 +79,28 @@ impl Place for f32 {
     }
 }
 
-/// Hands `x W^T + b` to every layer's places, `[rows, out]`; to none of them where it declines.
-fn product<O: Place>(x: &FlexTensor, layers: &[Layer<'_>], outs: Vec<&mut [O]>) -> Option<()> {
-    let k = x.layout().shape()[1];
-    let x: &[f32] = values(x)?;
+/// Hands `x W^T + b` to every layer's places, `[rows, out]`. Whatever stands in them means nothing where it declines.
+fn product<O: Place>(input: &FlexTensor, layers: &[Layer<'_>], outs: Vec<&mut [O]>) -> Option<()> {
+    let k = input.layout().shape()[1];
+    let x: &[f32] = values(input)?;
     let weights: Vec<&Panels> = layers.iter().map(|(weight, _)| *weight).collect::<Option<_>>()?;
     if weights.iter().any(|w| w.dims()[1] != k) {
         return None;
     }
+    let format = weights.first()?.dtype();
+    if weights.iter().any(|w| w.dtype() != format) {
+        // Files may hold neighbours in several formats.
+        return layers
+            .iter()
+            .zip(outs)
+            .try_for_each(|(layer, out)| product(input, from_ref(layer), vec![out]));
+    }
     let data: Vec<FlexTensor> = weights.iter().map(|w| flex(&w.data)).collect::<Option<_>>()?;
     let bias = |(_, bias): &Layer<'_>| bias.map_or(Some(None), |bias| Some(Some(plain(bias)?)));
     let biases: Vec<Option<FlexTensor>> = layers.iter().map(bias).collect::<Option<_>>()?;
-    match weights.first()?.dtype() {
+    match format {
         DType::F32 => multiply(x, k, jobs::<f32, O>(&weights, &data, &biases, outs)?),
+        DType::BF16 => multiply(x, k, jobs::<bf16, O>(&weights, &data, &biases, outs)?),
         _ => multiply(x, k, jobs::<f16, O>(&weights, &data, &biases, outs)?),
     }
     Some(())

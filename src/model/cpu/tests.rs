@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use half::f16;
+use half::{bf16, f16};
 
 #[cfg(target_arch = "x86_64")]
 use super::x86::Avx2;
@@ -60,13 +60,20 @@ fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
 
 /// The values that a format holds for these.
 fn rounded(values: &[f32], dtype: DType) -> Vec<f32> {
-    let half = |v: &f32| f16::from_f32(*v).to_f32();
-    if dtype == DType::F16 { values.iter().map(half).collect() } else { values.to_vec() }
+    let held = |v: &f32| match dtype {
+        DType::F16 => f16::from_f32(*v).to_f32(),
+        DType::BF16 => bf16::from_f32(*v).to_f32(),
+        _ => *v,
+    };
+    values.iter().map(held).collect()
 }
+
+/// The formats of matrices.
+const FORMATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 #[test]
 fn products_of_few_and_many_rows() {
-    for dtype in [DType::F32, DType::F16] {
+    for dtype in FORMATS {
         for rows in [1, 2, 3, 6, 11, 12, 13, 25] {
             for (k, n) in [(1, 1), (7, 3), (31, 4), (32, 5), (33, 67), (64, 130), (100, 9), (40, 1100)] {
                 let (x, w, b) = (noise(rows * k, 1), noise(n * k, 2), noise(n, 3));
@@ -109,7 +116,7 @@ fn parts_of_tensors_and_turned_ones_are_read_rightly() {
 
 #[test]
 fn rows_of_a_matrix_are_found_again() {
-    for dtype in [DType::F32, DType::F16] {
+    for dtype in FORMATS {
         let w = noise(70 * 5, 1);
         let matrix = Panels::new(made(&w, [70, 5]).cast(dtype)).unwrap();
         let rows = [69, 0, 31, 32, 33, 0];
@@ -121,15 +128,15 @@ fn rows_of_a_matrix_are_found_again() {
 /// What a resumed run stands on: how many rows go through together changes no bit.
 #[test]
 fn rows_come_out_the_same_alone_and_among_others() {
-    for dtype in [DType::F32, DType::F16] {
-        for (k, n) in [(7, 3), (576, 200)] {
-            let (x, w) = (made(&noise(25 * k, 1), [25, k]), made(&noise(n * k, 2), [n, k]));
-            let w = Matrix::new(w.cast(dtype));
-            let together = read(w.product(x.clone()));
-            for (row, expected) in together.chunks_exact(n).enumerate() {
-                assert_eq!(read(w.product(x.clone().narrow(0, row, 1))), expected, "row {row}");
-            }
+    for (dtype, (k, n)) in FORMATS.into_iter().flat_map(|d| [(d, (7, 3)), (d, (576, 200))]) {
+        let (x, w) = (made(&noise(25 * k, 1), [25, k]), made(&noise(n * k, 2), [n, k]));
+        let w = Matrix::new(w.cast(dtype));
+        let together = read(w.product(x.clone()));
+        for (row, expected) in together.chunks_exact(n).enumerate() {
+            assert_eq!(read(w.product(x.clone().narrow(0, row, 1))), expected, "row {row}");
         }
+    }
+    for dtype in [DType::F32, DType::F16] {
         for (rows, keys, width) in [(5, 5, 10), (70, 70, 64), (40, 130, 24)] {
             let q = made(&noise(6 * rows * width, 1), [6, rows, width]);
             let (mut k, mut v) = (None, None);
@@ -169,6 +176,54 @@ fn rows_come_out_the_same_alone_and_among_others() {
                 assert_eq!(pattern, read(among), "row {row} of {rows}");
             }
         }
+    }
+}
+
+/// bfloat16 loses nothing on its way into a product: the same numbers give the same bits as float32.
+#[test]
+fn bfloat16_gives_what_its_numbers_give_as_float32() {
+    for (rows, k, n) in [(1, 70, 40), (13, 100, 67)] {
+        let (x, w) = (made(&noise(rows * k, 1), [rows, k]), rounded(&noise(n * k, 2), DType::BF16));
+        let wide = Panels::new(made(&w, [n, k])).unwrap();
+        let narrow = Panels::new(made(&w, [n, k]).cast(DType::BF16)).unwrap();
+        assert_eq!(narrow.dtype(), DType::BF16);
+        let [a, b] = linear(&x, [(Some(&wide), None), (Some(&wide), None)]).unwrap();
+        let [c] = linear(&x, [(Some(&narrow), None)]).unwrap();
+        assert_eq!(read(a.clone()), read(c));
+        assert_eq!(read(a), read(b));
+    }
+}
+
+#[test]
+fn neighbours_in_several_formats_go_together() {
+    let (k, n, rows) = (33, 40, 3);
+    let x = made(&noise(rows * k, 1), [rows, k]);
+    let panels = FORMATS.map(|dtype| Panels::new(made(&noise(n * k, 2), [n, k]).cast(dtype)).unwrap());
+    let bias = made(&noise(n, 3), [n]);
+    let layers = [0, 1, 2].map(|i| (Some(&panels[i]), Some(&bias)));
+    for (together, layer) in linear(&x, layers).unwrap().into_iter().zip(layers) {
+        let [alone] = linear(&x, [layer]).unwrap();
+        assert_eq!(read(together), read(alone));
+    }
+}
+
+/// As it lies on a device that cannot hold it in one piece.
+#[test]
+fn a_matrix_in_blocks_is_the_matrix() {
+    for dtype in FORMATS {
+        let (k, n, rows) = (12, 50, 4);
+        let (x, w) = (made(&noise(rows * k, 1), [rows, k]), made(&noise(n * k, 2), [n, k]).cast(dtype));
+        let whole = Matrix::new(w.clone());
+        let part = |from: usize| w.clone().narrow(0, from, 16.min(n - from));
+        let blocks = Matrix::Rows((0..n).step_by(16).map(part).collect());
+        assert_eq!((blocks.dims(), blocks.dtype()), (whole.dims(), dtype));
+        for places in [&[3][..], &[49, 0, 15, 16, 17, 0, 48, 47], &[20, 18]] {
+            assert_eq!(read(blocks.rows(places)), read(whole.rows(places)), "{places:?}");
+        }
+        let expected: Vec<f64> = read(whole.product(x.clone())).into_iter().map(f64::from).collect();
+        // burn's product of float16 rounds what enters it.
+        let tolerance = if dtype == DType::F16 { 2e-3 * k as f64 } else { 1e-5 };
+        close(&read(blocks.product(x)), &expected, tolerance, &format!("{dtype:?}"));
     }
 }
 
@@ -431,6 +486,45 @@ fn half_precision_is_widened_exactly() {
         let half = f16::from_bits(bits);
         let found = Number::widen(half);
         assert!(found == half.to_f32() || half.is_nan() && found.is_nan(), "{bits:#x}: {found}");
+    }
+}
+
+#[test]
+fn bfloat16_is_widened_exactly_by_all_compilations() {
+    struct Widened<'a>(&'a [bf16; LANES]);
+    impl Kernel for Widened<'_> {
+        type Out = [u32; LANES];
+
+        #[inline(always)]
+        fn run<V: Vector>(self) -> [u32; LANES] {
+            bytemuck::cast(V::shifted(self.0).numbers())
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn avx2(kernel: Widened<'_>) -> [u32; LANES] {
+        kernel.run::<Avx2>()
+    }
+    let all: Vec<bf16> = (0..=u16::MAX).map(bf16::from_bits).collect();
+    for numbers in all.as_chunks::<LANES>().0 {
+        // The bits say more than the values: NaN keeps its own.
+        let expected = numbers.map(|number| u32::from(number.to_bits()) << 16);
+        assert_eq!(widest(Widened(numbers)), expected);
+        assert_eq!(Widened(numbers).run::<[f32; LANES]>(), expected);
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
+            // SAFETY: the features were just detected.
+            #[allow(unsafe_code)]
+            let narrower = unsafe { avx2(Widened(numbers)) };
+            assert_eq!(narrower, expected);
+        }
+        for number in numbers {
+            let found = Number::widen(*number);
+            assert!(found == number.to_f32() || number.is_nan() && found.is_nan());
+        }
     }
 }
 

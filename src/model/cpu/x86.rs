@@ -6,11 +6,12 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, __m512, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_cvtph_ps,
-    _mm512_fmadd_ps, _mm512_set1_ps,
+    __m128i, __m256, __m256i, __m512, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
+    _mm256_fmadd_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_slli_epi32,
 };
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::lanes::{LANES, MOST, Vector};
 
@@ -38,6 +39,13 @@ impl Vector for Avx512 {
         let halves: __m256i = bytemuck::cast(*numbers);
         // SAFETY: as above.
         Avx512(unsafe { _mm512_cvtph_ps(halves) })
+    }
+
+    #[inline(always)]
+    fn shifted(numbers: &[bf16; LANES]) -> Self {
+        let halves: __m256i = bytemuck::cast(*numbers);
+        // SAFETY: as above.
+        Avx512(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) })
     }
 
     #[inline(always)]
@@ -76,6 +84,21 @@ impl Vector for Avx2 {
         let [low, high]: [__m128i; 2] = bytemuck::cast(*numbers);
         // SAFETY: as above.
         Avx2(unsafe { [_mm256_cvtph_ps(low), _mm256_cvtph_ps(high)] })
+    }
+
+    #[inline(always)]
+    fn shifted(numbers: &[bf16; LANES]) -> Self {
+        let halves: [__m128i; 2] = bytemuck::cast(*numbers);
+        // SAFETY: as above. The calls stand outside of closures, which may end up outside the function that has the
+        // instructions.
+        let [low, high] = unsafe { [_mm256_cvtepu16_epi32(halves[0]), _mm256_cvtepu16_epi32(halves[1])] };
+        // SAFETY: as above.
+        Avx2(unsafe {
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ]
+        })
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use burn::tensor::Device;
+use serde_json::Value;
 
 use crate::{
     checkpoint::{
@@ -15,7 +16,7 @@ use crate::{
         weight_error::WeightError,
         weights::Weights,
     },
-    image::{plan::PixelPlan, settings::Settings},
+    image::{patches::Patches, plan::PixelPlan, settings::Settings},
     model::{
         decoder::DecoderKeys,
         encoder::Encoder,
@@ -41,6 +42,12 @@ pub trait Family: fmt::Debug + Send + Sync {
     /// Where the decoder's weights lie.
     fn decoder_keys(&self, w: &Weights<'_>) -> DecoderKeys;
 
+    /// Image settings of the family's own code, as preprocessor_config.json would have them: they count instead of
+    /// that file's.
+    fn image_settings(&self) -> Option<&Value> {
+        None
+    }
+
     /// How an image becomes views, each of which knows its grid of visual tokens.
     ///
     /// # Errors
@@ -57,7 +64,22 @@ pub trait Family: fmt::Debug + Send + Sync {
 
     /// The only width and height of a view that the encoder takes, if there is one.
     fn side(&self) -> Option<u32> {
-        Some(self.config().vision.image_size as u32)
+        self.config().vision.image_size.map(|side| side as u32)
+    }
+
+    /// What templates of the family write before and behind an image's place: markers, and not the system's words.
+    fn around(&self) -> [&'static str; 2] {
+        ["", ""]
+    }
+
+    /// After how many of the decoder's layers features of the images are added.
+    fn added(&self) -> usize {
+        0
+    }
+
+    /// How pixels are cut into patches, of a family whose reference files (`verify`) keep patches, one a row.
+    fn patches(&self) -> Option<Patches> {
+        None
     }
 
     /// Checks processor_config.json, which repeats numbers of the model, against it.
@@ -68,7 +90,7 @@ pub trait Family: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// The chat template of folders that come without one.
+    /// The chat template of folders that come without one that places an image.
     fn template(&self) -> Option<&'static str> {
         None
     }

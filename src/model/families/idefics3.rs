@@ -17,7 +17,8 @@ use crate::{
         decoder::DecoderKeys,
         encoder::{Encoder, TowerAndProjector},
         families::family::Family,
-        nn::Linear,
+        names,
+        nn::{Linear, NormKind},
         projector::Projector,
         vision::{TowerPlan, VisionTower},
     },
@@ -77,7 +78,10 @@ impl Family for Idefics3 {
         let prefixes = ["model.vision_model.", "vision_model."];
         let plan = TowerPlan {
             prefix: w.prefix(&prefixes, "embeddings.patch_embedding.weight"),
-            class_token: false,
+            names: &names::SIGLIP,
+            norm: NormKind::Layer,
+            qkv_bias: true,
+            qk_norm: false,
             positions: position_ids(vision.grid()),
             select: None,
         };
@@ -93,6 +97,8 @@ impl Family for Idefics3 {
         DecoderKeys {
             model: w.prefix(&["model.text_model.", "text_model."], "embed_tokens.weight"),
             head: "lm_head.weight".to_string(),
+            tied: self.config.text.tied,
+            names: &names::LLAMA,
         }
     }
 

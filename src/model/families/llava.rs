@@ -1,13 +1,17 @@
-//! LLaVA-1.5: CLIP, a two-layer MLP, Llama; one view of the image's centre.
+//! LLaVA-1.5 and its like: CLIP, a two-layer MLP, Llama or Phi-3; one view of the image's centre.
 //!
-//! Transformers' `LlavaForConditionalGeneration`. Visual tokens stand alone in the prompt, without markers.
+//! Transformers' `LlavaForConditionalGeneration`. Visual tokens stand alone in the prompt, without markers. LLaVA-Phi-3 is
+//! one of them: its hub files call their text a Llama, and are one; what is left in them of Phi-3's window counts for
+//! nothing there.
+
+use std::path::Path;
 
 use burn::tensor::Device;
 use serde_json::Value;
 
 use crate::{
     checkpoint::{
-        config::{Activation, VisionConfig, VlmConfig, activation, llama, vision_transformer},
+        config::{Activation, VisionConfig, VlmConfig, activation, vision_transformer},
         json::{JsonError, Section},
         weight_error::WeightError,
         weights::Weights,
@@ -20,25 +24,23 @@ use crate::{
     model::{
         decoder::DecoderKeys,
         encoder::{Encoder, TowerAndProjector},
-        families::family::Family,
-        nn::Linear,
-        projector::Projector,
+        families::{conversation, family::Family, text::TextKind},
+        names,
+        nn::{Linear, NormKind},
+        projector::{Mlp, Projector},
         vision::{TowerPlan, VisionTower},
     },
     trace::geometry::{Geometry, Grid, Piece},
 };
 
-/// LLaVA-1.5's conversation format, for folders that come without a template.
-const TEMPLATE: &str = "{% for message in messages %}\
-    {% if message['role'] != 'system' %}{{ message['role'].upper() + ': ' }}{% endif %}\
-    {% for content in message['content'] if content['type'] == 'image' %}{{ '<image>\\n' }}{% endfor %}\
-    {% for content in message['content'] if content['type'] == 'text' %}{{ content['text'] + ' ' }}\
-    {% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}";
-
 /// A configured LLaVA.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Llava {
     config: VlmConfig,
+    /// Its language model: Llama, or Phi-3.
+    kind: TextKind,
+    /// Its conversation format.
+    template: &'static str,
     /// Indices into the encoder's hidden states: 0 is its input, `L` (or -1) the output of its last layer.
     /// Several are concatenated. Already resolved to be non-negative.
     feature_layers: Vec<usize>,
@@ -61,9 +63,11 @@ pub fn read(root: &Section<'_>) -> Result<Box<dyn Family>, JsonError> {
 impl Llava {
     fn read(root: &Section<'_>) -> Result<Self, JsonError> {
         let (text, vision) = (root.section("text_config")?, root.section("vision_config")?);
-        if text.string("model_type", "llama")? != "llama" {
-            return Err(text.wrong("model_type", "\"llama\""));
-        }
+        let kind = match text.string("model_type", "llama")?.as_str() {
+            "llama" => TextKind::Llama,
+            "phi3" => TextKind::Phi3,
+            _ => return Err(text.wrong("model_type", "\"llama\" or \"phi3\"")),
+        };
         let tied =
             root.boolean("tie_word_embeddings", false)? || text.boolean("tie_word_embeddings", false)?;
         let vision = clip(&vision)?;
@@ -71,12 +75,16 @@ impl Llava {
         if !["default", "full"].contains(&strategy.as_str()) {
             return Err(root.wrong("vision_feature_select_strategy", "\"default\" or \"full\""));
         }
+        // The mark that Phi-3's config leaves in one that was renamed: a Llama's has no such key.
+        let phi3 = kind == TextKind::Phi3 || !text.absent("original_max_position_embeddings");
         Ok(Llava {
+            template: if phi3 { conversation::LLAVA_PHI3 } else { conversation::LLAVA },
             feature_layers: feature_layers(root, vision.n_layers)?,
             keep_class_token: strategy == "full",
             projector_bias: root.boolean("multimodal_projector_bias", true)?,
             projector_act: activation(root, "projector_hidden_act", "gelu")?,
-            config: VlmConfig::read(root, vision, llama(&text, tied, 1e-6)?, 32_000)?,
+            config: VlmConfig::read(root, vision, kind.read(&text, tied)?, 32_000)?,
+            kind,
         })
     }
 
@@ -101,7 +109,10 @@ impl Family for Llava {
         ];
         let plan = TowerPlan {
             prefix: w.prefix(&prefixes, "embeddings.patch_embedding.weight"),
-            class_token: true,
+            names: &names::CLIP,
+            norm: NormKind::Layer,
+            qkv_bias: true,
+            qk_norm: false,
             positions: (0..self.grid().len()).collect(),
             select: Some((self.feature_layers.clone(), self.keep_class_token)),
         };
@@ -111,11 +122,11 @@ impl Family for Llava {
         let linear = |name: &str, from: usize| {
             Linear::load(w, &format!("{prefix}{name}"), [text, from], self.projector_bias)
         };
-        let projector = Projector::Mlp {
+        let projector = Projector::Mlp(Mlp {
             linear_1: linear("linear_1", vision.width * self.feature_layers.len())?,
             act: self.projector_act,
             linear_2: linear("linear_2", text)?,
-        };
+        });
         Ok(Box::new(TowerAndProjector { tower, projector }))
     }
 
@@ -125,6 +136,8 @@ impl Family for Llava {
         DecoderKeys {
             model: w.prefix(&models, "embed_tokens.weight"),
             head: format!("{}weight", w.prefix(&heads, "weight")),
+            tied: self.config.text.tied,
+            names: self.kind.names(),
         }
     }
 
@@ -137,7 +150,7 @@ impl Family for Llava {
     }
 
     fn template(&self) -> Option<&'static str> {
-        Some(TEMPLATE)
+        Some(self.template)
     }
 
     fn features_name(&self) -> &'static str {
@@ -199,8 +212,6 @@ fn feature_layers(root: &Section<'_>, n_layers: usize) -> Result<Vec<usize>, Jso
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use serde_json::json;
 
@@ -248,9 +259,30 @@ mod tests {
     fn an_empty_llava_is_the_default_llava() {
         let c =
             read_json(json!({"model_type": "llava", "text_config": {"vocab_size": 32001}})).unwrap().config;
-        assert_eq!((c.vision.width, c.vision.n_layers, c.vision.image_size), (1024, 24, 336));
+        assert_eq!((c.vision.width, c.vision.n_layers, c.vision.image_size), (1024, 24, Some(336)));
         assert_eq!(c.image_token_id, 32_000);
         assert_eq!(c.text.eps, 1e-6);
+    }
+
+    /// The keys that xtuner/llava-phi-3-mini-hf's own file has: a Llama, with what Phi-3's config left.
+    #[test]
+    fn the_real_llava_phi3_is_a_llama() {
+        let mut j = llava_7b();
+        j["image_token_index"] = json!(32038);
+        j["text_config"] = json!({
+            "architectures": ["LlamaForCausalLM"], "hidden_size": 3072, "intermediate_size": 8192,
+            "max_position_embeddings": 4096, "model_type": "llama", "original_max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5, "sliding_window": 2047, "vocab_size": 32064
+        });
+        let llava = read_json(j.clone()).unwrap();
+        let t = &llava.config.text;
+        assert_eq!((t.width, t.n_heads, t.n_kv_heads, t.head_dim, t.context), (3072, 32, 32, 96, 4096));
+        assert_eq!((llava.kind, llava.template), (TextKind::Llama, conversation::LLAVA_PHI3));
+        // Phi-3 itself sees no further than its window.
+        j["text_config"]["model_type"] = json!("phi3");
+        let llava = read_json(j).unwrap();
+        assert_eq!((llava.kind, llava.config.text.context), (TextKind::Phi3, 2047));
+        assert_eq!(read_json(llava_7b()).unwrap().template, conversation::LLAVA);
     }
 
     #[test]

@@ -5,15 +5,23 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     checkpoint::json::{JsonError, Section, read_required},
-    model::families::{family::Family, idefics3, llava},
+    model::families::{family::Family, idefics3, internvl, internvl_chat, llava, qwen2_vl, qwen3_vl},
 };
 
 /// Reads a family's config.json.
 type Read = fn(&Section<'_>) -> Result<Box<dyn Family>, JsonError>;
 
 /// `model_type`, and who reads it.
-const FAMILIES: &[(&str, Read)] =
-    &[("llava", llava::read), ("idefics3", idefics3::read), ("smolvlm", idefics3::read)];
+const FAMILIES: &[(&str, Read)] = &[
+    ("llava", llava::read),
+    ("idefics3", idefics3::read),
+    ("smolvlm", idefics3::read),
+    ("internvl", internvl::read),
+    ("internvl_chat", internvl_chat::read),
+    ("qwen2_vl", qwen2_vl::read),
+    ("qwen2_5_vl", qwen2_vl::read_2_5),
+    ("qwen3_vl", qwen3_vl::read),
+];
 
 /// Every `model_type` that is supported.
 pub fn model_types() -> impl Iterator<Item = &'static str> {

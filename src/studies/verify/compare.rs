@@ -6,6 +6,8 @@ use crate::statistics::finite::larger;
 pub(super) const ATTENTION: f64 = 1e-5;
 /// Logits, embeddings, hidden states, vision: share of the tensor's largest magnitude.
 pub(super) const RELATIVE: f64 = 1e-4;
+/// Features that are added after layers, and learned positions: absolute.
+pub(super) const FEATURES: f64 = 1e-4;
 /// Log probabilities and KL: absolute, in nats.
 pub(super) const NATS: f64 = 2e-4;
 

@@ -1,8 +1,8 @@
 //! Up to the decoder: the prompt's ids, what reference.json says of them, the views through encoder and
 //! projector, and the rows that all of it becomes.
 //!
-//! Pixels come from the reference, `[.., 3, height, width]`, so that no image is opened and no folder's image
-//! processor asked. Visual embeddings are `[visual tokens, width]`, all views in order.
+//! Pixels come from the reference, so that no image is opened and no folder's image processor asked: views, `[.., 3,
+//! height, width]`, or their patches (`patches`). Visual embeddings are `[visual tokens, width]`, all views in order.
 
 use std::path::Path;
 
@@ -11,15 +11,41 @@ use serde_json::json;
 
 use crate::{
     checkpoint::json::Section,
-    engine::decoding::{DecodingError, Rows, host, place_rows},
+    engine::{
+        decoding::{DecodingError, Rows, host, place_rows},
+        see::joined,
+    },
     model::{
         encoder::Pixels,
         hooks::{VisionRecording, Watch},
-        rotary::consecutive,
+        projector::pixel_shuffle,
+        rotary::Rotary,
     },
-    studies::verify::{case::Case, compare::ATTENTION, report::VerifyError},
-    trace::geometry::Grid,
+    spec::span::Span,
+    studies::verify::{
+        case::Case,
+        compare::{ATTENTION, FEATURES},
+        patches::{self, ReferenceView},
+        report::VerifyError,
+    },
+    trace::{
+        geometry::{Geometry, Grid},
+        tokens::{PromptToken, VisualRef},
+    },
 };
+
+/// What pixel shuffle makes of the tower's output, before the projector's norm.
+const SHUFFLED: &str = "vision.shuffled";
+
+/// What becomes of the case's images.
+pub(super) struct Images {
+    /// `[visual tokens, width]`.
+    pub(super) tokens: Tensor<2>,
+    /// Added at these tokens after a decoder layer: its number, and `[visual tokens, width]`.
+    added: Vec<(usize, Tensor<2>)>,
+    /// One an image, where positions depend on it.
+    geometries: Vec<Geometry>,
+}
 
 /// The prompt; from here on the case knows its length.
 pub(super) fn ids(case: &mut Case<'_>) -> Result<Vec<u32>, VerifyError> {
@@ -54,34 +80,48 @@ pub(super) fn facts(case: &mut Case<'_>, ids: &[u32]) {
     case.push("reference.json", wrong.len() as f64, 0.0, note);
 }
 
-/// `[visual tokens, width]`: every view through encoder and projector.
-pub(super) fn vision(case: &mut Case<'_>) -> Result<Tensor<2>, VerifyError> {
+/// Every view through encoder and projector.
+pub(super) fn vision(case: &mut Case<'_>) -> Result<Images, VerifyError> {
     let (vlm, cancel) = (case.vlm, case.cancel);
-    let (views, size) = views(case)?;
-    let grid = grid(case, views.len());
-    let recorded = case.find("vision.hidden.0").is_some();
+    let (views, geometries) = match vlm.family.patches() {
+        Some(patches) => patches::views(case, patches)?,
+        None => (views(case)?, Vec::new()),
+    };
+    let recorded = ["vision.hidden.0", "vision.rope.cos"].iter().any(|name| case.find(name).is_some());
     let watch = if recorded { Watch::Everything } else { Watch::Nothing };
-    let (mut features, mut embeds) = (Vec::new(), Vec::new());
-    for (n, values) in views.iter().enumerate() {
-        let pixels = Pixels { values, size, grid };
+    let (mut features, mut shuffled, mut embeds, mut added, mut recordings) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    for ReferenceView { values, size, grid } in &views {
+        let pixels = Pixels { values, size: *size, grid: *grid };
         let out = vlm.encoder.encode(pixels, watch, cancel).map_err(DecodingError::from)?;
-        if let (Some(recording), 0) = (out.recorded, n) {
-            inside(case, recording)?;
-        }
+        recordings.extend(out.recorded);
         embeds.push(out.tokens);
+        if case.find(SHUFFLED).is_some() {
+            let patches = out.features.dims()[0] / grid.len();
+            shuffled.extend(host(pixel_shuffle(out.features.clone(), *grid, patches.isqrt()))?);
+        }
+        added.push(out.added);
         features.extend(host(out.features)?);
     }
+    patches::places(case, &recordings, &views)?;
+    if let Some(first) = recordings.into_iter().next().filter(|_| case.find("vision.hidden.0").is_some()) {
+        inside(case, first)?;
+    }
     case.relative(vlm.family.features_name(), &features)?;
-    let embeds = Tensor::cat(embeds, 0);
-    case.relative("image_embeds", &host(embeds.clone())?)?;
-    Ok(embeds)
+    if case.find(SHUFFLED).is_some() {
+        case.relative(SHUFFLED, &shuffled)?;
+    }
+    let tokens = Tensor::cat(embeds, 0);
+    case.relative("image_embeds", &host(tokens.clone())?)?;
+    let added = joined(added);
+    for (layer, features) in &added {
+        case.absolute(&format!("deepstack.{layer}"), &host(features.clone())?, FEATURES)?;
+    }
+    Ok(Images { tokens, added, geometries })
 }
 
-/// The pixels of every view, `[3, height, width]` each, and the width and height that all of them have.
-type Views = (Vec<Vec<f32>>, (u32, u32));
-
-/// All views, at least one.
-fn views(case: &mut Case<'_>) -> Result<Views, VerifyError> {
+/// All views, at least one, where the reference keeps their pixels.
+fn views(case: &mut Case<'_>) -> Result<Vec<ReferenceView>, VerifyError> {
     let pixels = case.get("pixel_values")?;
     let shape = pixels.shape.clone();
     let side = case.vlm.family.side();
@@ -90,9 +130,15 @@ fn views(case: &mut Case<'_>) -> Result<Views, VerifyError> {
         _ => None,
     };
     match size.filter(|&size| !pixels.values.is_empty() && side.is_none_or(|side| size == (side, side))) {
-        Some((width, height)) => {
-            let view = pixels.values.chunks(3 * width as usize * height as usize);
-            Ok((view.map(|t| t.iter().map(|&v| v as f32).collect()).collect(), (width, height)))
+        Some(size) => {
+            let views = pixels.values.chunks(3 * size.0 as usize * size.1 as usize);
+            let grid = grid(case, views.len());
+            let view = |values: &[f64]| ReferenceView {
+                values: values.iter().map(|&v| v as f32).collect(),
+                size,
+                grid,
+            };
+            Ok(views.map(view).collect())
         }
         None => {
             let [height, width] = ["height", "width"].map(|name| side.map_or(name.into(), |n| n.to_string()));
@@ -132,19 +178,49 @@ fn inside(case: &mut Case<'_>, recording: VisionRecording) -> Result<(), VerifyE
     Ok(())
 }
 
-/// `[T, width]`: visual positions filled from the images, in order.
-pub(super) fn merged(case: &Case<'_>, ids: &[u32], images: Tensor<2>) -> Result<Rows, VerifyError> {
+/// The prompt's rows: visual positions filled from the images, in order, each row at its position.
+pub(super) fn merged(case: &mut Case<'_>, ids: &[u32], images: &Images) -> Result<Rows, VerifyError> {
     let visual = &case.facts.visual_positions;
-    let given = images.dims()[0];
+    let given = images.tokens.dims()[0];
     if visual.len() != given || visual.iter().any(|&p| p >= ids.len()) {
         let why = format!("has {} places, the tiles give {given} visual tokens", visual.len());
         return Err(case.unfit("visual_positions", why));
     }
+    let (family, text) = (&case.vlm.family, &case.vlm.config.text);
+    let positions = family.positions(&tokens(ids, visual, &images.geometries), &images.geometries);
+    patches::positions(case, &positions)?;
+    if case.find("rope.cos").is_some() {
+        let tables = Rotary::new(&positions, text, &case.vlm.device).tables();
+        for (name, table) in ["rope.cos", "rope.sin"].into_iter().zip(tables) {
+            case.absolute(name, &host(table)?, ATTENTION)?;
+        }
+    }
+    let nothing = || Tensor::zeros([ids.len(), text.width], &case.vlm.device);
+    let added = images.added.iter().map(|(l, t)| (*l, place_rows(nothing(), visual, t.clone())));
     Ok(Rows {
-        resid: place_rows(case.vlm.decoder.embed(ids), visual, images),
-        // One after another: a family's other positions depend on images that a reference does not hold, and
-        // will come with its references; so will what it adds after layers.
-        positions: consecutive(0, ids.len()),
-        added: Vec::new(),
+        resid: place_rows(case.vlm.decoder.embed(ids), visual, images.tokens.clone()),
+        positions,
+        added: added.collect(),
     })
+}
+
+/// The prompt as families read it: visual tokens cell by cell, where images have a geometry.
+fn tokens(ids: &[u32], visual: &[usize], images: &[Geometry]) -> Vec<PromptToken> {
+    let of = |(image, geometry): (usize, &Geometry)| {
+        let cells = geometry.views.first().map_or(Grid { rows: 0, cols: 0 }, |view| view.grid).cells();
+        cells.map(move |cell| VisualRef { image, view: 0, cell: Some(cell) })
+    };
+    let mut places = images.iter().enumerate().flat_map(of);
+    let token = |(position, &id): (usize, &u32)| {
+        let is_visual = visual.binary_search(&position).is_ok();
+        PromptToken {
+            position,
+            id,
+            text: String::new(),
+            span: if is_visual { Span::Visual } else { Span::Question },
+            visual: if is_visual { places.next() } else { None },
+            partial: false,
+        }
+    };
+    ids.iter().enumerate().map(token).collect()
 }

@@ -112,11 +112,33 @@ pub(super) fn ablation(
     case.relative("ablate.mean", &host(mean.clone())?)?;
     let means = mean.repeat_dim(0, facts.positions.len());
     let ablated = prompt.with(place_rows(prompt.resid.clone(), &facts.positions, means));
-    let forward = Decoding::new(case.vlm, &[], 0, case.cancel)?.pass(ablated, Hooks::default())?;
-    let logits = host(case.vlm.decoder.unembed(forward.resid))?;
+    let logits = logits_of(case, ablated.clone())?;
     case.relative("ablate.logits", &logits)?;
     moved(case, "ablate.max_dlogit", base, &logits, facts.max_dlogit_last_row);
+    let Some(want) = facts.max_dlogit_if_deepstack_were_removed_too else { return Ok(()) };
+    let (gone, width) = (&facts.positions, case.vlm.config.text.width);
+    let nothing = || Tensor::zeros([gone.len(), width], &case.vlm.device);
+    let added = ablated.added.into_iter().map(|(layer, t)| (layer, place_rows(t, gone, nothing()))).collect();
+    let without = logits_of(case, Rows { added, ..ablated })?;
+    moved(case, "ablate.max_dlogit_if_deepstack_were_removed_too", &logits, &without, Some(want));
     Ok(())
+}
+
+/// The prompt without what is added after layers; `base` are the logits with it.
+pub(super) fn without_added(case: &mut Case<'_>, prompt: &Rows, base: &[f32]) -> Result<(), VerifyError> {
+    let Some(facts) = &case.facts.deepstack else { return Ok(()) };
+    let missing = facts.n.abs_diff(prompt.added.len());
+    case.push("deepstack.n", missing as f64, 0.0, "reference.json".to_string());
+    let without = logits_of(case, Rows { added: Vec::new(), ..prompt.clone() })?;
+    let want = facts.max_dlogit_last_row_if_left_out;
+    moved(case, "deepstack.max_dlogit_if_left_out", base, &without, want);
+    Ok(())
+}
+
+/// `[T, V]`: what a prompt gives, nothing cut.
+fn logits_of(case: &Case<'_>, rows: Rows) -> Result<Vec<f32>, VerifyError> {
+    let forward = Decoding::new(case.vlm, &[], 0, case.cancel)?.pass(rows, Hooks::default())?;
+    Ok(host(case.vlm.decoder.unembed(forward.resid))?)
 }
 
 /// Largest change of the last row's logits, against the number in reference.json.

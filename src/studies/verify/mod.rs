@@ -6,7 +6,7 @@
 //! decoding, not prompts or spans: references name rows and keys by position.
 //!
 //! `run` goes through the cases, `reference` reads the files, `case` compares and keeps the list, `report` is
-//! what comes out. What is compared, in order: `input` (up to the decoder), `base` (one forward),
+//! what comes out. What is compared, in order: `input` (up to the decoder; `patches` where images are kept so), `base` (one forward),
 //! `generation`, `interventions`.
 
 mod base;
@@ -15,6 +15,7 @@ mod compare;
 mod generation;
 mod input;
 mod interventions;
+mod patches;
 mod reference;
 mod report;
 mod run;

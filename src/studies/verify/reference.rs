@@ -24,6 +24,11 @@ pub(super) struct CaseFacts {
     pub(super) visual_positions: Vec<usize>,
     pub(super) question_rows: Vec<usize>,
     pub(super) last_row: usize,
+    /// Of each image: frames, patches down and across.
+    pub(super) image_grid_thw: Option<Vec<[usize; 3]>>,
+    /// The next position less the prompt's length.
+    pub(super) rope_deltas: Option<i64>,
+    pub(super) deepstack: Option<DeepstackFacts>,
     #[serde(rename = "gen")]
     pub(super) generation: GenFacts,
     pub(super) lens: Option<LensFacts>,
@@ -58,11 +63,20 @@ pub(super) struct KnockoutFacts {
     pub(super) min_top2_margin: Option<f64>,
 }
 
+/// Of the features that are added after layers.
+#[derive(Deserialize)]
+pub(super) struct DeepstackFacts {
+    pub(super) n: usize,
+    pub(super) max_dlogit_last_row_if_left_out: Option<f64>,
+}
+
 /// Of the ablation.
 #[derive(Deserialize)]
 pub(super) struct AblateFacts {
     pub(super) positions: Vec<usize>,
     pub(super) max_dlogit_last_row: Option<f64>,
+    /// Against the ablation that leaves them.
+    pub(super) max_dlogit_if_deepstack_were_removed_too: Option<f64>,
 }
 
 /// Both reference files.

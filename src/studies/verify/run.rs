@@ -51,9 +51,10 @@ fn run_case(case: &mut Case<'_>) -> Result<(), VerifyError> {
     let ids = input::ids(case)?;
     input::facts(case, &ids);
     let images = input::vision(case)?;
-    let rows = input::merged(case, &ids, images.clone())?;
+    let rows = input::merged(case, &ids, &images)?;
     let base = base::baseline(case, rows.clone())?;
-    base::lens(case, &base.resid_post)?;
+    base::lens(case, "lens", &base.resid_post)?;
+    base::lens(case, "lens_in", &base.resid_in)?;
     let generated = generation::generation(case, "gen", &rows, None)?;
     generation::one_pass(case, &rows, &generated)?;
     for (name, facts) in &case.facts.knockouts {
@@ -65,5 +66,6 @@ fn run_case(case: &mut Case<'_>) -> Result<(), VerifyError> {
             None => interventions::knockout(case, name, facts, &cut, &rows, &base.logits)?,
         }
     }
-    interventions::ablation(case, &rows, images, &base.logits)
+    interventions::without_added(case, &rows, &base.logits)?;
+    interventions::ablation(case, &rows, images.tokens, &base.logits)
 }

@@ -3,4 +3,5 @@
 pub(crate) mod drop;
 pub(crate) mod gallery;
 pub(crate) mod keys;
+pub(crate) mod models;
 pub(crate) mod palette;

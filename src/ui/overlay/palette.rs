@@ -5,13 +5,16 @@
 
 use egui::{Align2, Context, Key, Modifiers, RichText, ScrollArea, Sides, TextEdit, Ui, Window};
 
-use crate::ui::{
-    frame::Frame,
-    store::{
-        command::{Command, Listed, listed},
-        store::Store,
+use crate::{
+    hub::id::HubId,
+    ui::{
+        frame::Frame,
+        store::{
+            command::{Command, Listed, listed},
+            store::Store,
+        },
+        typed_path::{is_path, typed_path},
     },
-    typed_path::{is_path, typed_path},
 };
 
 /// Width and height, where the window has room for it.
@@ -67,7 +70,7 @@ impl Palette {
         let window = window.anchor(Align2::CENTER_TOP, [0.0, 40.0]).fixed_size(size).show(ctx, |ui| {
             let edit = TextEdit::singleline(&mut self.text)
                 .id_salt("palette")
-                .hint_text("a command, a layer, a question, a path")
+                .hint_text("a command, a layer, a question, a path, a model")
                 .desired_width(f32::INFINITY);
             let edit = ui.add(edit).accessible_name("search commands");
             edit.request_focus();
@@ -113,7 +116,7 @@ fn list(ui: &mut Ui, found: &[Entry], at: usize, moved: bool) -> Option<Command>
 
 /// Everything that a text may mean: what it says by itself first, then the commands that have its words.
 fn found(text: &str, store: &Store) -> Vec<Entry> {
-    let said = [path(text), place(text, store), question(text)];
+    let said = [path(text), model(text), place(text, store), question(text)];
     said.into_iter().flatten().chain(commands(text)).collect()
 }
 
@@ -126,6 +129,14 @@ fn path(text: &str) -> Option<Entry> {
     let path = Some(text).filter(|text| is_path(text)).map(typed_path)?;
     let tooltip = "An image, a mask, a model folder, a session or a saved run";
     Some(entry(format!("Open {}", path.display()), tooltip, Command::OpenPath(path)))
+}
+
+/// A model of the hub, by its name.
+fn model(text: &str) -> Option<Entry> {
+    let id: HubId = text.trim().parse().ok().filter(|_| !is_path(text))?;
+    let tooltip =
+        "From the cache, or from the hub if it is not there; you are asked before anything is fetched";
+    Some(entry(format!("Open model {id}"), tooltip, Command::OpenModel(id.to_string().into())))
 }
 
 /// A layer or a head, by number.
@@ -185,7 +196,7 @@ fn commands(text: &str) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{trace::run::ModelInfo, worker::protocol::ModelView};
+    use crate::{checkpoint::weights::WeightDtype, trace::run::ModelInfo, worker::protocol::ModelView};
 
     fn first(text: &str, store: &Store) -> Option<Command> {
         found(text, store).into_iter().next().map(|entry| entry.command)
@@ -214,6 +225,8 @@ mod tests {
         store.model = Some(ModelView {
             info,
             device: "CPU".to_string(),
+            dtype: WeightDtype::F32,
+            formats: String::new(),
             unused: Vec::new(),
             folder: "m".into(),
             bundled: false,
@@ -229,5 +242,8 @@ mod tests {
         assert_eq!(first("file:///a/b%20c.png", &store), Some(path.clone()));
         assert_eq!(first("'/a/b c.png'", &store), Some(path));
         assert_eq!(first("undo", &store), Some(Command::Undo));
+        let hub = "llava-hf/llava-1.5-7b-hf@main";
+        assert_eq!(first(hub, &store), Some(Command::OpenModel(hub.into())));
+        assert_ne!(first("runs/a.png", &store), Some(Command::OpenModel("runs/a.png".into())), "a file");
     }
 }

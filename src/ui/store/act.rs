@@ -55,9 +55,8 @@ impl Store {
                 self.selection.preview = at.filter(there);
                 return Vec::new();
             }
-            Command::Ask(_) | Command::AskAgain | Command::OpenImage(_) | Command::LoadModel(_) => {
-                return self.begin(command);
-            }
+            Command::Ask(_) | Command::GoOn(_) | Command::AskAgain => return self.begin(command),
+            Command::OpenImage(_) | Command::LoadModel(_) => return self.begin(command),
             Command::OpenMask(path) => return vec![Request::Mark(path)],
             Command::Cancel => return self.cancel(),
             Command::Study(study) => return self.study(*study),
@@ -77,6 +76,7 @@ impl Store {
             Command::Undo | Command::Redo => self.step_back_or_forth(command == Command::Undo),
             Command::DismissError => self.error = None,
             Command::Asking(asking) => self.asking = asking,
+            Command::Talk(talk) => self.talk = talk,
             Command::Tool(tool) => self.tool = tool,
             other => {
                 self.select(&other);
@@ -92,18 +92,27 @@ impl Store {
         match command {
             Command::OpenImage(source) => {
                 self.begin_loading();
+                // What was said was about the other one.
+                self.talk.earlier.clear();
                 self.note_recent(&source);
                 self.wanted.open(source.clone());
                 vec![Request::OpenImage(source)]
             }
             Command::LoadModel(path) => {
                 self.begin_loading();
+                // What was said was another model's.
+                self.talk.earlier.clear();
                 self.note_path(path.clone());
                 self.wanted.load();
                 vec![Request::LoadModel(path)]
             }
             Command::Ask(prompt) => {
                 self.prompt = prompt;
+                self.ask_when_ready()
+            }
+            Command::GoOn(prompt) => {
+                let Some(talk) = self.answered() else { return Vec::new() };
+                (self.talk, self.prompt) = (talk, prompt);
                 self.ask_when_ready()
             }
             _ => self.ask_when_ready(),

@@ -16,6 +16,7 @@ use crate::{
         selection::{BASELINE, CUT},
         settings::{Asking, ColorRange, MapSettings, Tint, Tool, Views},
         setup::Setup,
+        talk::Talk,
         view_id::ViewId,
     },
     worker::protocol::Slot,
@@ -24,8 +25,12 @@ use crate::{
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Answer this question.
+    /// Answer this question, in the place of the last one.
     Ask(String),
+    /// Answer this question after the answer on show.
+    GoOn(String),
+    /// Change the conversation around the question; the next question is asked in it.
+    Talk(Talk),
     /// Change how answers are chosen; the next question is answered so.
     Asking(Asking),
     /// Answer the last question again.
@@ -36,6 +41,16 @@ pub enum Command {
     OpenImage(ImageSource),
     /// Load another model folder.
     LoadModel(PathBuf),
+    /// Open a model by a typed folder, or by a name of the hub, from which it is fetched if the user agrees.
+    OpenModel(PathBuf),
+    /// Show the models that are known by name, or close the list.
+    ShowModels,
+    /// Fetch the model whose cost is on show.
+    Fetch,
+    /// Let what is being fetched rest, or go on.
+    PauseFetch(bool),
+    /// Stop what is being fetched; what came stays.
+    StopFetch,
     /// A typed or dropped path: a folder is a model, a file an image.
     OpenPath(PathBuf),
     /// Show the system's dialog for an image.
@@ -420,6 +435,13 @@ static LISTED: &[Listed] = &[
         "Open model…",
         "A Hugging Face folder: LLaVA-1.5, Idefics3, SmolVLM",
         &[S::ctrl_shift("O")],
+    ),
+    listed_anywhere(
+        Menu::File,
+        Command::ShowModels,
+        "Models…",
+        "Models of the hub: what they cost, which are here, and the one that is being fetched",
+        &[S::ctrl("M")],
     ),
     listed_as(
         Menu::File,

@@ -4,11 +4,14 @@
 
 use std::{collections::BTreeSet, fmt::Display, path::Path};
 
+use serde_json::json;
+
 use crate::{
     spec::{
         experiment::{Experiment, Sampling},
         sets::{Numbers, PatchSet},
         study::{LensAt, Study, StudyKind, Taking},
+        turn::{Role, Turn, asked},
     },
     ui::store::{
         run::Run,
@@ -132,10 +135,11 @@ fn subject(
     if dtype != usual.dtype {
         line.option("dtype", dtype);
     }
-    let picture = experiment.images.first().ok_or(NoLine::NoRun)?;
-    let file = picture.image.file().ok_or_else(|| NoLine::NoFile(picture.image.name()))?;
-    line.path("image", file);
-    line.option("prompt", experiment.question());
+    for picture in &experiment.images {
+        let file = picture.image.file().ok_or_else(|| NoLine::NoFile(picture.image.name()))?;
+        line.path("image", file);
+    }
+    talk(line, experiment);
     for knockout in &experiment.intervention.knockouts {
         line.option("knockout", knockout);
     }
@@ -157,6 +161,25 @@ fn subject(
         line.option("seed", experiment.seed);
     }
     Ok(())
+}
+
+/// The question, and the conversation around it.
+fn talk(line: &mut Line, experiment: &Experiment) {
+    let question = Turn::ask(experiment.images.len(), experiment.question());
+    let (system, rest) = match experiment.turns.split_first() {
+        Some((first, rest)) if first.role == Role::System => (Some(first), rest),
+        _ => (None, &experiment.turns[..]),
+    };
+    if asked(rest) != [question] {
+        return line.option("turns", json!(experiment.turns));
+    }
+    if let Some(system) = system {
+        line.option("system", system.text());
+    }
+    line.option("prompt", experiment.question());
+    if let Some(begun) = experiment.begins() {
+        line.option("prefix", begun);
+    }
 }
 
 /// The last study of a kind, if it is about this run and found something, or still does.
@@ -220,15 +243,20 @@ mod tests {
     use crate::{
         spec::{parse::parse_numbers, picture::ImageSource, study::PatchEffect},
         trace::tokens::AnswerToken,
-        ui::store::settings::Asking,
+        ui::store::{settings::Asking, talk::Talk},
         worker::protocol::{Request, ToldRow},
     };
 
     /// A store that asked about an image, and the uncut run.
     fn asked(image: ImageSource, asking: Asking) -> (Store, u64) {
+        asked_in(Talk::default(), image, asking)
+    }
+
+    /// The same in a conversation.
+    fn asked_in(talk: Talk, image: ImageSource, asking: Asking) -> (Store, u64) {
         let mut store = Store::new("what's this ?".to_string(), 12);
-        store.asking = asking;
-        let experiment = store.asking.experiment(image, &store.prompt);
+        (store.asking, store.talk) = (asking, talk);
+        let experiment = store.asking.experiment(image, &store.talk, &store.prompt);
         let requests = store.runs.ask(experiment, store.setup());
         let [Request::Run { id, .. }] = &requests[..] else { panic!("one run") };
         let id = *id;
@@ -270,6 +298,22 @@ mod tests {
         );
         assert_eq!(command_line(&store, true), Err(NoLine::NoLens));
         assert_eq!(command_line(&Store::default(), false), Err(NoLine::NoRun));
+    }
+
+    #[test]
+    fn a_conversation_is_repeated_whole() {
+        let asking = Asking { max_new: 12, ..Asking::default() };
+        let talk = Talk { system: "Be brief.".into(), prefix: "It is".into(), ..Talk::default() };
+        let (store, _) = asked_in(talk, file(), asking);
+        let line = command_line(&store, false).unwrap();
+        let said = " --system 'Be brief.' --prompt 'what'\\''s this ?' --prefix 'It is' --max-new";
+        assert!(line.contains(said), "{line}");
+        let talk = Talk::after(&[Turn::ask(1, "what ?")], "a dog");
+        let (store, _) = asked_in(talk, file(), asking);
+        let line = command_line(&store, false).unwrap();
+        assert!(!line.contains("--prompt"), "{line}");
+        let turns = json!(store.runs.baseline().view().unwrap().experiment.turns).to_string();
+        assert!(line.contains(&format!(" --turns {} --max-new", quoted(&turns))), "{line}");
     }
 
     #[test]

@@ -119,7 +119,8 @@ impl PaintRole {
         match self {
             _ if patches.is_empty() => None,
             PaintRole::Ablated => {
-                Some(Change::Ablation(Ablation { tokens: Set(vec![painted(false)]), fill: Fill::Mean }))
+                let tokens = Set(vec![painted(false)]);
+                Some(Change::Ablation(Ablation { tokens, fill: Fill::Mean, deepstack: false }))
             }
             PaintRole::Key => Some(knockout(Set(vec![all, painted(true)]), Set(vec![painted(false)]))),
             PaintRole::Query => Some(knockout(Set(vec![painted(false)]), Set(vec![visual, painted(true)]))),

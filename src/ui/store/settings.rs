@@ -10,6 +10,7 @@ use crate::{
         picture::ImageSource,
     },
     trace::{palette::Colormap, sheet::Underlay},
+    ui::store::talk::Talk,
 };
 
 /// Which numbers stand at the ends of the colours.
@@ -135,10 +136,11 @@ impl Default for Asking {
 }
 
 impl Asking {
-    /// An uncut question about one image.
-    pub fn experiment(&self, image: ImageSource, question: &str) -> Experiment {
+    /// An uncut question about one image, in its conversation.
+    pub fn experiment(&self, image: ImageSource, talk: &Talk, question: &str) -> Experiment {
         let Asking { max_new, sampling, seed, top } = *self;
-        Experiment { sampling, seed, top, ..Experiment::ask(image, question, max_new) }
+        let turns = talk.turns(question);
+        Experiment { turns, sampling, seed, top, ..Experiment::ask(image, question, max_new) }
     }
 }
 
@@ -147,13 +149,13 @@ impl Asking {
 pub struct Running {
     /// `auto`, `cpu` or `gpu`.
     pub device: &'static str,
-    /// `f32` or `f16`.
+    /// `auto`, `f32`, `f16` or `bf16`.
     pub dtype: &'static str,
 }
 
 impl Default for Running {
     fn default() -> Self {
-        Running { device: "auto", dtype: "f32" }
+        Running { device: "auto", dtype: "auto" }
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     spec::picture::ImageSource,
-    ui::store::{cut_list::CutSettings, settings::Asking},
+    ui::store::{cut_list::CutSettings, settings::Asking, talk::Talk},
 };
 
 /// Everything that a run follows from, but for the model.
@@ -16,6 +16,9 @@ pub struct Setup {
     pub image: Option<ImageSource>,
     /// The question.
     pub prompt: String,
+    /// The conversation around it.
+    #[serde(default, skip_serializing_if = "Talk::is_plain")]
+    pub talk: Talk,
     /// How answers are chosen.
     pub asking: Asking,
     /// What is done to the model.
@@ -25,7 +28,8 @@ pub struct Setup {
 impl Setup {
     /// Whether both are about the same uncut answer.
     pub fn same_question(&self, other: &Setup) -> bool {
-        (&self.image, &self.prompt, &self.asking) == (&other.image, &other.prompt, &other.asking)
+        (&self.image, &self.prompt, &self.talk, &self.asking)
+            == (&other.image, &other.prompt, &other.talk, &other.asking)
     }
 }
 

@@ -9,12 +9,16 @@ use std::path::PathBuf;
 use crate::{
     progress::Progress,
     spec::picture::ImageSource,
-    trace::run::ModelInfo,
+    trace::{
+        run::{ModelInfo, Stop},
+        tokens::written,
+    },
     ui::store::{
         cut_list::CutSettings,
         cuts::Cuts,
         first_look::{FirstLook, first_look},
         images::{Held, Images},
+        models::Models,
         run::{Run, ScoredToken},
         runs::Runs,
         saved::SavedRun,
@@ -23,6 +27,7 @@ use crate::{
         setup::{Setup, Trail},
         studies::Studies,
         subject::{Difference, Kept, Subject},
+        talk::Talk,
         undo::History,
         wanted::{Arrival, Wanted},
     },
@@ -48,6 +53,8 @@ pub struct Store {
     pub cut: CutSettings,
     /// The question.
     pub prompt: String,
+    /// The conversation around it.
+    pub talk: Talk,
     /// How answers are chosen.
     pub asking: Asking,
     /// What tints words.
@@ -66,6 +73,8 @@ pub struct Store {
     pub questions: Vec<String>,
     /// Images and models that were opened before, the last one first.
     pub recent: Vec<PathBuf>,
+    /// Models to choose from, and the one that is being fetched.
+    pub models: Models,
     /// Where and how models run.
     pub running: Running,
     /// What of the model of a saved run is known, while there is no model.
@@ -166,6 +175,13 @@ impl Store {
         }
     }
 
+    /// The conversation after the uncut answer on show; `None` while there is none that came to its end.
+    pub fn answered(&self) -> Option<Talk> {
+        let run = self.runs.baseline().complete()?;
+        run.end.as_ref().filter(|end| end.stop != Stop::Cancelled)?;
+        Some(Talk::after(&run.experiment.turns, &written(&run.answer)))
+    }
+
     /// Whether there is something to stop.
     pub fn busy(&self) -> bool {
         self.asking_goes_on() || self.studies.running().next().is_some()
@@ -237,6 +253,7 @@ impl Store {
         Setup {
             image: self.images.source().cloned(),
             prompt: self.prompt.trim().to_string(),
+            talk: self.talk.clone(),
             asking: self.asking,
             cut: self.cut.clone(),
         }
@@ -393,6 +410,7 @@ impl Store {
     /// Takes over what a state says, but for its image.
     pub(super) fn adopt(&mut self, setup: &Setup) {
         self.prompt.clone_from(&setup.prompt);
+        self.talk.clone_from(&setup.talk);
         self.asking = setup.asking;
         self.cut = setup.cut.clone();
     }
@@ -400,7 +418,7 @@ impl Store {
     /// Asks the question about the image on show.
     pub(super) fn ask(&mut self) -> Vec<Request> {
         let (Some(_), Some(image)) = (&self.model, self.images.source()) else { return Vec::new() };
-        let experiment = self.asking.experiment(image.clone(), self.prompt.trim());
+        let experiment = self.asking.experiment(image.clone(), &self.talk, self.prompt.trim());
         self.error = None;
         self.selection.another_answer();
         let setup = self.setup();

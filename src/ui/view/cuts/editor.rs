@@ -57,7 +57,7 @@ impl CutEditor {
         let Some(item) = store.cut.items.get(line) else { return };
         let change = match &item.change {
             Change::Knockout(knockout) => self.knockout(ui, store, knockout).map(Change::Knockout),
-            Change::Ablation(ablation) => self.ablation(ui, ablation).map(Change::Ablation),
+            Change::Ablation(ablation) => self.ablation(ui, store, ablation).map(Change::Ablation),
         };
         if let Some(change) = change.filter(|change| *change != item.change) {
             frame.ask(Command::Cut(changed(&store.cut, line, change)));
@@ -142,7 +142,7 @@ impl CutEditor {
         None
     }
 
-    fn ablation(&mut self, ui: &mut Ui, ablation: &Ablation) -> Option<Ablation> {
+    fn ablation(&mut self, ui: &mut Ui, store: &Store, ablation: &Ablation) -> Option<Ablation> {
         let offered =
             [Name::Span(Span::Visual), Name::Patches(PatchSet::Object), Name::Patches(PatchSet::Sink)];
         let patches = PatchSet::ALL.map(Name::Patches);
@@ -160,6 +160,13 @@ impl CutEditor {
                 new.fill = fill;
             }
         });
+        // Offered where the model has such features; what is written stays open to be taken back.
+        if ablation.deepstack || store.model_info().is_some_and(|model| model.deepstack > 0) {
+            let tooltip = "This model adds further features of the image at its tokens after its first layers. An \
+                           ablation leaves them; ticked, they are removed from these tokens too";
+            ui.checkbox(&mut new.deepstack, RichText::new("deepstack features too").small())
+                .on_hover_text(tooltip);
+        }
         (new != *ablation).then_some(new)
     }
 

@@ -136,7 +136,12 @@ fn proof(ui: &mut Ui, store: &Store) {
     }
     for ablation in &run.experiment.intervention.ablations {
         ui.add(Label::new(look(RichText::new(ablation.to_string())).monospace()).wrap());
-        ui.label(look(RichText::new("overwritten before the first layer")));
+        let also = match (ablation.deepstack, store.model_info().is_some_and(|model| model.deepstack > 0)) {
+            (true, _) => "overwritten before the first layer, deepstack features removed",
+            (false, true) => "overwritten before the first layer; deepstack features stay",
+            (false, false) => "overwritten before the first layer",
+        };
+        ui.label(look(RichText::new(also)));
     }
     if let Some(text) = started(run) {
         ui.add(Label::new(look(RichText::new(text))).wrap());

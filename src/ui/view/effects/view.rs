@@ -250,24 +250,10 @@ fn under_pointer(
 
 /// A patch by its number and place.
 fn place_of(held: &Held, patch: usize) -> String {
-    match cell_of(held, patch) {
-        Some(Cell { row, col }) => format!("patch {patch}, row {row}, column {col}"),
+    match held.view.geometry.cell_of(patch) {
+        Some((_, Cell { row, col })) => format!("patch {patch}, row {row}, column {col}"),
         None => format!("patch {patch}"),
     }
-}
-
-/// The place of a visual token in the grid of its view.
-fn cell_of(held: &Held, patch: usize) -> Option<Cell> {
-    let mut first = 0;
-    for view in &held.view.geometry.views {
-        let len = view.lead + view.grid.len();
-        if patch < first + len {
-            let at = patch.checked_sub(first + view.lead)?;
-            return Some(Cell { row: at / view.grid.cols, col: at % view.grid.cols });
-        }
-        first += len;
-    }
-    None
 }
 
 /// The effect of a patch, and of the smallest block that it was measured in.

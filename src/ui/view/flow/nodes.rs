@@ -64,7 +64,7 @@ impl Node {
 pub fn positions(run: &Run) -> [usize; Span::COUNT] {
     let mut present = [0; Span::COUNT];
     run.prompt.iter().for_each(|token| present[token.span.index()] += 1);
-    present[Span::Answer.index()] = run.answer.len();
+    present[Span::Answer.index()] += run.answer.len();
     present
 }
 

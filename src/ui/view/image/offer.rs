@@ -23,7 +23,7 @@ use crate::{
         },
         view::{
             image::apart::arranged,
-            image::words::{about, cell_of, cuts_of, n_sinks, runs, seen_as, sink_words, subject, view_name},
+            image::words::{about, cuts_of, n_sinks, runs, seen_as, sink_words, subject, view_name},
             map::Kept,
         },
         widgets::{
@@ -228,7 +228,7 @@ fn table(store: &Store, held: &Held, parts: &[Part]) -> Table {
     for part in parts {
         let values = values(&part.map);
         for (at, number) in part.shown.numbers().enumerate() {
-            let Some((view, Cell { row, col })) = cell_of(geometry, number) else { continue };
+            let Some((view, Cell { row, col })) = geometry.cell_of(number) else { continue };
             let rect =
                 geometry.views.get(view).map(|view| view.rect_of(Cell { row, col })).unwrap_or_default();
             let name = match view_name(geometry, view) {

@@ -93,24 +93,8 @@ pub fn seen_as(held: &Held) -> String {
 
 /// What is done to the model in a run, as it is written; `uncut` where nothing is.
 pub fn cuts_of(run: &Run) -> String {
-    let intervention = &run.experiment.intervention;
-    let knockouts = intervention.knockouts.iter().map(ToString::to_string);
-    let all: Vec<String> = knockouts.chain(intervention.ablations.iter().map(ToString::to_string)).collect();
-    if all.is_empty() { "uncut".to_string() } else { all.join("; ") }
-}
-
-/// The view and the cell of a visual token, by number; `None` of one that shows no patch.
-pub fn cell_of(geometry: &Geometry, number: usize) -> Option<(usize, Cell)> {
-    let mut first = 0;
-    for (at, view) in geometry.views.iter().enumerate() {
-        let grid = first + view.lead;
-        if (grid..grid + view.grid.len()).contains(&number) {
-            let cell = number - grid;
-            return Some((at, Cell { row: cell / view.grid.cols, col: cell % view.grid.cols }));
-        }
-        first = grid + view.grid.len();
-    }
-    None
+    let cuts = run.experiment.intervention.to_string();
+    if cuts.is_empty() { "uncut".to_string() } else { cuts }
 }
 
 /// What a view of a tiled image is called; nothing of an image of one view.
@@ -124,7 +108,7 @@ pub fn view_name(geometry: &Geometry, view: usize) -> String {
 
 /// Where a visual token lies.
 pub fn place(geometry: &Geometry, number: usize) -> String {
-    let Some((view, Cell { row, col })) = cell_of(geometry, number) else {
+    let Some((view, Cell { row, col })) = geometry.cell_of(number) else {
         return format!("visual token {number}");
     };
     let name = view_name(geometry, view);

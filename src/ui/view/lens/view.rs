@@ -50,6 +50,10 @@ const WHAT: &str = "What would every layer say if it were the last? The lens put
                     model's own last norm and head (nostalgebraist's logit lens; on visual tokens Neo et al., arXiv \
                     2410.07149).";
 
+/// Where it reads in a model that adds features of the image after its first layers.
+const DEEPSTACK: &str = "This model adds deepstack features of the image after its first layers: the lens reads a \
+                         layer's output before they are added.";
+
 /// What a frame is drawn from.
 struct Now<'a> {
     store: &'a Store,
@@ -166,7 +170,7 @@ impl LensView {
         let Some(now) = self.now(store) else {
             let why =
                 if store.busy() { "The lens reads an answer once it is there." } else { "No answer yet." };
-            explained(ui, why);
+            explained(ui, store, why);
             return;
         };
         let entered = ui.horizontal_wrapped(|ui| {
@@ -180,7 +184,7 @@ impl LensView {
         let due = self.due(entered.inner);
         self.asking.show(ui, store, due, frame);
         if now.study.is_none() {
-            explained(ui, "");
+            explained(ui, store, "");
         }
         if now.places.is_empty() {
             let hint = "Nothing is selected: pin a word of the answer, click a token of the question, or lock a patch.";
@@ -414,8 +418,11 @@ fn divided(room: Rect, table: f32) -> (Rect, Option<Rect>) {
 }
 
 /// What the lens is, and why nothing of it is there.
-fn explained(ui: &mut Ui, why: &str) {
+fn explained(ui: &mut Ui, store: &Store, why: &str) {
     ui.add(Label::new(RichText::new(WHAT).small().weak()).wrap());
+    if store.model_info().is_some_and(|model| model.deepstack > 0) {
+        ui.add(Label::new(RichText::new(DEEPSTACK).small().weak()).wrap());
+    }
     if !why.is_empty() {
         ui.add(Label::new(RichText::new(why).small()).wrap());
     }

@@ -14,7 +14,10 @@ use crate::{
         frame::Frame,
         store::{command::Command, run::Run, settings::Asking, store::Store},
         theme,
-        view::{pane::View, question::tokens::PromptTokens},
+        view::{
+            pane::View,
+            question::{talk, tokens::PromptTokens},
+        },
         widgets::section::{scrolling, title_label},
     },
 };
@@ -40,17 +43,18 @@ impl View for QuestionView {
     fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
         self.follow(store);
         scrolling(ui, "question", |ui, _| {
+            talk::earlier(ui, store);
             let wide = ui.available_width() > NARROW;
             ui.horizontal(|ui| {
                 title_label(ui, "Question", frame);
-                let room = if wide { 250.0 } else { 60.0 };
+                let room = if wide { 300.0 } else { 60.0 };
                 self.edit(ui, store, frame, room);
                 if wide {
-                    options(ui, store, frame);
+                    self.options(ui, store, frame);
                 }
             });
             if !wide {
-                ui.horizontal(|ui| options(ui, store, frame));
+                ui.horizontal(|ui| self.options(ui, store, frame));
             }
             let run = store.runs.baseline().view();
             // One line has both: nothing moves while something is typed.
@@ -88,7 +92,9 @@ impl QuestionView {
         let run = store.runs.baseline().view();
         // Asked and cancelled: the answer on show is still to another.
         let other = |run: &Run| {
-            run.experiment.question().trim() != self.text.trim() || run.setup.asking != store.asking
+            run.experiment.question().trim() != self.text.trim()
+                || run.setup.asking != store.asking
+                || run.setup.talk != store.talk
         };
         !store.busy() && run.is_some_and(other) || self.text.trim() != store.prompt.trim()
     }
@@ -105,22 +111,36 @@ impl QuestionView {
         let entered = edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
         if edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Escape)) {
             self.from = None;
-            let asked = store.runs.baseline().view().map(|run| run.setup.asking);
-            if let Some(asked) = asked.filter(|asked| *asked != store.asking) {
-                frame.ask(Command::Asking(asked));
+            if let Some(asked) = store.runs.baseline().view().map(|run| &run.setup) {
+                if asked.asking != store.asking {
+                    frame.ask(Command::Asking(asked.asking));
+                }
+                if asked.talk != store.talk {
+                    frame.ask(Command::Talk(asked.talk.clone()));
+                }
             }
             ui.ctx().request_repaint();
         }
         let ask = ui.add_enabled(ready, Button::new("Ask").min_size(vec2(44.0, 0.0)));
         frame.place("ask", ask.rect);
-        if ready && (entered || ask.clicked()) {
+        let further = entered && ui.input(|i| i.modifiers.shift);
+        if further && store.answered().is_some() {
+            frame.ask(Command::GoOn(self.text.clone()));
+        } else if ready && !further && (entered || ask.clicked()) {
             frame.ask(Command::Ask(self.text.clone()));
         }
     }
+
+    /// How answers are chosen, what stands around the question, and questions to try.
+    fn options(&self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        chosen(ui, store, frame);
+        talk::menu(ui, store, frame, &self.text);
+        examples(ui, store, frame);
+    }
 }
 
-/// How answers are chosen, and questions to try.
-fn options(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+/// How answers are chosen.
+fn chosen(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     let mut asking = store.asking;
     // Numbers are dragged in it: a click within does not close it.
     let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
@@ -132,6 +152,10 @@ fn options(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     if asking != store.asking {
         frame.ask(Command::Asking(asking));
     }
+}
+
+/// Questions to try.
+fn examples(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     if !store.questions.is_empty() {
         ui.menu_button("Examples", |ui| {
             for question in &store.questions {

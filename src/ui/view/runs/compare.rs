@@ -3,7 +3,6 @@
 //! Knows runs; draws nothing.
 
 use crate::{
-    spec::experiment::Intervention,
     statistics::finite::largest,
     trace::{diff, report::Control, run::KnockoutReport, tokens::AnswerToken},
     ui::{
@@ -144,12 +143,6 @@ fn minus(text: String) -> String {
         Some(rest) => format!("−{rest}"),
         None => text,
     }
-}
-
-/// What is done to the model, as text.
-pub fn cuts(intervention: &Intervention) -> String {
-    let knockouts = intervention.knockouts.iter().map(ToString::to_string);
-    knockouts.chain(intervention.ablations.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ")
 }
 
 /// The proof that a cut held, in short, and whether it did.

@@ -88,7 +88,7 @@ fn color(ui: &Ui, slot: Slot) -> Color32 {
 
 /// What a run is: its cuts, or the question that it answers.
 fn what(ui: &mut Ui, run: &Run) {
-    let cuts = compare::cuts(&run.experiment.intervention);
+    let cuts = run.experiment.intervention.to_string();
     if !cuts.is_empty() {
         ui.add(Label::new(RichText::new(&cuts).small().monospace()).truncate()).on_hover_text(cuts);
         return;
@@ -202,7 +202,7 @@ fn described(store: &Store, run: &Run) -> Described {
     if live.is_none_or(|live| live.experiment.question() != question) {
         parts.push(format!("“{}”", short(&question, ROOM)));
     }
-    let cuts = short(&compare::cuts(&run.experiment.intervention), ROOM);
+    let cuts = short(&run.experiment.intervention.to_string(), ROOM);
     if cuts.is_empty() {
         parts.push("uncut".to_string());
     }

@@ -92,7 +92,7 @@ fn row(
 ) -> Vec<Value> {
     let lane = store.runs.lane(slot);
     let (layer, head) = store.selection.looked_at();
-    let cuts = lane.view().map(|run| compare::cuts(&run.experiment.intervention)).unwrap_or_default();
+    let cuts = lane.view().map(|run| run.experiment.intervention.to_string()).unwrap_or_default();
     let share = lane.row(at).map(|(row, _)| row.flow.share(layer, head, Span::Visual));
     let effect = scored.map(|scored| scored.effect);
     let mut row = vec![
@@ -135,7 +135,7 @@ fn figure(store: &Store) -> Option<Figure> {
     }
     let mut title = format!("Change of log probability under {}", store.runs.name(pair.other));
     if let Some(run) = store.runs.lane(pair.other).view() {
-        _ = write!(title, ": {}", compare::cuts(&run.experiment.intervention));
+        _ = write!(title, ": {}", run.experiment.intervention);
     }
     Some(bars(title, effects))
 }
