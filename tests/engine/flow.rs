@@ -26,13 +26,7 @@ use sightline::{
     },
 };
 
-use crate::common::{
-    ask,
-    families::spread,
-    fixture, gpu, load, load_as,
-    models::every_family,
-    tiled_model,
-};
+use crate::common::{ask, families::spread, fixture, gpu, load, load_as, models::every_family, tiled_model};
 
 const QUESTION: &str = "what is the background?";
 

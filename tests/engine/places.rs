@@ -3,7 +3,11 @@
 //! encoder whose patches do not see each other. And the cells of a grid cover what is seen, each pixel once.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, ops::{Range, RangeInclusive}, path::Path};
+use std::{
+    collections::BTreeSet,
+    ops::{Range, RangeInclusive},
+    path::Path,
+};
 
 use image::{Rgb, RgbImage};
 use rand::{RngExt as _, SeedableRng as _};
@@ -255,7 +259,8 @@ fn laid_out(name: &str, geometry: &Geometry) {
 
 /// What stands in the prompt is what the geometry says, in its order.
 fn in_the_prompt(name: &str, folder: &ModelFolder, geometry: &Geometry) {
-    let tokens = folder.family.layout(geometry).into_iter().filter(|piece| matches!(piece, Piece::Token { .. }));
+    let tokens =
+        folder.family.layout(geometry).into_iter().filter(|piece| matches!(piece, Piece::Token { .. }));
     let expected = (0..geometry.views.len()).flat_map(|view| geometry.tokens_of(view));
     assert!(tokens.eq(expected), "{name}");
     assert_eq!(geometry.patches().len(), geometry.n_tokens(), "{name}");

@@ -45,6 +45,10 @@ fn failures(model: &Path) -> Vec<String> {
     };
     for more in RUNS {
         hold(more, on_scene("run", model, &[&["--out", text(out.path())], more].concat()));
+        let trace = json(&out.path().join("trace.json"));
+        for cut in trace["knockouts"].as_array().into_iter().flatten() {
+            assert!(cut["blocked_mass"] == 0.0, "{}: {cut}", model.display());
+        }
     }
     let lens = ["--at", "last + answer", "--word", "duck", "--max-new", "3"];
     hold(&lens, on_scene("lens", model, &lens));

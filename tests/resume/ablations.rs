@@ -9,7 +9,12 @@ fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
 
 /// `[vocabulary]` logits of the first answer token, with these rows in the visual places; what the family adds after
 /// layers is that of the image, or of the first of several.
-fn first_logits(engine: &Engine, images: &[&Seen], baseline: &Baseline, visual_rows: &[Vec<f32>]) -> Vec<f32> {
+fn first_logits(
+    engine: &Engine,
+    images: &[&Seen],
+    baseline: &Baseline,
+    visual_rows: &[Vec<f32>],
+) -> Vec<f32> {
     let mut input = rows(&engine.vlm.decoder.embed(&baseline.prompt.ids()));
     let places = visual(&baseline.trace);
     for (&position, row) in places.iter().zip(visual_rows) {

@@ -105,7 +105,8 @@ fn two_images_of_unlike_shapes_are_cut_and_resumed() {
         let baseline = engine.keep(&spec, &images, &cancel, &mut |_| {}).unwrap();
         let [n, m] = [first, &second].map(|seen| seen.embeds.dims()[0]);
         assert_eq!(visual(&baseline.trace).len(), n + m, "{}", subject.name());
-        for (cut, pairs) in [(format!("last -> visual[{n}-] @ 1"), m), (format!("last -> visual[{n}] @ all"), 1)]
+        for (cut, pairs) in
+            [(format!("last -> visual[{n}-] @ 1"), m), (format!("last -> visual[{n}] @ all"), 1)]
         {
             let change = intervention(&[&cut], &["visual[0-1] = mean"]);
             let scratch = engine.scratch(&with(&spec, &change), &images, &cancel, &mut |_| {}).unwrap();

@@ -72,9 +72,7 @@ mod scratch;
 mod starting;
 mod trials;
 
-use common::{
-    ask, ask_about, families::spread, fixture, load, load_as, models::every_family, tiled_model,
-};
+use common::{ask, ask_about, families::spread, fixture, load, load_as, models::every_family, tiled_model};
 
 /// Log probabilities agree within this, in nats, with what is computed in another way: by hand, or with
 /// gradients.
