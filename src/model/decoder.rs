@@ -19,7 +19,7 @@ use crate::{
         cpu,
         hooks::{Blocked, Groups, Hooks, Keep, Recorded},
         kv_cache::{KvCache, format_of},
-        names::{DecoderNames, by_group, in_order},
+        names::{DecoderNames, head_by_head, in_order},
         nn::{Linear, Matrix, RmsNorm, gated, index},
         rotary::{Position, Rotary},
     },
@@ -485,7 +485,7 @@ impl Block {
         let norm = |name: &str| RmsNorm::load(w, &key(name), c.width, c.eps);
         let (q, kv) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
         let rows = match names.grouped {
-            true => by_group(c.n_kv_heads, [q / c.n_kv_heads, c.head_dim, c.head_dim]),
+            true => head_by_head(c.n_kv_heads, [q / c.n_kv_heads, c.head_dim, c.head_dim]),
             false => in_order([q, kv, kv]),
         };
         let [q, k, v] = Linear::load_parts(w, prefix, names.qkv, c.width, &rows, c.qkv_bias)?;

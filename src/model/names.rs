@@ -24,7 +24,7 @@ pub fn in_order<const N: usize>(sizes: [usize; N]) -> [Vec<Range<usize>>; N] {
 }
 
 /// The rows of queries, keys and values that stand key head by key head: so many times a key head's `sizes`.
-pub fn by_group(groups: usize, sizes: [usize; 3]) -> [Vec<Range<usize>>; 3] {
+pub fn head_by_head(groups: usize, sizes: [usize; 3]) -> [Vec<Range<usize>>; 3] {
     let all: usize = sizes.iter().sum();
     in_order(sizes).map(|first| {
         let of =
@@ -190,6 +190,6 @@ mod tests {
         assert_eq!(in_order([12, 4, 4]), [vec![0..12], vec![12..16], vec![16..20]]);
         // Three query heads of two numbers a key head.
         let grouped = [vec![0..6, 10..16], vec![6..8, 16..18], vec![8..10, 18..20]];
-        assert_eq!(by_group(2, [6, 2, 2]), grouped);
+        assert_eq!(head_by_head(2, [6, 2, 2]), grouped);
     }
 }
