@@ -137,7 +137,7 @@ impl QwenTower {
             x = x + positions;
         }
         x = order.there(x);
-        let mut hidden = vec![everything.then(|| order.back(x.clone()))];
+        let mut hidden = vec![watch.states().then(|| order.back(x.clone()))];
         let mut added = Vec::new();
         for (n, block) in self.blocks.iter().enumerate() {
             cancel.check()?;
@@ -146,14 +146,14 @@ impl QwenTower {
             let pattern;
             (x, pattern) = block.forward(x, config, &rotary, &groups, watch.pattern(n));
             recording.pattern.extend(pattern.map(|pattern| order.square_back(pattern)));
-            hidden.push(everything.then(|| order.back(x.clone())));
+            hidden.push(watch.states().then(|| order.back(x.clone())));
             if let Some(k) = config.deepstack.iter().position(|&block| block == n) {
                 added.push((k, self.deepstack[k].forward(order.back(x.clone()))));
             }
         }
         let features = order.back(x);
+        recording.hidden = hidden.into_iter().flatten().collect();
         if everything {
-            recording.hidden = hidden.into_iter().flatten().collect();
             let names = ["vision.rope.cos", "vision.rope.sin"];
             recording.places.extend(names.into_iter().zip(rotary.tables().map(|t| order.back(t))));
             recording.windows = config.windows.as_ref().map(|w| windows_of(grid, w.side)).unwrap_or_default();

@@ -38,7 +38,7 @@ pub fn device_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     button.accessible_name("where models run").on_hover_text("Where models run, and in which number format");
 }
 
-/// `CPU · f32`, `gpu:7433 · f16 · not connected`.
+/// `CPU · auto`, `gpu:7433 · f16 · not connected`.
 fn label(store: &Store) -> String {
     let of_model = store.model.as_ref().map(|model| model.device.split(" (").next().unwrap_or_default());
     let dtype = store.model.as_ref().map_or(store.running.dtype, |model| model.dtype.typed());
@@ -134,16 +134,16 @@ mod tests {
     #[test]
     fn the_bar_says_where_models_run_and_whether_they_can() {
         let mut store = Store::default();
-        assert_eq!(label(&store), "no device · f32");
+        assert_eq!(label(&store), "no device · auto");
         let id = "ae58ff8833241ac82d6ff7611046ed67b5072d142c588d0063e942d9a75502b6";
         store.apply(Command::RunAt(Some(format!("{id}@gpu:7433").parse().unwrap())));
-        assert_eq!(label(&store), "gpu:7433 · f32 · connecting");
+        assert_eq!(label(&store), "gpu:7433 · auto · connecting");
         store.event(Event::Connection(Connection::Up));
-        assert_eq!(label(&store), "gpu:7433 · f32");
+        assert_eq!(label(&store), "gpu:7433 · auto");
         store.event(Event::Connection(Connection::Down));
-        assert_eq!(label(&store), "gpu:7433 · f32 · not connected");
+        assert_eq!(label(&store), "gpu:7433 · auto · not connected");
         store.apply(Command::RunAt(None));
         store.event(Event::Connection(Connection::Down));
-        assert_eq!(label(&store), "no device · f32", "of a machine that is no more wanted");
+        assert_eq!(label(&store), "no device · auto", "of a machine that is no more wanted");
     }
 }

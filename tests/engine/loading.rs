@@ -326,7 +326,7 @@ fn broken_files_are_refused_by_name() {
     assert!(refusal(dir.path()).contains("model.safetensors"));
 
     for (text, part) in
-        [("", "JSON"), ("[1]", "JSON object"), (r#"{"model_type": "qwen2_vl"}"#, "model_type")]
+        [("", "JSON"), ("[1]", "JSON object"), (r#"{"model_type": "qwen7_vl"}"#, "model_type")]
     {
         fs::write(dir.path().join("config.json"), text).unwrap();
         let error = refusal(dir.path());
