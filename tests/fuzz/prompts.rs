@@ -367,7 +367,7 @@ fn chat_templates_that_mean_harm() {
         fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
         let start = Instant::now();
         let (result, peak) = memory::peak_of(|| {
-            let builder = PromptBuilder::from_dir(dir.path(), IMAGE, LLAVA.template())?;
+            let builder = PromptBuilder::from_dir(dir.path(), IMAGE, None)?;
             builder.build(&[Turn::ask(0, "What is it?")], &[])
         });
         let took = start.elapsed();

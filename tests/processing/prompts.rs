@@ -221,7 +221,7 @@ fn bad_conversations_and_folders_are_refused() {
     assert!(refused(&[Turn::ask(1, " \n ")], &one).contains("empty"));
     assert!(refused(&[Turn { role: Role::User, content: vec![Content::Image] }], &one).contains("empty"));
     let answer = Turn { role: Role::Assistant, content: vec![Content::Text("yes".to_owned())] };
-    assert!(refused(&[Turn::ask(1, "is it?"), answer], &one).contains("message of the user"));
+    assert!(refused(&[Turn::ask(1, "is it?"), answer.clone(), answer], &one).contains("message of the user"));
     assert!(refused(&[Turn::ask(1, "what?")], &[]).contains("1 images, 0 were given"));
     assert!(refused(&[Turn::ask(0, "what?")], &one).contains("0 images, 1 were given"));
 
@@ -420,7 +420,9 @@ fn qwen(template: &str) -> PromptBuilder {
     let tokenizer: Value = serde_json::from_str(&text("tokenizer.json")).unwrap();
     let added = tokenizer["added_tokens"].as_array().unwrap();
     let image = added.iter().find(|token| token["content"] == "<|image_pad|>").unwrap();
-    PromptBuilder::from_dir(dir.path(), image["id"].as_u64().unwrap() as u32, None).unwrap()
+    PromptBuilder::from_dir(dir.path(), image["id"].as_u64().unwrap() as u32, None)
+        .unwrap()
+        .with_around(["<|vision_start|>", "<|vision_end|>"])
 }
 
 /// What stands for an image whose surroundings the template writes.
