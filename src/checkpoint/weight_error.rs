@@ -111,7 +111,7 @@ pub enum WeightError {
     #[error(
         "this device does not compute in {format}: use --dtype auto, which takes what it has, or --dtype f32"
     )]
-    Device {
+    NotComputed {
         /// The format's name.
         format: &'static str,
     },

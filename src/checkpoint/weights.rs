@@ -179,7 +179,7 @@ impl<'a> Weights<'a> {
         watch: &'a Watch<'a>,
     ) -> Result<Self, WeightError> {
         if !dtype.is_of(device) {
-            return Err(WeightError::Device { format: dtype.name() });
+            return Err(WeightError::NotComputed { format: dtype.name() });
         }
         let mut shards: Vec<Shard> = Vec::new();
         let mut place: BTreeMap<String, usize> = BTreeMap::new();

@@ -9,6 +9,7 @@ use crate::{
     device::shared,
     window::{
         app::{App, Lost, Options},
+        icon,
         pace::Pace,
     },
     worker::thread::Worker,

@@ -4,8 +4,6 @@
 //! one of them: its hub files call their text a Llama, and are one; what is left in them of Phi-3's window counts for
 //! nothing there.
 
-use std::path::Path;
-
 use burn::tensor::Device;
 use serde_json::Value;
 
@@ -212,6 +210,8 @@ fn feature_layers(root: &Section<'_>, n_layers: usize) -> Result<Vec<usize>, Jso
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use serde_json::json;
 

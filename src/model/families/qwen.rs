@@ -24,6 +24,7 @@ use crate::{
         decoder::DecoderKeys,
         encoder::Encoder,
         families::family::Family,
+        names,
         qwen_vision::{EPS, QwenTower, TowerConfig},
         rotary::Position,
     },
@@ -75,6 +76,8 @@ impl Family for QwenVl {
         DecoderKeys {
             model: w.prefix(&models, "embed_tokens.weight"),
             head: format!("{}weight", w.prefix(&heads, "weight")),
+            tied: self.config.text.tied,
+            names: &names::LLAMA,
         }
     }
 
