@@ -217,7 +217,7 @@ fn load_as(dir: &Path, dtype: WeightDtype) -> Vlm {
 
 /// Logits of a view's tokens and some words, `[vocabulary]`.
 fn logits(vlm: &Vlm) -> Vec<f32> {
-    let side = vlm.config.vision.image_size;
+    let side = vlm.config.vision.image_size.unwrap();
     let values: Vec<f32> = (0..3 * side * side).map(|n| (n % 255) as f32 / 128.0 - 1.0).collect();
     let grid = match vlm.config.model_type.as_str() {
         "llava" => Grid { rows: vlm.config.vision.grid(), cols: vlm.config.vision.grid() },
