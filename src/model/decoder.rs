@@ -298,7 +298,7 @@ impl Decoder {
             mixed.push(attended);
             kept.extend(kept_part(&pattern, here, keys, layer, &hooks.pattern));
             grouped.extend(hooks.groups.as_ref().map(|groups| {
-                by_group(pattern, members.get_or_init(|| members_of(groups, keys, &self.device)))
+                mass_of(pattern, members.get_or_init(|| members_of(groups, keys, &self.device)))
             }));
         }
         OfLayer {
@@ -443,7 +443,7 @@ fn members_of(groups: &Groups, keys: usize, device: &Device) -> Tensor<3> {
 /// `[rows, groups]`: what rows whose pattern is `[heads, rows, keys]` give each group of `members`, the mean of all
 /// heads. The rows may see fewer keys than there are members. Sums, and no product of matrices: some devices round what
 /// enters one.
-fn by_group(pattern: Tensor<3>, members: &Tensor<3>) -> Tensor<2> {
+fn mass_of(pattern: Tensor<3>, members: &Tensor<3>) -> Tensor<2> {
     let ([_, rows, seen], [_, groups, _]) = (pattern.dims(), members.dims());
     let mean = pattern.mean_dim(0).reshape([rows, 1, seen]);
     (mean * members.clone().narrow(2, 0, seen)).sum_dim(2).reshape([rows, groups])

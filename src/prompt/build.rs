@@ -111,13 +111,17 @@ impl PromptBuilder {
             tokenizer.id_to_token(image_token).ok_or(PromptError::NoImageToken { id: image_token })?;
         let usual =
             usual.map(|text| Template { text: text.to_owned(), file: "none (the family's usual one)" });
+        let bos_text = bos.as_ref().map_or("", |(text, _)| text);
+        let compiled = |source: Template| {
+            let template = ChatTemplate::new(&source.text, bos_text, eos_token.as_deref().unwrap_or(""));
+            template.map(|template| (template, source))
+        };
+        let own = template_source(dir)?.map(compiled).transpose()?;
         // One that never writes the image token places no image: it is a text model's, which the family's own code
         // does not ask.
-        let places = |source: &Template| usual.is_none() || source.text.contains(&image_text);
-        let source = template_source(dir)?.filter(places).or(usual);
-        let source = source.ok_or_else(|| PromptError::NoTemplate { dir: dir.to_path_buf() })?;
-        let bos_text = bos.as_ref().map_or("", |(text, _)| text);
-        let template = ChatTemplate::new(&source.text, bos_text, eos_token.as_deref().unwrap_or(""))?;
+        let own = own.filter(|(_, source)| usual.is_none() || source.text.contains(&image_text));
+        let chosen = own.map_or_else(|| usual.map(compiled).transpose(), |own| Ok(Some(own)))?;
+        let (template, source) = chosen.ok_or_else(|| PromptError::NoTemplate { dir: dir.to_path_buf() })?;
         let unknown_id = unknown_token(tokenizer.get_model()).and_then(|t| tokenizer.token_to_id(t));
         let image = (image_text, image_token);
         let template_file = source.file;

@@ -1,6 +1,7 @@
 //! A further question in a conversation, from the kept run of the question before.
 
 use sightline::{
+    bundled,
     spec::turn::{Role, Turn, answered},
     trace::tokens::written,
 };
@@ -101,10 +102,10 @@ fn a_run_that_does_not_fit_is_not_taken_over() {
 #[test]
 fn a_given_beginning_is_part_of_the_answer_and_of_no_row_of_it() {
     let (engine, seen) = (&*ENGINE, &*SEEN);
-    let plain = keep(engine, seen, &ask(SHORT, 6)).unwrap();
+    let plain = keep(engine, seen, &ask(bundled::PROMPT, 6)).unwrap();
     let words: Vec<&str> = plain.trace.answer.iter().filter(|t| !t.end).map(|t| t.text.trim()).collect();
     assert!(words.len() >= 3, "{words:?}");
-    let mut asked = ask(SHORT, 6);
+    let mut asked = ask(bundled::PROMPT, 6);
     asked.turns.push(Turn::of(Role::Assistant, words[..2].join(" ")));
     let begun = keep(engine, seen, &asked).unwrap();
     // The model goes on with what it would have said.
