@@ -2,7 +2,12 @@
 //!
 //! ```text
 //! cargo bench --bench peer -- FOLDER [--python PYTHON --peer SCRIPT] [--precision SCRIPT] [--pairs N]
+//! cargo bench --bench peer -- --device gpu|cpu [--shape SHAPE] [--dtype f16] [--python PYTHON] [--pairs N] [--models DIR]
 //! ```
+//!
+//! The second is for a graphics card, or any other device, and needs no model: `device/` has it. SHAPE is `all`,
+//! `smolvlm-256m`, `qwen2.5-vl-3b`, `llava-7b`, or `tiny`, which CI runs on a software adapter. Models are written to DIR
+//! (`target/bench-models`; 22 GB for all). The rest of this page is about the first, on the CPU.
 //!
 //! FOLDER holds a model of SmolVLM-256M's shape. The peer is called as `PYTHON SCRIPT FOLDER --mode
 //! text-eager --tiles N --dtype D --threads T --new N --reps 2`, once per measurement, and must print one
@@ -15,6 +20,8 @@
 //! each is one half of a pair: ours, peer, ours, peer. Printed are medians, the range over the pairs,
 //! and the ratio of the medians; beside them what the machine could do at most, measured in the same
 //! run: a streaming read of memory, and a product of two large matrices.
+
+mod device;
 
 use std::{
     env,
@@ -35,7 +42,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use sightline::{
     checkpoint::{json::Section, weights::WeightDtype},
-    device::open as device,
+    device::open as open_device,
     engine::{
         decoding::{Decoding, host, place_rows},
         logits::{argmax, log_softmax},
@@ -67,6 +74,16 @@ fn main() -> Outcome<()> {
         let at = args.iter().position(|a| *a == format!("--{name}"))?;
         args.get(at + 1).cloned()
     };
+    if option("device").is_some() {
+        let options = device::Options(&option);
+        return match option("child").zip(args.first()) {
+            Some((what, folder)) => {
+                println!("{}", device::child(Path::new(folder), &what, &options)?);
+                Ok(())
+            }
+            None => device::main(&options),
+        };
+    }
     let setting =
         |name: &str| option(name).or_else(|| env::var(format!("SIGHTLINE_{}", name.to_uppercase())).ok());
     let folder = args.first().filter(|a| !a.starts_with("--")).cloned().or_else(|| setting("model"));
@@ -300,7 +317,7 @@ fn limits() -> (f64, [f64; 2]) {
         };
         std::hint::black_box(memory.par_chunks(1 << 18).map(lanes).sum::<f32>());
     });
-    let device = device::cpu().device;
+    let device = open_device::cpu().device;
     let side = 1536;
     let matrix = || Tensor::<2>::random([side, side], Distribution::Default, &device);
     let (a, b) = (matrix(), matrix());
@@ -377,7 +394,7 @@ fn see(vlm: &Vlm, prompt: &Prompt) -> Outcome<Tensor<2>> {
 
 fn run(folder: &Path, tiles: usize, dtype: WeightDtype) -> Outcome<Value> {
     let start = Instant::now();
-    let vlm = Vlm::load(folder, &device::cpu().device, dtype)?;
+    let vlm = Vlm::load(folder, &open_device::cpu().device, dtype)?;
     let load = start.elapsed().as_secs_f64();
     let loaded = peak_mb();
     let prompt = prompt(&vlm, tiles)?;
@@ -412,7 +429,7 @@ fn step(decoding: &mut Decoding<'_>, rows: Tensor<2>, kept: &mut Vec<Vec<f32>>) 
 }
 
 fn recording(folder: &Path, tiles: usize, dtype: WeightDtype) -> Outcome<Value> {
-    let vlm = Vlm::load(folder, &device::cpu().device, dtype)?;
+    let vlm = Vlm::load(folder, &open_device::cpu().device, dtype)?;
     let prompt = prompt(&vlm, tiles)?;
     let cancel = Cancel::default();
     // What the image shows makes no difference here: noise in place of a long look at it.
@@ -461,7 +478,7 @@ fn divergence(folder: &Path, inputs: &Path) -> Outcome<Value> {
     let pixels: Vec<f32> =
         inputs.tensor("pixels")?.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
     let logits = |dtype| -> Outcome<Vec<Vec<f32>>> {
-        let vlm = Vlm::load(folder, &device::cpu().device, dtype)?;
+        let vlm = Vlm::load(folder, &open_device::cpu().device, dtype)?;
         let side = vlm.config.vision.image_size.unwrap_or(0);
         let visual: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == vlm.config.image_token_id).collect();
         let after = ids.len() - 1 - visual.last().ok_or("no visual token")?;
