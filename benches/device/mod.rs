@@ -120,7 +120,12 @@ fn peer(
 fn report(shape: &Shape, ours: &[Value], theirs: &[Value], (bytes, flops): (f64, f64)) {
     let inputs = &ours[0]["inputs"];
     let [rows, visual] = ["rows", "visual"].map(|key| inputs[key].as_u64().unwrap_or(0));
-    println!("\n{}: {:.2} G weights, {}", shape.name, shape.parameters() as f64 / 1e9, inputs["dtype"].as_str().unwrap_or_default());
+    println!(
+        "\n{}: {:.2} G weights, {}",
+        shape.name,
+        shape.parameters() as f64 / 1e9,
+        inputs["dtype"].as_str().unwrap_or_default()
+    );
     println!("  a picture of {:?}, {visual} visual tokens, {rows} rows of prompt, {NEW} new", shape.picture);
     let work = |key: &str| ours[0][key].as_f64().unwrap_or(f64::NAN);
     let share = |of: f64, least: f64| format!("{:5.1} % of the device's limit", 100.0 * least / of);
@@ -277,7 +282,8 @@ fn measure(folder: &Path, shape: &Shape, device: &Device, dtype: WeightDtype) ->
     let inputs = json!({"ids": ids, "image_token": vlm.config.image_token_id, "picture": input.size,
         "rows": ids.len(), "visual": prompt.visual.len(), "dtype": vlm.dtype_text()});
     Ok(json!({"load_s": load, "vision_s": vision, "prefill_s": prefill, "decode_tok_s": NEW as f64 / on,
-        "plain_tok_s": NEW as f64 / off, "prefill_flop": prefill_flop, "step_bytes": step_bytes, "differ": differ, "inputs": inputs}))
+        "plain_tok_s": NEW as f64 / off, "prefill_flop": prefill_flop, "step_bytes": step_bytes, "differ": differ,
+        "inputs": inputs}))
 }
 
 /// The prompt as rows, visual tokens in their places.
