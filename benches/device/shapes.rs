@@ -343,7 +343,7 @@ impl Shape {
         let block: Vec<f32> =
             (0..BLOCK).map(|_| random.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0).collect();
         for (at, (key, shape)) in self.tensors.iter().enumerate() {
-            let (n, value) = (shape.iter().product(), value_of(key, shape));
+            let (n, value) = (shape.iter().product::<usize>(), value_of(key, shape));
             for i in 0..n {
                 out.write_all(&f16::from_f32(value(block[(i + 7919 * at) % BLOCK])).to_le_bytes())?;
             }
