@@ -104,6 +104,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Errors
 /// [`RemoteError`], within about 10 s.
+#[expect(clippy::result_large_err, reason = "what could not be sent is dropped at once")]
 pub fn connect(address: &Address, cancel: &Cancel) -> Result<Device, RemoteError> {
     let token = secret::token()?;
     let (outbox, answer) = channel();

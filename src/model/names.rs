@@ -3,7 +3,7 @@
 //! Names stand behind a prefix that the family finds; those of norms and layers lack `.weight` and `.bias`. Fused matrices
 //! are `[out, in]`: this says whose rows are whose. Knows names and numbers of rows; no tensors.
 
-use std::ops::Range;
+use std::{iter, ops::Range};
 
 /// Layers over the same input.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub fn in_order<const N: usize>(sizes: [usize; N]) -> [Vec<Range<usize>>; N] {
     let mut start = 0;
     sizes.map(|size| {
         start += size;
-        vec![start - size..start]
+        iter::once(start - size..start).collect()
     })
 }
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn fused_rows_are_shared_out_whole() {
-        assert_eq!(in_order([12, 4, 4]), [vec![0..12], vec![12..16], vec![16..20]]);
+        assert_eq!(in_order([12, 4, 4]).concat(), [0..12, 12..16, 16..20]);
         // Three query heads of two numbers a key head.
         let grouped = [vec![0..6, 10..16], vec![6..8, 16..18], vec![8..10, 18..20]];
         assert_eq!(head_by_head(2, [6, 2, 2]), grouped);

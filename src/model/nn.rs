@@ -21,6 +21,7 @@ pub fn index(places: &[usize], device: &Device) -> Tensor<1, Int> {
 
 /// A weight matrix or embedding table, `[out, in]`, in the chosen weight format.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and each is used in every pass")]
 pub enum Matrix {
     /// On the CPU.
     Panels(cpu::Panels),
@@ -313,6 +314,7 @@ impl RmsNorm {
 
 /// The norm of a tower that has one kind or the other.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are two a layer")]
 pub enum Norm {
     /// LayerNorm.
     Layer(LayerNorm),

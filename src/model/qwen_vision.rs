@@ -316,6 +316,7 @@ impl Order {
 
 /// A norm of either kind.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are two a layer")]
 enum Norm {
     Layer(LayerNorm),
     Rms(RmsNorm),
@@ -347,6 +348,7 @@ impl Norm {
 
 /// A block's MLP.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a layer")]
 enum Mlp {
     Plain { first: Linear, second: Linear },
     Gated { gate: Linear, up: Linear, down: Linear },

@@ -232,10 +232,13 @@ fn logits(vlm: &Vlm) -> Vec<f32> {
     Decoding::new(vlm, &[], rows.len() + 1, &cancel).unwrap().logits(rows).unwrap()
 }
 
+/// A file's name, the format of each of its weights, what comes of it, and that in words.
+type InFormat = (&'static str, fn(&str) -> Dtype, WeightDtype, &'static str);
+
 #[test]
 fn weights_stay_in_the_format_of_their_files() {
     const F32: &str = "float32 weights and KV cache; float32 norms";
-    let cases: [(&str, fn(&str) -> Dtype, WeightDtype, &str); 4] = [
+    let cases: [InFormat; 4] = [
         ("F32", |_| Dtype::F32, WeightDtype::F32, F32),
         ("F16", |_| Dtype::F16, WeightDtype::F16, "float16 weights and KV cache; float32 norms"),
         ("BF16", |_| Dtype::BF16, WeightDtype::Bf16, "bfloat16 weights, float32 KV cache; float32 norms"),

@@ -32,7 +32,7 @@ impl Subject {
         Subject { engine, seen, others, _dir: dir }
     }
 
-    fn name(&self) -> &str {
+    fn family(&self) -> &str {
         &self.engine.info.family
     }
 
@@ -79,7 +79,7 @@ fn every_familys_inside_is_computed_again_as_it_was() {
 #[test]
 fn every_familys_last_layer_says_the_answer() {
     for subject in Subject::all() {
-        let (engine, name) = (&subject.engine, subject.name());
+        let (engine, name) = (&subject.engine, subject.family());
         let baseline = keep(engine, &subject.seen, &ask(SHORT, 3)).unwrap();
         let cancel = Cancel::default();
         let resid = resid_pre(engine, &baseline, engine.info.n_layers, &cancel).unwrap();
@@ -104,17 +104,17 @@ fn two_images_of_unlike_shapes_are_cut_and_resumed() {
         let cancel = Cancel::default();
         let baseline = engine.keep(&spec, &images, &cancel, &mut |_| {}).unwrap();
         let [n, m] = [first, &second].map(|seen| seen.embeds.dims()[0]);
-        assert_eq!(visual(&baseline.trace).len(), n + m, "{}", subject.name());
+        assert_eq!(visual(&baseline.trace).len(), n + m, "{}", subject.family());
         for (cut, pairs) in
             [(format!("last -> visual[{n}-] @ 1"), m), (format!("last -> visual[{n}] @ all"), 1)]
         {
             let change = intervention(&[&cut], &["visual[0-1] = mean"]);
             let scratch = engine.scratch(&with(&spec, &change), &images, &cancel, &mut |_| {}).unwrap();
             let resumed = intervene_on(engine, &images, &baseline, &change).unwrap();
-            same(&resumed.free, &scratch, &format!("{}, {cut}", subject.name()));
+            same(&resumed.free, &scratch, &format!("{}, {cut}", subject.family()));
             let found = scratch.knockouts[0].pairs.iter().find(|pairs| **pairs > 0);
-            assert_eq!(found, Some(&(pairs as u64)), "{}, {cut}", subject.name());
-            assert!((resumed.effects[0].delta).abs() > 0.0, "{}, {cut}", subject.name());
+            assert_eq!(found, Some(&(pairs as u64)), "{}, {cut}", subject.family());
+            assert!((resumed.effects[0].delta).abs() > 0.0, "{}, {cut}", subject.family());
         }
     }
 }
