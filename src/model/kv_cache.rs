@@ -1,6 +1,6 @@
 //! Keys and values of the positions that a decoder has already seen.
 //!
-//! `[kv heads, keys, head width]` a layer, in the format that [`format_of`] gives, keys already rotated; on the CPU
+//! `[kv heads, keys, head width]` a layer, in the format that `format_of` gives, keys already rotated; on the CPU
 //! keys lie by column and values by row (`cpu::Lie`), which only `cpu` has to know. The
 //! cache knows the rotary position of every key: only an uncut run of a model whose positions have one axis
 //! has position = place. Does not know what the keys stand for.

@@ -38,7 +38,7 @@ pub const TOLERANCE: f32 = 2e-4;
 pub struct Session {
     /// [`FORMAT`].
     pub format: String,
-    /// Model folder, or org/name[@revision] of the hub.
+    /// Model folder, or `org/name[@revision]` of the hub.
     pub model: PathBuf,
     /// Of its weights, as traces state it; empty of a session that was written before they were read.
     pub sha256: String,

@@ -44,7 +44,7 @@ use crate::{
 /// What the window opens with. What is not said is as the last window left it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Model folder, or org/name[@revision] of the hub.
+    /// Model folder, or `org/name[@revision]` of the hub.
     pub model: Option<PathBuf>,
     /// First image.
     pub image: ImageSource,
