@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The second is for a graphics card, or any other device, and needs no model: `device/` has it. SHAPE is `all`,
-//! `smolvlm-256m`, `qwen2.5-vl-3b`, `llava-7b`, or `tiny`, which CI runs on a software adapter. Models are written to DIR
+//! `smolvlm-256m`, `qwen2.5-vl-3b`, `llava-7b`, or `tiny`, small enough for a software adapter. Models are written to DIR
 //! (`target/bench-models`; 22 GB for all). The rest of this page is about the first, on the CPU.
 //!
 //! FOLDER holds a model of SmolVLM-256M's shape. The peer is called as `PYTHON SCRIPT FOLDER --mode
