@@ -76,7 +76,7 @@ fn alike(here: &Answer, there: &Answer) {
     for ((a, row), (b, other)) in here.iter().zip(there) {
         assert_eq!((a, row.data.len()), (b, other.data.len()));
         let apart = row.data.iter().zip(other.data.iter()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(apart <= 2e-5, "attention of token {a}: {apart}");
+        assert!(apart <= 5e-5, "attention of token {a}: {apart}");
     }
 }
 
