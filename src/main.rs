@@ -8,12 +8,13 @@ use clap::Parser;
 mod print;
 mod cli;
 
+/// What is logged where `RUST_LOG` says nothing. A connection that breaks is one error, which says what to do; what its
+/// layers say of every message that they drop then would bury it.
+const DEFAULT_LOG: &str = "warn,wgpu_hal=off,burn_remote::client=error,noq_proto=error,sightline=info";
+
 fn main() -> ExitCode {
     quiet_drivers();
-    env_logger::Builder::from_env(
-        env_logger::Env::default().default_filter_or("warn,wgpu_hal=off,sightline=info"),
-    )
-    .init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(DEFAULT_LOG)).init();
     let args = cli::Args::parse();
     match cli::main(args) {
         Ok(code) => code,

@@ -88,23 +88,31 @@ fn close(a: &Path, b: &Path, tolerance: f32) {
 fn numbers_are_the_same_as_here() {
     let home = tempfile::tempdir().unwrap();
     let served = Served::begin(home.path(), 0);
-    let cuts: [&[&str]; 3] = [
+    let cuts: [&[&str]; 4] = [
         &[],
         // A mask, what a baseline keeps, and a run from there.
         &["--knockout", "answer -> visual @ 1", "--check"],
-        // Gradients, a format of 16 bits on the wire.
-        &["--knockout", "last -> gradient[0-3] @ 1", "--dtype", "f16"],
+        // Gradients.
+        &["--knockout", "last -> gradient[0-3] @ 1"],
+        // 16 bits on the wire.
+        &["--dtype", "f16"],
     ];
     for (n, more) in cuts.into_iter().enumerate() {
         let [here, there] = ["here", "there"].map(|place| home.path().join(format!("{place}{n}")));
         run(home.path(), "cpu", more, &here);
         run(home.path(), &served.address, more, &there);
-        // The kernels round halves at other places than burn's operators do.
+        // burn's operators round what enters and leaves a product to halves, our kernels do not: both are off the
+        // float32 numbers, by as much as burn's operators on a device here are.
         let half = more.contains(&"f16");
+        let [a, b] = [&here, &there].map(|folder| json(&folder.join("trace.json")));
         if !half {
-            alike("", &json(&here.join("trace.json")), &json(&there.join("trace.json")));
+            alike("", &a, &b);
         }
-        let tolerance = if half { 2e-3 } else { 5e-5 };
+        let ids = |trace: &Value| -> Vec<Value> {
+            trace["answer"].as_array().unwrap().iter().map(|token| token["id"].clone()).collect()
+        };
+        assert!(!ids(&a).is_empty() && ids(&a) == ids(&b), "{more:?}");
+        let tolerance = if half { 4e-2 } else { 5e-5 };
         close(&here.join("trace.safetensors"), &there.join("trace.safetensors"), tolerance);
     }
     let trace = json(&home.path().join("there0/trace.json")).to_string();
@@ -167,7 +175,10 @@ fn a_server_that_ends_meanwhile_ends_the_program_with_that_error() {
     assert_eq!(child.wait().unwrap().code(), Some(2), "{text}");
     assert!(text.contains("error: "), "{text}");
     assert!(text.contains(&format!("the connection to 127.0.0.1:{port} broke")), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
+    assert!(
+        !text.contains("panicked") && !text.contains("WARN"),
+        "one error, and nothing that buries it: {text}"
+    );
 }
 
 #[test]
