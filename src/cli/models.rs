@@ -8,12 +8,12 @@ use std::{
 
 use serde_json::json;
 use sightline::{
+    device::room,
     hub::{
         cache::Cache,
         control::Control,
         download::{Hub, Plan},
         id::HubId,
-        machine,
         place::Place,
         table::{self, Known},
     },
@@ -106,7 +106,7 @@ fn show(plan: &Plan) {
 
 /// The table, with what is in the cache and what fits this machine.
 fn list(cache: &Cache, as_json: bool) -> Result<(), Box<dyn Error>> {
-    let available = machine::available_memory();
+    let available = room::left();
     let all = table::known();
     let held = |known: &Known| known.hub_id().map(|id| cache.held(&id));
     if as_json {

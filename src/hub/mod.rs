@@ -5,7 +5,7 @@
 //! weight files. `id`: names as people write them. `place`: a folder, or a name. `table`: models that are known by
 //! name. `cache`: what is there, and that it stays inside. `names`: which files are fetched, and which names no server
 //! may give. `api`: what the hub says of a model. `patience`: what is tried again, and when. `part`: a file on its way.
-//! `download`: all of it, file by file. `machine`: how much memory there is.
+//! `download`: all of it, file by file.
 
 pub mod api;
 pub mod cache;
@@ -13,7 +13,6 @@ pub mod control;
 pub mod download;
 pub mod error;
 pub mod id;
-pub mod machine;
 pub(crate) mod names;
 pub(crate) mod part;
 pub(crate) mod patience;

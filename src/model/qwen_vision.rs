@@ -18,7 +18,7 @@ use crate::{
         cpu,
         encoder::{Encoded, Encoder, Pixels},
         hooks::{VisionRecording, Watch},
-        nn::{LayerNorm, Linear, Matrix, RmsNorm, activate, gated, index},
+        nn::{Linear, Matrix, Norm, NormKind, activate, gated, index},
         rotary::Rotary,
         vision::attend,
     },
@@ -40,6 +40,15 @@ pub enum Style {
     Qwen2_5,
     /// Layer norms, an MLP of two layers, a bias at the patches.
     Qwen3,
+}
+
+impl Style {
+    fn norm(self) -> NormKind {
+        match self {
+            Style::Qwen2_5 => NormKind::Rms,
+            Style::Qwen2 | Style::Qwen3 => NormKind::Layer,
+        }
+    }
 }
 
 /// What a tower has beyond what all vision transformers have.
@@ -314,38 +323,6 @@ impl Order {
     }
 }
 
-/// A norm of either kind.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are two a layer")]
-enum Norm {
-    Layer(LayerNorm),
-    Rms(RmsNorm),
-}
-
-impl Norm {
-    fn load(w: &Weights<'_>, key: &str, width: usize, style: Style) -> Result<Self, WeightError> {
-        Ok(match style {
-            Style::Qwen2_5 => Norm::Rms(RmsNorm::load(w, key, width, EPS)?),
-            Style::Qwen2 | Style::Qwen3 => Norm::Layer(LayerNorm::load(w, key, width, EPS)?),
-        })
-    }
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        match self {
-            Norm::Layer(norm) => norm.forward(x),
-            Norm::Rms(norm) => norm.forward(x),
-        }
-    }
-
-    /// Vectors of a width that it has.
-    fn vectors(&self) -> usize {
-        match self {
-            Norm::Layer(_) => 2,
-            Norm::Rms(_) => 1,
-        }
-    }
-}
-
 /// A block's MLP.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one a layer")]
@@ -402,7 +379,7 @@ impl Block {
     fn load(w: &Weights<'_>, prefix: &str, c: &TowerConfig) -> Result<Self, WeightError> {
         let width = c.vision.width;
         let key = |name: &str| format!("{prefix}{name}");
-        let norm = |name: &str| Norm::load(w, &key(name), width, c.style);
+        let norm = |name: &str| Norm::load(w, &key(name), c.style.norm(), width, EPS);
         // One matrix in the file: rows of queries, of keys, of values.
         let weight = w.matrix(&key("attn.qkv.weight"), [3 * width, width])?;
         let bias = w.vector(&key("attn.qkv.bias"), 3 * width)?;
@@ -438,7 +415,7 @@ impl Block {
     }
 
     fn parameters(&self) -> usize {
-        let norms = (self.norm1.vectors() + self.norm2.vectors()) * self.out.weight.dims()[0];
+        let norms = self.norm1.parameters() + self.norm2.parameters();
         let attention: usize = self.qkv.iter().chain([&self.out]).map(Linear::parameters).sum();
         attention + self.mlp.parameters() + norms
     }
@@ -501,7 +478,7 @@ impl Merger {
         let key = |name: &str| format!("{prefix}{name}");
         let normed = if together { all } else { width };
         Ok(Merger {
-            norm: Norm::load(w, &key(norm), normed, c.style)?,
+            norm: Norm::load(w, &key(norm), c.style.norm(), normed, EPS)?,
             normed,
             first: Linear::load(w, &key(first), [all, all], true)?,
             second: Linear::load(w, &key(second), [c.out, all], true)?,
@@ -517,6 +494,6 @@ impl Merger {
     }
 
     fn parameters(&self) -> usize {
-        self.first.parameters() + self.second.parameters() + self.norm.vectors() * self.normed
+        self.first.parameters() + self.second.parameters() + self.norm.parameters()
     }
 }

@@ -13,13 +13,13 @@ use std::{
 use egui::Context;
 
 use crate::{
+    device::room,
     hub::{
         cache::Cache,
         control::Control,
         download::{Hub, State},
         error::HubError,
         id::HubId,
-        machine,
         place::Place,
         table,
     },
@@ -72,7 +72,7 @@ impl Downloads {
             };
             let rows = table::known().into_iter().filter_map(row).collect();
             // The window may have closed meanwhile.
-            let _ = told.send(Told::Rows(rows, machine::available_memory()));
+            let _ = told.send(Told::Rows(rows, room::left()));
             ctx.request_repaint();
         });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sightline::model::families::{family::Family, registry};
 
 use super::{
-    images::{Levels, all_pixels, picture, processor, size},
+    images::{Levels, all_pixels, furthest_statistic, picture, processor, size},
     prompts::{ids, turns},
     *,
 };
@@ -74,21 +74,8 @@ fn the_real_setting_matches_the_reference() {
     let found = of_setting(&reference["real_setting"]).process(&picture).unwrap();
     assert_eq!((found.inputs.len(), found.resized), (7, size(&expected["grid_size"])));
     let tensor = |name: &str| &tensors[&format!("internvl_real/{name}")];
-    let (means, stds, pooled) = (tensor("tile_mean"), tensor("tile_std"), tensor("pooled"));
-    let mut largest = 0.0_f64;
-    for (t, tile) in found.inputs.iter().enumerate() {
-        let n = tile.pixels.len() as f64;
-        let mean = tile.pixels.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-        let variance = tile.pixels.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
-        largest = largest.max((mean - f64::from(means[t])).abs());
-        largest = largest.max((variance.sqrt() - f64::from(stds[t])).abs());
-        for cell in 0..3 * 8 * 8 {
-            let (channel, y, x) = (cell / 64, cell / 8 % 8 * 56, cell % 8 * 56);
-            let square = (0..56 * 56).map(|i| channel * 448 * 448 + (y + i / 56) * 448 + x + i % 56);
-            let mean = square.map(|i| f64::from(tile.pixels[i])).sum::<f64>() / 3136.0;
-            largest = largest.max((mean - f64::from(pooled[t * 192 + cell])).abs());
-        }
-    }
+    let statistics = ["tile_mean", "tile_std", "pooled"].map(|name| tensor(name).as_slice());
+    let largest = furthest_statistic(&found, 448, statistics);
     assert!(largest < 1e-6, "{largest}");
 }
 

@@ -124,7 +124,7 @@ fn settings(root: &Section<'_>, side: usize) -> Result<Value, JsonError> {
     }))
 }
 
-/// The conversation that the config names, and the text that ends an answer in it.
+/// The conversation that the config names.
 fn conversation_of(root: &Section<'_>) -> Result<Option<&'static str>, JsonError> {
     const KEY: &str = "template";
     match root.string(KEY, "")?.as_str() {
