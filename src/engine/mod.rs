@@ -24,6 +24,7 @@ pub mod gradient;
 pub mod inside;
 pub mod load;
 pub mod logits;
+pub mod many;
 pub(crate) mod masks;
 mod memory;
 mod parts;

@@ -19,4 +19,5 @@ pub(crate) mod phrase;
 pub mod replay;
 pub mod session;
 pub mod steps;
+pub mod survey;
 pub mod verify;

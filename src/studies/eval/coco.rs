@@ -68,9 +68,9 @@ struct Drawn {
 }
 
 /// Which pixels are an object.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-enum Shape {
+pub enum Shape {
     /// Each `x, y, x, y, ..` in pixels; together they are the object.
     Polygons(Vec<Vec<f64>>),
     /// Height and width, and run lengths column by column: first outside, then inside, and so on.

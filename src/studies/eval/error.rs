@@ -82,7 +82,7 @@ pub enum EvalError {
 
 impl EvalError {
     /// Whether it is about one image, so that the others can be asked about all the same.
-    pub(super) fn is_of_one_image(&self) -> bool {
+    pub(in crate::studies) fn is_of_one_image(&self) -> bool {
         match self {
             EvalError::Image(_) | EvalError::NoMask { .. } | EvalError::File { .. } => true,
             EvalError::Run { source, .. } => !matches!(**source, RunError::Decoding(_)),
