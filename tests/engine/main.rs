@@ -14,6 +14,7 @@ mod places;
 mod remote;
 mod runs;
 mod studies;
+mod surveys;
 mod tampered;
 mod trace;
 mod worker;

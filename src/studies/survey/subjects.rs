@@ -3,7 +3,7 @@
 //! A folder of scenes, one in COCO's format, or images alone; their order is that of the files' names. Annotations are
 //! read once, images and masks only when their turn comes. Knows files and pixels; not models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     image::mask::Mask,
@@ -63,6 +63,30 @@ pub enum Pixels {
     Value(PathBuf, u16),
     /// As an annotation draws them.
     Drawn(Shape),
+}
+
+/// How a folder is read.
+#[derive(Clone, Debug, Default)]
+pub struct SubjectOptions {
+    /// A COCO file to be used instead of scenes.jsonl or annotations.json.
+    pub annotations: Option<PathBuf>,
+    /// JSON lines of `image`, `question` and perhaps `answer` and `type`: asked instead of the folder's own questions.
+    pub questions: Option<PathBuf>,
+    /// Classes that an answer may name, of a folder of scenes that lists none.
+    pub classes: Vec<String>,
+    /// At most so many images, the first by name.
+    pub limit: Option<usize>,
+}
+
+impl Subjects {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// [`SurveyError`]: it holds no image, or a file of it is not what it should be.
+    pub fn open(dir: &Path, options: &SubjectOptions) -> Result<Subjects, SurveyError> {
+        let _ = (dir, options);
+        Err(SurveyError::Choice(String::new()))
+    }
 }
 
 impl Subject {
