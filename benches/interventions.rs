@@ -26,7 +26,7 @@ use sightline::{
     bundled,
     checkpoint::weights::WeightDtype,
     device::{open as device, open::DeviceChoice},
-    engine::{baseline::Baseline, load::Engine, resume, see::Seen},
+    engine::{baseline::Baseline, load::Engine, many, resume, see::Seen},
     progress::Cancel,
     spec::{
         experiment::{Experiment, Intervention},
@@ -136,7 +136,7 @@ fn measure(one_tile: &Path, folder: &Path, peer: Option<(String, String)>, pairs
             theirs.push(again(python, script, folder)?);
         }
     }
-    let peer_ms = median(&mut theirs) * 1e3;
+    let peer_ms = if theirs.is_empty() { f64::NAN } else { median(&mut theirs) * 1e3 };
     for (cut, times) in cuts.iter().zip(&mut ours) {
         times.iter_mut().for_each(|t| *t *= 1e3);
         let ours = median(times);
@@ -150,6 +150,53 @@ fn measure(one_tile: &Path, folder: &Path, peer: Option<(String, String)>, pairs
         };
         println!("  {cut:32} {}   {ratio}", spread(times, "ms"));
     }
+    let windows = (0..=last).map(|layer| format!("answer -> visual @ {layer}~4"));
+    let blocks = (0..64).map(|patch| format!("answer -> visual[{patch}] @ all"));
+    for (name, cuts) in [("windows", windows.collect::<Vec<_>>()), ("effect", blocks.collect())] {
+        together(&engine, &baseline, &seen, name, &cuts, pairs, peer_ms)?;
+    }
+    Ok(())
+}
+
+/// Many cuts scored together beside the same one by one, in pairs.
+fn together(
+    engine: &Engine,
+    baseline: &Baseline,
+    seen: &Seen,
+    name: &str,
+    cuts: &[String],
+    pairs: usize,
+    peer_ms: f64,
+) -> Outcome<()> {
+    let cancel = Cancel::default();
+    let cut = |cut: &String| Ok(Intervention { knockouts: vec![cut.parse()?], ablations: Vec::new() });
+    let cuts = cuts.iter().map(cut).collect::<Outcome<Vec<Intervention>>>()?;
+    let (mut alone, mut all, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..pairs {
+        let start = Instant::now();
+        for cut in &cuts {
+            resume::effects(engine, baseline, cut, &[seen], &cancel)?;
+        }
+        alone.push(start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        many::score(engine, baseline, &cuts, &[seen], &cancel, &mut |_| {})?;
+        all.push(start.elapsed().as_secs_f64());
+        ratios.push(all[all.len() - 1] / alone[alone.len() - 1]);
+    }
+    let peer = match peer_ms.is_nan() {
+        true => "no peer given".to_string(),
+        false => format!(
+            "x {:.1} faster than the peer's way",
+            peer_ms * cuts.len() as f64 / 1e3 / median(&mut all)
+        ),
+    };
+    println!(
+        "  {name}: {} cuts one by one {}, together {}",
+        cuts.len(),
+        spread(&mut alone, "s"),
+        spread(&mut all, "s")
+    );
+    println!("    together / one by one {}; {peer}", spread(&mut ratios, ""));
     Ok(())
 }
 

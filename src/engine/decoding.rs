@@ -405,21 +405,7 @@ impl<'a> Decoding<'a> {
         if !self.vlm.caches_half() {
             return Ok(());
         }
-        let (numbers, largest): (Vec<usize>, Vec<Tensor<1>>) =
-            self.cache.largest().filter(|(layer, _)| *layer < layers).unzip();
-        if largest.is_empty() {
-            return Ok(());
-        }
-        let values = host(Tensor::cat(largest, 0))?;
-        // Some devices round what is too large to the largest number that there is.
-        match numbers.iter().zip(values).find(|(_, value)| *value >= f16::MAX.to_f32()) {
-            Some((&layer, value)) => Err(DecodingError::BeyondHalf {
-                place: Place::Cache(layer),
-                value,
-                advice: "load the model with --dtype f32",
-            }),
-            None => Ok(()),
-        }
+        check_largest(self.cache.largest().filter(|(layer, _)| *layer < layers))
     }
 
     /// [`Decoding::check_cache`] of every layer.
@@ -459,6 +445,29 @@ pub(super) fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, Deco
     let squares = tensor.clone().cast(DType::F32).square();
     // One number to read back, and none if any square is; that of sound ones might overflow, though.
     Ok(all_finite(&host(squares.clone().sum())?) || all_finite(&host(squares)?))
+}
+
+/// Refuses keys and values that half precision could not hold, given the largest magnitude, `[1]`, by layer.
+///
+/// # Errors
+/// [`DecodingError::BeyondHalf`]; [`DecodingError::Device`].
+pub(super) fn check_largest(
+    largest: impl IntoIterator<Item = (usize, Tensor<1>)>,
+) -> Result<(), DecodingError> {
+    let (layers, largest): (Vec<usize>, Vec<Tensor<1>>) = largest.into_iter().unzip();
+    if largest.is_empty() {
+        return Ok(());
+    }
+    let values = host(Tensor::cat(largest, 0))?;
+    // Some devices round what is too large to the largest number that there is.
+    match layers.iter().zip(values).find(|(_, value)| *value >= f16::MAX.to_f32()) {
+        Some((&layer, value)) => Err(DecodingError::BeyondHalf {
+            place: Place::Cache(layer),
+            value,
+            advice: "load the model with --dtype f32",
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Refuses residuals, `[rows, width]` by the layer that they enter, that half precision could not hold.

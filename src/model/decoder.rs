@@ -205,12 +205,10 @@ impl Decoder {
         let (members, mut groups) = (OnceCell::new(), Vec::new());
         for n in step.layers {
             cancel.check()?;
-            let block = &self.blocks[n];
             if hooks.resid_every > 0 && n % hooks.resid_every == 0 {
                 recorded.resid_pre.push((n, x.clone()));
             }
-            let h = block.norm1.forward(x.clone());
-            let (q, k, v) = self.project(block, h, &rotary);
+            let [q, k, v] = self.projected(n, x.clone(), &rotary);
             let (k, v) = cache.append(n, k, v, self.cache_dtype);
             let place = if keep.layer(n) { places.next().unwrap_or_default() } else { &mut [] };
             let of = self.attend(n, [q, k, v], hooks, place, &members, &mut recorded);
@@ -220,7 +218,7 @@ impl Decoder {
             if n == last && step.read < rows {
                 [x, attended] = [x, attended].map(|rows| read_of(rows, step.read));
             }
-            x = self.after_attention(block, x, attended);
+            x = self.finished(n, x, attended);
             for (_, features) in step.added.iter().filter(|(layer, _)| *layer == n) {
                 // The last block may have given fewer rows than ran.
                 let rows = x.dims()[0];
@@ -237,9 +235,32 @@ impl Decoder {
         Ok(Forward { resid: x, recorded })
     }
 
-    /// Queries, keys and values of new rows, rotated.
-    fn project(&self, block: &Block, h: Tensor<2>, rotary: &Rotary) -> (Tensor<3>, Tensor<3>, Tensor<3>) {
-        let c = &self.config;
+    /// Its settings.
+    pub(super) fn config(&self) -> &TextConfig {
+        &self.config
+    }
+
+    /// Where its weights lie.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// `[rows, heads * head width]` of rows that attend, and the largest value left on the pairs of each cut, `[1]`.
+    pub(super) fn attended(
+        &self,
+        layer: usize,
+        qkv: [Tensor<3>; 3],
+        hooks: &Hooks,
+    ) -> (Tensor<2>, Vec<Tensor<1>>) {
+        let mut recorded = Recorded::default();
+        let of = self.attend(layer, qkv, hooks, &mut [], &OnceCell::new(), &mut recorded);
+        (of.mixed, recorded.blocked_mass.into_iter().map(|(_, _, left)| left).collect())
+    }
+
+    /// Queries, keys and values of rows that enter a layer, rotated.
+    pub(super) fn projected(&self, layer: usize, resid: Tensor<2>, rotary: &Rotary) -> [Tensor<3>; 3] {
+        let (c, block) = (&self.config, &self.blocks[layer]);
+        let h = block.norm1.forward(resid);
         let rows = h.dims()[0];
         let [q, k, v] = Linear::forward_all([&block.q, &block.k, &block.v], h);
         let v = v.reshape([rows, c.n_kv_heads, c.head_dim]).swap_dims(0, 1);
@@ -247,11 +268,12 @@ impl Decoder {
             Some([of_q, of_k]) => [by_head(of_q, q, c.head_dim), by_head(of_k, k, c.head_dim)],
             None => [q, k],
         };
-        (rotary.turn(q, c.n_heads), rotary.turn(k, c.n_kv_heads), v)
+        [rotary.turn(q, c.n_heads), rotary.turn(k, c.n_kv_heads), v]
     }
 
-    /// The residual stream `x` with what a block adds: `attended`, projected, and its MLP.
-    fn after_attention(&self, block: &Block, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
+    /// Rows of the residual stream that entered a layer with what it adds: `attended`, projected, and its MLP.
+    pub(super) fn finished(&self, layer: usize, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
+        let block = &self.blocks[layer];
         let x = block.out.forward_onto(x, attended);
         let h = block.norm2.forward(x.clone());
         let [gate, up] = Linear::forward_all([&block.gate, &block.up], h);

@@ -130,6 +130,22 @@ impl KvCache {
         joined
     }
 
+    /// All keys and values of rows that follow the first `first` keys of a layer: those, and the rows' own, float32, in
+    /// the format `dtype`. The cache stays as it is.
+    pub(super) fn followed(
+        &self,
+        layer: usize,
+        first: usize,
+        k: Tensor<3>,
+        v: Tensor<3>,
+        dtype: DType,
+    ) -> (Tensor<3>, Tensor<3>) {
+        let held = self.layers.get(layer).and_then(Option::as_ref).filter(|_| first > 0);
+        let before = |t: &Tensor<3>| t.clone().narrow(1, 0, first);
+        let (old_k, old_v) = held.map(|(k, v)| (before(k), before(v))).unzip();
+        (append(old_k, k, dtype, Lie::Columns), append(old_v, v, dtype, Lie::Rows))
+    }
+
     /// Notes that every layer now holds `len` keys, the last of which were turned to `positions`.
     pub(super) fn advance(&mut self, len: usize, positions: &[Position]) {
         // A resumed pass writes some rows anew.

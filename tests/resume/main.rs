@@ -33,6 +33,7 @@ use sightline::{
         inside::{resid_pre, square},
         load::Engine,
         logits::log_softmax,
+        many,
         resume::{self, score},
         see::Seen,
     },

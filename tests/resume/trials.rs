@@ -13,6 +13,8 @@ pub struct Trials<'a> {
     n_layers: usize,
     donors: Vec<String>,
     baselines: BTreeMap<(usize, usize, bool), Baseline>,
+    /// What was compared, by the run that it started from.
+    tried: BTreeMap<(usize, usize, bool), Vec<Intervention>>,
     /// Compared, of these unchanged by the intervention; refused.
     counts: [usize; 3],
 }
@@ -30,6 +32,7 @@ impl<'a> Trials<'a> {
             n_layers: engine.info.n_layers,
             donors,
             baselines: BTreeMap::new(),
+            tried: BTreeMap::new(),
             counts: [0; 3],
         }
     }
@@ -159,6 +162,7 @@ impl<'a> Trials<'a> {
             }
         };
         self.counts[0] += 1;
+        self.tried.entry((prompt, every_nth, sampled)).or_default().push(intervention.clone());
         self.counts[1] += usize::from(resumed.start.is_none());
 
         same(&resumed.free, &scratch.trace, &written);
@@ -183,11 +187,30 @@ impl<'a> Trials<'a> {
         assert_eq!(resumed.effects.len(), forced.answer.len(), "{written}");
     }
 
+    /// What was tried, all that starts from one run scored together, and some of it at a time.
+    fn together(&self) {
+        let cancel = Cancel::default();
+        for (key, tried) in &self.tried {
+            let (baseline, images) = (&self.baselines[key], [self.seen]);
+            let one = |i| resume::effects(self.engine, baseline, i, &images, &cancel).unwrap();
+            let alone: Vec<Vec<Effect>> = tried.iter().map(one).collect();
+            let mut heard = Vec::new();
+            let all = many::score(self.engine, baseline, tried, &images, &cancel, &mut |n| heard.push(n));
+            for (number, (alone, scored)) in alone.iter().zip(all.unwrap()).enumerate() {
+                let alone: Vec<_> = alone.iter().map(|e| (e.logprob, e.delta, e.rank)).collect();
+                let scored: Vec<_> = scored.iter().map(|s| (s.logprob, s.delta, s.rank)).collect();
+                assert_eq!(alone, scored, "{}", tried[number]);
+            }
+            assert!(heard.last().is_none_or(|&n| n == tried.len()), "{heard:?} of {}", tried.len());
+        }
+    }
+
     pub fn run(mut self, default: usize) {
         let specs = std::env::var("SIGHTLINE_SPECS").map_or(default, |n| n.parse().unwrap());
         while self.counts[0] < specs {
             self.trial();
         }
+        self.together();
         let [compared, unchanged, refused] = self.counts;
         println!(
             "{}: {compared} random interventions, all the same to the last bit ({unchanged} touch nothing), \
