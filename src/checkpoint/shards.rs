@@ -8,6 +8,10 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use half::{
@@ -45,8 +49,10 @@ pub struct Shard {
 pub struct Watch<'a> {
     /// Stops it.
     pub cancel: &'a Cancel,
-    /// Bytes read so far, of all that will be.
+    /// Bytes read so far for their numbers, of all that will be.
     done: Cell<u64>,
+    /// Bytes read so far for their sum, on another thread.
+    summed: Arc<AtomicU64>,
     total: u64,
     tell: &'a dyn Fn(Progress),
 }
@@ -62,7 +68,12 @@ impl<'a> Watch<'a> {
             let size = input::size(&file).map_err(|source| WeightError::Read { file, source })?;
             total += 2 * size;
         }
-        Ok(Watch { cancel, done: Cell::new(0), total, tell })
+        Ok(Watch { cancel, done: Cell::new(0), summed: Arc::default(), total, tell })
+    }
+
+    /// For [`sha256`]: counts the bytes that it has read.
+    pub fn summed(&self) -> Arc<AtomicU64> {
+        self.summed.clone()
     }
 
     /// Tells that everything was read: headers, and weights that no layer in use needs, are passed over.
@@ -77,8 +88,8 @@ impl<'a> Watch<'a> {
     /// [`Cancelled`].
     pub fn read(&self, bytes: usize) -> Result<(), Cancelled> {
         self.cancel.check()?;
-        let done = (self.done.get() + bytes as u64).min(self.total);
-        self.done.set(done);
+        self.done.set(self.done.get() + bytes as u64);
+        let done = (self.done.get() + self.summed.load(Ordering::Relaxed)).min(self.total);
         (self.tell)(Progress { stage: Stage::Load, done, total: Some(self.total) });
         Ok(())
     }
@@ -139,11 +150,13 @@ impl Stored<'_> {
     }
 }
 
-/// SHA-256 over the folder's weight files, in the order of their names, in hex.
+/// SHA-256 over the folder's weight files, in the order of their names, in hex. `summed` counts the bytes. Meant for a
+/// thread beside the one that loads: whichever comes second finds what the other read in memory still, so that a model
+/// larger than the machine keeps of its files comes from the disk once.
 ///
 /// # Errors
 /// [`WeightError::Read`], [`WeightError::Index`] or [`WeightError::Cancelled`].
-pub fn sha256(dir: &Path, watch: &Watch<'_>) -> Result<String, WeightError> {
+pub fn sha256(dir: &Path, cancel: &Cancel, summed: &AtomicU64) -> Result<String, WeightError> {
     let mut hasher = Sha256::new();
     for file in shard_files(dir)? {
         let read = |source| WeightError::Read { file: file.clone(), source };
@@ -156,7 +169,8 @@ pub fn sha256(dir: &Path, watch: &Watch<'_>) -> Result<String, WeightError> {
             hasher.update(chunk);
             let read = chunk.len();
             reader.consume(read);
-            watch.read(read)?;
+            cancel.check()?;
+            summed.fetch_add(read as u64, Ordering::Relaxed);
         }
     }
     Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())

@@ -6,8 +6,10 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::Mutex,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,6 +18,7 @@ use burn::tensor::Tensor;
 use crate::{
     checkpoint::{
         shards::{Watch, sha256},
+        weight_error::WeightError,
         weights::WeightDtype,
     },
     device::{open::Compute, remote},
@@ -77,8 +80,9 @@ impl Engine {
         let tell = RefCell::new(tell);
         let tell = |progress: Progress| (tell.borrow_mut())(progress);
         let watch = Watch::new(dir, cancel, &tell).map_err(LoadError::from)?;
-        let vlm = Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch)
-            .map_err(|error| why(compute, error.into()))?;
+        let load = || Vlm::load_as(folder.family.clone(), dir, &compute.device, dtype, &watch);
+        let (vlm, sha256) = beside_its_sum(load, dir, &watch);
+        let vlm = vlm.map_err(|error| why(compute, error.into()))?;
         let config = &vlm.config;
         let own_name = |dir: PathBuf| match id_of_snapshot(&dir) {
             Some(id) => Some(id.short()),
@@ -87,7 +91,7 @@ impl Engine {
         let name = dir.canonicalize().ok().and_then(own_name);
         let info = ModelInfo {
             name: name.unwrap_or_else(|| dir.display().to_string()),
-            sha256: sha256(dir, &watch).map_err(LoadError::from)?,
+            sha256: sha256.map_err(LoadError::from)?,
             family: config.model_type.clone(),
             n_layers: config.text.n_layers,
             n_heads: config.text.n_heads,
@@ -107,6 +111,29 @@ impl Engine {
         let donors = Mutex::default();
         Ok(Engine { folder, vlm, donors, info, device, load_time: start.elapsed() })
     }
+}
+
+/// Loads weights on this thread while another sums their files up.
+fn beside_its_sum(
+    load: impl FnOnce() -> Result<Vlm, LoadError>,
+    dir: &Path,
+    watch: &Watch<'_>,
+) -> (Result<Vlm, LoadError>, Result<String, WeightError>) {
+    /// How often it is told how far the sum is, once the weights are there.
+    const TOLD: Duration = Duration::from_millis(2);
+    // The sum of what cannot be loaded is of no use.
+    let (stop, cancel, summed) = (Cancel::default(), watch.cancel, watch.summed());
+    thread::scope(|scope| {
+        let sum = scope.spawn(|| sha256(dir, &stop, &summed));
+        let vlm = load();
+        while !sum.is_finished() {
+            if vlm.is_err() || cancel.is_cancelled() || watch.read(0).is_err() {
+                stop.cancel();
+            }
+            thread::sleep(TOLD);
+        }
+        (vlm, sum.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 /// Why loading failed: of a device elsewhere, first of all that its connection broke.
