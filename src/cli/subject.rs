@@ -50,7 +50,7 @@ pub struct SubjectArgs {
     /// Paths to cut: "QUERY -> KEY @ LAYERS [# HEADS]", e.g. "answer -> visual @ 2-5". Repeatable.
     #[arg(long, value_name = "SPEC")]
     knockout: Vec<Knockout>,
-    /// Visual tokens to overwrite: "SET = mean|zero|mean:DIR|image:FILE", e.g. "object~1 = mean".
+    /// Visual tokens to overwrite: "SET = mean|zero|noise|mean:DIR|image:FILE", e.g. "object~1 = mean".
     /// "SET & deepstack = .." also removes what Qwen3-VL adds at these tokens after its first layers. Repeatable.
     #[arg(long, value_name = "SPEC")]
     ablate: Vec<Ablation>,

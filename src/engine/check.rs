@@ -147,7 +147,7 @@ impl<'a> Foreseen<'a> {
     /// Opens what an ablation takes from elsewhere.
     fn fill(&self, ablation: &Ablation) -> Result<(), RunError> {
         match &ablation.fill {
-            Fill::Mean | Fill::Zero => {}
+            Fill::Mean | Fill::Zero | Fill::Noise => {}
             Fill::MeanOf(dir) => {
                 for file in images_of(dir)? {
                     open::open(&file)?;
@@ -155,8 +155,9 @@ impl<'a> Foreseen<'a> {
             }
             Fill::Image(file) => {
                 let picture = Picture { image: ImageSource::File(file.clone()), object: None };
-                let found = self.folder.frame(&picture)?.processed.geometry.n_tokens();
-                same_shape(ablation, file, found, visual(&self.prompt.tokens).len())?;
+                let found = self.folder.frame(&picture)?.processed.geometry.views;
+                let images = self.images.iter().map(|image| &image.processed.geometry.views[..]);
+                same_shape(ablation, file, &found, &images.collect::<Vec<_>>())?;
             }
         }
         Ok(())

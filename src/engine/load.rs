@@ -27,7 +27,7 @@ use crate::{
     model::vlm::{LoadError, Vlm},
     progress::{Cancel, Progress},
     spec::ablation::Fill,
-    trace::run::ModelInfo,
+    trace::{geometry::View, run::ModelInfo},
 };
 
 /// A loaded folder.
@@ -37,8 +37,8 @@ pub struct Engine {
     pub folder: ModelFolder,
     /// The model.
     pub vlm: Vlm,
-    /// Visual embeddings that ablations took from other files: each is encoded once.
-    pub(super) donors: Mutex<BTreeMap<Fill, Tensor<2>>>,
+    /// Visual embeddings that ablations took from other files, each encoded once; of one image also its views.
+    pub(super) donors: Mutex<BTreeMap<Fill, (Tensor<2>, Vec<View>)>>,
     /// What traces say of it.
     pub info: ModelInfo,
     /// Where it runs, in words.

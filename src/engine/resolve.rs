@@ -47,7 +47,7 @@ pub(crate) struct Asked<'a> {
     pub images: &'a [&'a Seen],
     /// Longest answer.
     pub max_new: usize,
-    /// Decides random patches.
+    /// Decides random patches, and noise.
     pub seed: u64,
     /// Stops what takes time.
     pub cancel: &'a Cancel,
@@ -76,7 +76,7 @@ impl Asked<'_> {
         let added = self.engine.folder.family.added();
         let positions = overwritten(&intervention.ablations, &scope, added)?;
         let filled = intervention.ablations.iter().zip(positions).map(|(ablation, positions)| {
-            let source = fills::source(self.engine, ablation, self.images, self.cancel)?;
+            let source = fills::source(self.engine, ablation, self.images, self.seed, self.cancel)?;
             Ok::<_, RunError>(Overwritten { positions, source, deepstack: ablation.deepstack })
         });
         Ok(Change { cuts, overwritten: filled.collect::<Result<_, _>>()? })

@@ -133,6 +133,21 @@ pub fn effects(
     effects_of(engine, baseline, intervention, &change, cancel)
 }
 
+/// How many visual tokens of a kept run an intervention's ablations overwrite.
+///
+/// # Errors
+/// As [`effects`].
+pub fn overwritten(
+    engine: &Engine,
+    baseline: &Baseline,
+    intervention: &Intervention,
+    images: &[&Seen],
+    cancel: &Cancel,
+) -> Result<usize, RunError> {
+    let change = change_of(engine, baseline, intervention, images, cancel, &mut |_| {})?;
+    Ok(change.overwritten.iter().map(|overwritten| overwritten.positions.len()).sum())
+}
+
 /// What an intervention changes on a kept run.
 ///
 /// # Errors

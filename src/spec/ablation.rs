@@ -9,10 +9,12 @@
 //! ablation := set [ "& deepstack" ] "=" fill         "object~1 = mean"
 //! fill     := "mean"                                 mean of this prompt's visual tokens
 //!           | "zero"
+//!           | "noise"                                Gaussian, with the mean and the standard deviation that this
+//!                                                    prompt's visual tokens have in every dimension, a row a token
 //!           | "mean:" DIR                            mean over the visual tokens of all images in DIR
 //!           | "image:" FILE                          the token at the same place of another image
 //! ```
-//! `set` is that of [`crate::spec::sets`]; it may hold visual tokens only. Some models (Qwen3-VL) add further features
+//! `set` is that of [`crate::spec::sets`]; it may hold visual tokens only. The experiment's seed draws the noise. Some models (Qwen3-VL) add further features
 //! of the image at its tokens after their first layers: an ablation leaves them, `& deepstack` removes them too.
 
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -40,6 +42,9 @@ pub enum Fill {
     Mean,
     /// Zeros.
     Zero,
+    /// Gaussian noise with the mean and the standard deviation of this prompt's visual embeddings, dimension by
+    /// dimension, drawn by the seed for every token.
+    Noise,
     /// The mean visual embedding of all images of a folder.
     MeanOf(PathBuf),
     /// The embedding at the same place of another image.
@@ -49,7 +54,7 @@ pub enum Fill {
 /// An ablation that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "ablation `{text}`: {why}; the form is SET = FILL, FILL being mean, zero, mean:DIR or image:FILE, for example `object~1 = mean`; `SET & deepstack = FILL` removes the deepstack features too"
+    "ablation `{text}`: {why}; the form is SET = FILL, FILL being mean, zero, noise, mean:DIR or image:FILE, for example `object~1 = mean`; `SET & deepstack = FILL` removes the deepstack features too"
 )]
 pub struct AblationError {
     /// What was typed.
@@ -77,6 +82,7 @@ impl FromStr for Ablation {
             Some(("image", file)) if !file.trim().is_empty() => Fill::Image(file.trim().into()),
             _ if fill.eq_ignore_ascii_case("mean") => Fill::Mean,
             _ if fill.eq_ignore_ascii_case("zero") => Fill::Zero,
+            _ if fill.eq_ignore_ascii_case("noise") => Fill::Noise,
             _ => return Err(fail(format!("`{fill}` is no fill"))),
         };
         Ok(Ablation { tokens, fill, deepstack })
@@ -95,6 +101,7 @@ impl fmt::Display for Fill {
         match self {
             Fill::Mean => f.write_str("mean"),
             Fill::Zero => f.write_str("zero"),
+            Fill::Noise => f.write_str("noise"),
             Fill::MeanOf(dir) => write!(f, "mean:{}", dir.display()),
             Fill::Image(file) => write!(f, "image:{}", file.display()),
         }
@@ -114,6 +121,7 @@ mod tests {
             "visual - object = image:/tmp/A.png",
             "random[0-39] = mean:Dir",
             "sink = zero",
+            "object~2 = noise",
             "object~1 & deepstack = mean",
         ] {
             assert_eq!(text.parse::<Ablation>().unwrap().to_string(), text);
@@ -122,6 +130,7 @@ mod tests {
             ("object", "no `=`"),
             ("object = grey", "`grey` is no fill"),
             ("object = mean:", "no fill"),
+            ("object = noise:3", "`noise:3` is no fill"),
             ("object & all = mean", "`& all ` is not `& deepstack`"),
             ("objct = mean", "`objct` is none of"),
         ] {

@@ -111,7 +111,7 @@ fn knockouts_print_what_they_are() {
 #[test]
 fn ablations_and_recordings() {
     let _alone = memory::alone();
-    let fill = select(vec!["mean", "zero", "mean:/a/B c", "image:x=y.png", "grey", "mean:", ""]);
+    let fill = select(vec!["mean", "zero", "noise", "mean:/a/B c", "image:x=y.png", "grey", "mean:", ""]);
     let ablation = (set(), fill).prop_map(|(set, fill)| format!("{set} = {fill}"));
     let recording = (numbers(), numbers(), numbers())
         .prop_map(|(rows, layers, heads)| format!("answer[{rows}] @ {layers} # {heads}"));

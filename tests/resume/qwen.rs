@@ -1,6 +1,6 @@
 //! Qwen's models: three axes of positions, windows, features that are added after layers.
 
-use sightline::engine::inside::resid_post;
+use sightline::engine::{check::Foreseen, inside::resid_post};
 
 use super::{common::models, *};
 
@@ -20,6 +20,32 @@ fn resuming_gives_what_running_from_scratch_gives_for_qwen() {
         let engine = load(dir.path());
         trials::Trials::new(&engine, &wide(&engine), (2, 4), donors.clone()).run(25);
     }
+}
+
+#[test]
+fn a_donor_of_as_many_tokens_in_another_grid_is_refused() {
+    let dir = models::qwen2_5_like();
+    let engine = load(dir.path());
+    let (seen, folder) = (wide(&engine), tempfile::tempdir().unwrap());
+    let tall = folder.path().join("tall.png");
+    image::RgbImage::from_pixel(120, 200, image::Rgb([90, 120, 30])).save(&tall).unwrap();
+    assert_eq!(see(&engine, &tall).embeds.dims(), seen.embeds.dims());
+    let change = intervention(&[], &[&format!("visual[0] = image:{}", tall.display())]);
+    let spec = ask(SHORT, 3);
+    let baseline = keep(&engine, &seen, &spec).unwrap();
+    let resumed = refused(intervene(&engine, &seen, &baseline, &change));
+    assert!(resumed.contains("becomes 4x2 visual tokens, this prompt has 2x4"), "{resumed}");
+    // Encoded by now; the second time is refused like the first, and so it is before the weights are read.
+    assert_eq!(refused(run(&engine, &seen, &with(&spec, &change))), resumed);
+    let file = fixture("processing/images/gradient_200x120.png");
+    let framed = engine.folder.frame(&Picture { image: ImageSource::File(file), object: None }).unwrap();
+    let foreseen = |change: &Intervention| {
+        let experiment = with(&spec, change);
+        Foreseen::new(&engine.folder, WeightDtype::F32, &experiment, &[&framed]).map(|_| ())
+    };
+    assert_eq!(foreseen(&change).unwrap_err().to_string(), resumed);
+    let alike = fixture("processing/images/scene_640x427.png");
+    foreseen(&intervention(&[], &[&format!("visual[0] = image:{}", alike.display())])).unwrap();
 }
 
 /// Largest distance between two lists.

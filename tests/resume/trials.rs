@@ -118,9 +118,10 @@ impl<'a> Trials<'a> {
             format!("{query} -> {key} @ {layers}{heads}").parse().unwrap()
         };
         let ablation = |t: &mut Self| {
-            let fill = match t.rng.random_range(0..3) {
+            let fill = match t.rng.random_range(0..4) {
                 0 => "mean".to_string(),
                 1 => "zero".to_string(),
+                2 => "noise".to_string(),
                 _ => t.donors[t.rng.random_range(0..t.donors.len())].clone(),
             };
             let tokens = t.patches();

@@ -231,7 +231,7 @@ fn polls_about(image: u64, objects: &[String], classes: &[String], poll: &str) -
 }
 
 /// A poll with its class; "a" becomes "an" before a vowel.
-fn about(poll: &str, class: &str) -> String {
+pub fn about(poll: &str, class: &str) -> String {
     let vowel = class.starts_with(|c: char| "aeiouAEIOU".contains(c));
     let article = if vowel { " an " } else { " a " };
     poll.replace(&format!(" a {CLASS}"), &format!("{article}{class}")).replace(CLASS, class)

@@ -15,10 +15,10 @@ const PENDING: &str = "not applied: in the box, Enter applies and Esc takes it b
 const GRAMMAR: &str = "QUERY -> KEY @ LAYERS [# HEADS] cuts attention; SET = mean overwrites visual tokens.\n\
      Sets: bos, system, markers, visual, question, last, answer, decode, all, pos[3-5], joined by + or -;\n\
      patches: visual[3:4] (row:column), object, lastrow, sink, register, random[0-9], and ~1 for one ring more.\n\
-     Fills: mean, zero, mean:FOLDER, image:FILE. Tab completes a word, Enter applies, Esc takes back.";
+     Fills: mean, zero, noise, mean:FOLDER, image:FILE. Tab completes a word, Enter applies, Esc takes back.";
 
 /// The words of the grammar, and what they mean.
-const WORDS: [(&str, &str); 19] = [
+const WORDS: [(&str, &str); 20] = [
     ("visual", "image patches"),
     ("question", "your words"),
     ("answer", "words of the answer; as rows, those that predict them"),
@@ -38,6 +38,7 @@ const WORDS: [(&str, &str); 19] = [
     ("random", "patches in random order: random[0-9]"),
     ("mean", "fill: the mean visual embedding"),
     ("zero", "fill: zeros"),
+    ("noise", "fill: noise as spread as the visual embeddings"),
 ];
 
 /// See the module.
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn every_word_is_of_the_grammar_and_none_is_missing() {
         let (fills, sets): (Vec<_>, Vec<_>) =
-            WORDS.iter().map(|(word, _)| *word).partition(|word| ["mean", "zero"].contains(word));
+            WORDS.iter().map(|(word, _)| *word).partition(|word| ["mean", "zero", "noise"].contains(word));
         for word in &sets {
             let text = if *word == "pos" { "pos[3]" } else { *word };
             parse_set(text).unwrap();

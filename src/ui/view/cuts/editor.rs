@@ -178,9 +178,16 @@ impl CutEditor {
             self.fill = Some(fill.clone());
         }
         let mut chosen = None;
-        for (choice, name, tooltip) in
-            [(Fill::Mean, "mean", "The mean visual embedding of this prompt"), (Fill::Zero, "zero", "Zeros")]
-        {
+        for (choice, name, tooltip) in [
+            (Fill::Mean, "mean", "The mean visual embedding of this prompt"),
+            (Fill::Zero, "zero", "Zeros"),
+            (
+                Fill::Noise,
+                "noise",
+                "Gaussian noise with the mean and the standard deviation of this prompt's visual embeddings in every \
+                 dimension, drawn by the seed",
+            ),
+        ] {
             let label = ui.selectable_label(*fill == choice, RichText::new(name).small());
             if label.accessible_name(format!("fill: {name}")).on_hover_text(tooltip).clicked() {
                 chosen = Some(choice);

@@ -194,7 +194,7 @@ fn choose(ui: &mut Ui, asking: &mut Asking) {
         line(ui, share, "top-p", "Draws from the likeliest tokens that together reach this probability");
     }
     let seed = DragValue::new(&mut asking.seed).speed(0.1);
-    line(ui, seed, "seed", "Decides which tokens are drawn, and which random patches");
+    line(ui, seed, "seed", "Decides which tokens are drawn, which random patches, and noise");
 }
 
 /// A number with its name beside it.
