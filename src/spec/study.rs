@@ -130,12 +130,12 @@ fn cutting(cut: Knockout) -> Intervention {
 }
 
 /// A whole named set.
-fn term(name: Name) -> Term {
+pub(crate) fn term(name: Name) -> Term {
     Term { minus: false, name, places: Places::All, rings: 0 }
 }
 
 /// Some visual tokens, ascending, as they would be typed: `visual[0-2,12-14]`.
-fn block(patches: &[usize]) -> Term {
+pub(crate) fn block(patches: &[usize]) -> Term {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for &patch in patches {
         match runs.last_mut() {

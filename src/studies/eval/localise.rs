@@ -1,8 +1,7 @@
 //! Whether the words of a model's own descriptions look at the objects they name, over a scenes folder
 //! with masks.
 //!
-//! A word, or a phrase of several tokens, counts when it is the class of exactly one object of its scene.
-//! Its rows are those that predicted it. Knows runs and masks; the measure itself is `localisation`.
+//! Knows runs and masks; which words count, and the measure itself, are `localisation`'s.
 
 use std::{
     fmt,
@@ -24,13 +23,7 @@ use crate::{
             folder::{Folder, Item},
             report::{Images, PassedOver},
         },
-        localisation::{Hit, hits},
-    },
-    trace::{
-        geometry::Patch,
-        pattern::PatternRow,
-        run::Trace,
-        words::{self, Word},
+        localisation::{Hit, named, word_hits},
     },
 };
 
@@ -121,42 +114,13 @@ fn measure(
     let trace = engine.scratch(&experiment, &[&seen], cancel, &mut |_| {}).map_err(at)?;
     let patches = seen.geometry.patches();
     let mut found = Vec::new();
-    for (object, word) in named(&trace, item, &folder.classes) {
+    for (object, word) in named(&trace, &item.objects, &folder.classes) {
         // Later ones have no value of their own, in a mask of 16 bits neither.
         let Ok(value) = u16::try_from(object + 1) else { continue };
-        found.extend(word_hits(&trace, &word, &patches, &mask, value));
+        let covered: Vec<f32> = patches.iter().map(|p| mask.covered(p.rect, Some(value))).collect();
+        found.extend(word_hits(&trace, &word, &covered));
     }
     Ok(found)
-}
-
-/// Words of an answer that name an object which is the only one of its class: object, and word.
-fn named(trace: &Trace, item: &Item, classes: &[String]) -> Vec<(usize, Word)> {
-    let answer = words::answer(trace);
-    // A hot dog is no dog: of names that stand in each other, the longest counts.
-    let all: Vec<Word> = classes.iter().flat_map(|class| words::find(&answer, class)).collect();
-    let inside = |word: &Word| {
-        all.iter().any(|other| {
-            other.text.len() > word.text.len() && word.positions.iter().all(|p| other.positions.contains(p))
-        })
-    };
-    let mut named = Vec::new();
-    for (object, class) in item.objects.iter().enumerate() {
-        if item.objects.iter().filter(|other| *other == class).count() == 1 {
-            let found = words::find(&answer, class).into_iter().filter(|word| !inside(word));
-            named.extend(found.map(|word| (object, word)));
-        }
-    }
-    named
-}
-
-/// Layer by layer, what the peak of a word's attention hits; `None` where nothing can be measured.
-fn word_hits(trace: &Trace, word: &Word, patches: &[Patch], mask: &Mask, value: u16) -> Option<Vec<Hit>> {
-    // The row that predicted a token is kept under the token's place in the answer.
-    let places: Vec<usize> = word.positions.iter().map(|p| p - trace.prompt.len()).collect();
-    let rows: Vec<PatternRow> =
-        trace.rows().filter(|(s, _)| places.contains(s)).map(|(_, row)| row).collect();
-    let covered: Vec<f32> = patches.iter().map(|p| mask.covered(p.rect, Some(value))).collect();
-    Some(hits(&rows, &trace.prompt, &covered)).filter(|layers| !layers.is_empty())
 }
 
 /// `masks/NAME` beside `images/NAME`.

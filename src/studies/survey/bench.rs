@@ -59,8 +59,25 @@ pub struct Bench<'a> {
 pub struct Found {
     /// One a condition, in the order of the study's columns after `image`.
     pub rows: Vec<Vec<Value>>,
+    /// What its rows have no column for.
+    pub facts: Vec<Fact>,
     /// What was not measured.
     pub left_out: Vec<LeftOut>,
+}
+
+/// A number beside the rows: panels read it, rows.csv does not hold it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Fact {
+    /// What it says.
+    pub name: String,
+    /// Of which layer; `None` of all, or of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
+    /// Of which head; `None` of their mean, or of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<usize>,
+    /// The number.
+    pub value: f32,
 }
 
 /// Something that was not measured.
@@ -89,6 +106,11 @@ impl<'a> Bench<'a> {
     /// Adds a row.
     pub fn row(&mut self, row: impl Into<Vec<Value>>) {
         self.found.rows.push(row.into());
+    }
+
+    /// Adds a number that the rows have no column for.
+    pub fn fact(&mut self, name: &str, layer: Option<usize>, head: Option<usize>, value: f32) {
+        self.found.facts.push(Fact { name: name.to_string(), layer, head, value });
     }
 
     /// Notes what cannot be measured.

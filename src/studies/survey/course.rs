@@ -143,7 +143,7 @@ impl Course {
                 Err(e) => {
                     let why = e.to_string();
                     first.get_or_insert(e);
-                    Found { rows: Vec::new(), left_out: vec![LeftOut { what: String::new(), why }] }
+                    Found { left_out: vec![LeftOut { what: String::new(), why }], ..Found::default() }
                 }
             };
             let one = Measured::new(number, &self.subjects.all[number].name, found);
@@ -173,19 +173,25 @@ impl Course {
     }
 }
 
-/// Refuses rows that are not the study's, or hold a number that is none.
+/// Refuses rows that are not the study's, and rows and facts that hold a number that is none.
 fn checked(kind: &Kind, image: &Path, found: Found) -> Result<Found, SurveyError> {
     let columns = &kind.columns[1..];
+    let none = |what: &str, number: f32| SurveyError::Stored {
+        file: image.to_path_buf(),
+        why: format!("`{what}` came out as {number}, which is no number"),
+    };
     for row in &found.rows {
         debug_assert_eq!(row.len(), columns.len(), "{}", kind.name);
         for (value, column) in row.iter().zip(columns) {
             if let Value::Number(number) = value
                 && !all_finite(&[*number])
             {
-                let why = format!("`{column}` came out as {number}, which is no number");
-                return Err(SurveyError::Stored { file: image.to_path_buf(), why });
+                return Err(none(column, *number));
             }
         }
+    }
+    if let Some(fact) = found.facts.iter().find(|fact| !all_finite(&[fact.value])) {
+        return Err(none(&fact.name, fact.value));
     }
     Ok(found)
 }
@@ -269,6 +275,7 @@ pub fn rows(kind: &'static Kind, measured: &[Measured]) -> Vec<ImageRows> {
         image: one.image.clone(),
         columns: &kind.columns[1..],
         rows: one.rows.clone(),
+        facts: one.facts.clone(),
     };
     measured.into_iter().map(of).collect()
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     statistics::interval::{Figure, Rate},
+    studies::survey::bench::Fact,
     trace::table::Value,
 };
 
@@ -21,6 +22,8 @@ pub struct ImageRows {
     pub columns: &'static [&'static str],
     /// As measured.
     pub rows: Vec<Vec<Value>>,
+    /// What the rows have no column for.
+    pub facts: Vec<Fact>,
 }
 
 /// One row, by the names of its columns.
@@ -56,11 +59,15 @@ impl<'a> Row<'a> {
     pub fn number(&self, column: &str) -> Option<f64> {
         match self.value(column) {
             Value::Whole(number) => Some(*number as f64),
-            // As written: 0.1 is 0.1.
-            Value::Number(number) => number.to_string().parse().ok(),
+            Value::Number(number) => Some(as_written(*number)),
             Value::Text(_) | Value::Nothing => None,
         }
     }
+}
+
+/// A number as a table writes it: 0.1 of 32 bits is 0.1.
+fn as_written(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::NAN)
 }
 
 /// A figure with its 95 % interval.
@@ -153,6 +160,35 @@ impl Estimate {
         let sd = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
         Some(Estimate { n, value, low, high, sd })
     }
+
+    /// A ratio of two sums, of which every image gives its parts, the second a count of things: the bootstrap over
+    /// images. `None` of none.
+    pub fn ratio(images: &[[f64; 2]]) -> Option<Self> {
+        let counted: Vec<[f64; 2]> = images.iter().copied().filter(|[_, things]| *things > 0.0).collect();
+        if counted.is_empty() {
+            return None;
+        }
+        let sums = |images: &mut dyn Iterator<Item = [f64; 2]>| {
+            images.fold([0.0, 0.0], |[sum, things], [s, t]| [sum + s, things + t])
+        };
+        let Figure { value, low, high } = Figure::bootstrap(&counted, |images| {
+            let [sum, things] = sums(images);
+            sum / things
+        });
+        let [_, things] = sums(&mut counted.iter().copied());
+        Some(Estimate { n: things as usize, value, low, high, sd: None })
+    }
+}
+
+/// Facts of every image by some key: what [`Estimate::mean`] takes, key by key, in order.
+pub fn facts_by_key<K: Ord>(
+    images: &[ImageRows],
+    of: impl Fn(&Fact) -> Option<K>,
+) -> BTreeMap<K, Vec<Vec<f64>>> {
+    let of_image = |image: &ImageRows| -> Vec<(K, f64)> {
+        image.facts.iter().filter_map(|fact| Some((of(fact)?, as_written(fact.value)))).collect()
+    };
+    keyed(images.iter().map(of_image))
 }
 
 /// Numbers of every image by some key, from its rows: what [`Estimate::mean`] takes, key by key, in order.
@@ -160,9 +196,14 @@ pub fn by_key<K: Ord>(
     images: &[ImageRows],
     of: impl Fn(&Row<'_>) -> Option<(K, f64)>,
 ) -> BTreeMap<K, Vec<Vec<f64>>> {
+    keyed(images.iter().map(|image| image.iter().filter_map(|row| of(&row)).collect()))
+}
+
+/// Numbers with their keys, image by image, key by key: an entry an image, up to the last that has the key.
+fn keyed<K: Ord>(images: impl Iterator<Item = Vec<(K, f64)>>) -> BTreeMap<K, Vec<Vec<f64>>> {
     let mut all: BTreeMap<K, Vec<Vec<f64>>> = BTreeMap::new();
-    for (n, image) in images.iter().enumerate() {
-        for (key, number) in image.iter().filter_map(|row| of(&row)) {
+    for (n, image) in images.enumerate() {
+        for (key, number) in image {
             let of_key = all.entry(key).or_default();
             of_key.resize(n + 1, Vec::new());
             of_key[n].push(number);
@@ -195,7 +236,7 @@ pub fn share_curves(
 }
 
 /// Points with the names of their curves, those of one curve one after the other.
-fn gathered(points: impl Iterator<Item = (String, Point)>) -> Vec<Series> {
+pub(super) fn gathered(points: impl Iterator<Item = (String, Point)>) -> Vec<Series> {
     let mut series: Vec<Series> = Vec::new();
     for (name, point) in points {
         match series.last_mut().filter(|last| last.name == name) {
@@ -217,6 +258,7 @@ mod tests {
             image: name.to_string(),
             columns: &["flow", "layer", "delta"],
             rows,
+            facts: Vec::new(),
         };
         vec![
             image("a.png", vec![row("b", 1, 0.1), row("a", 0, -1.0), row("a", 10, 2.0)]),
@@ -245,5 +287,29 @@ mod tests {
         let curves = share_curves(&images(), |row| Some((String::new(), 0, row.number("delta")? > 0.0)));
         assert_eq!(curves[0].points[0].estimate, Estimate::share(3, 5));
         assert!(Estimate::mean(&[vec![], vec![]]).is_none());
+    }
+
+    #[test]
+    fn a_ratio_is_of_the_sums_and_its_interval_of_the_images() {
+        let ratio = Estimate::ratio(&[[1.0, 10.0], [0.0, 0.0], [9.0, 10.0]]).unwrap();
+        assert_eq!((ratio.n, ratio.value, ratio.low, ratio.high), (20, 0.5, 0.1, 0.9));
+        assert!(Estimate::ratio(&[[0.0, 0.0]]).is_none());
+    }
+
+    #[test]
+    fn facts_are_gathered_image_by_image() {
+        let fact = |name: &str, layer: usize, value: f32| Fact {
+            name: name.to_string(),
+            layer: Some(layer),
+            head: None,
+            value,
+        };
+        let mut images = images();
+        images[0].facts = vec![fact("a", 1, 0.1), fact("b", 0, 5.0)];
+        images[1].facts = vec![fact("a", 1, -0.5), fact("a", 0, 2.0)];
+        let found = facts_by_key(&images, |fact| (fact.name == "a").then_some(fact.layer?));
+        assert_eq!(found[&1], [vec![0.1], vec![-0.5]]);
+        assert_eq!(found[&0], [vec![], vec![2.0]]);
+        assert_eq!(found.len(), 2);
     }
 }

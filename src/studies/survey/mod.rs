@@ -4,7 +4,8 @@
 //! functions, of one image's rows and of the figure that all rows make. One file a study; `kinds` is the list. `settings` is what a person
 //! may choose, `subjects` which images there are with what is asked and known of each, `bench` one image on a loaded
 //! engine. `course` goes through the images, `record` is the file that it goes on from, `findings` what the rows say,
-//! with intervals, and `chart` the drawing of it. To add a study: write its file, and its line in `kinds`.
+//! with intervals, and `chart` the drawing of it. `named` are the words of an answer that name objects, which some studies
+//! are about. To add a study: write its file, and its line in `kinds`.
 //!
 //! Knows the engine and plain data; neither the command line nor windows, nor in which formats tables and drawings
 //! are written.
@@ -28,5 +29,6 @@ mod heads;
 mod knockout;
 mod lens;
 mod localise;
+mod named;
 mod share;
 mod windows;

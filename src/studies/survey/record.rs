@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     files::error::WriteError,
     studies::survey::{
-        bench::{Found, LeftOut},
+        bench::{Fact, Found, LeftOut},
         error::SurveyError,
         settings::Settings,
     },
@@ -58,6 +58,9 @@ pub struct Measured {
     /// In the order of the study's columns after `image`.
     #[serde(with = "rows")]
     pub rows: Vec<Vec<Value>>,
+    /// What the rows have no column for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<Fact>,
     /// What was not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
@@ -66,7 +69,8 @@ pub struct Measured {
 impl Measured {
     /// What an image gave.
     pub fn new(number: usize, image: &str, found: Found) -> Self {
-        Measured { number, image: image.to_string(), rows: found.rows, left_out: found.left_out }
+        let Found { rows, facts, left_out } = found;
+        Measured { number, image: image.to_string(), rows, facts, left_out }
     }
 }
 
