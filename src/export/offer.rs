@@ -39,6 +39,7 @@ pub fn encode(offer: &Offer, format: Format) -> Result<Vec<u8>, ExportError> {
             check(tensors).map_err(fail)?;
             in_safetensors(tensors, &file)
         }
+        (Offer::Json { text, .. }, Format::Json) => Ok(text.clone().into_bytes()),
         _ => {
             let known: Vec<&str> = offer.formats().iter().map(|format| format.name()).collect();
             let name = format.name();
@@ -126,8 +127,9 @@ mod tests {
 
     #[test]
     fn every_offer_has_the_forms_that_it_names_and_no_other() {
-        let all = [Format::Png, Format::Svg, Format::Csv, Format::Npz, Format::Safetensors];
-        for offer in [map(0.5), figure(0.5), table(Value::Number(0.5)), tensors(vec![0.5; 2])] {
+        let all = [Format::Png, Format::Svg, Format::Csv, Format::Npz, Format::Safetensors, Format::Json];
+        let json = Offer::Json { name: "study".into(), text: "{}".into() };
+        for offer in [map(0.5), figure(0.5), table(Value::Number(0.5)), tensors(vec![0.5; 2]), json] {
             for format in all {
                 let done = encode(&offer, format);
                 assert_eq!(

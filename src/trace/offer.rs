@@ -1,4 +1,4 @@
-//! What a view gives away: drawings, tables, maps and tensors, and which files each of them may become.
+//! What a view gives away: drawings, tables, maps, tensors and JSON, and which files each of them may become.
 //!
 //! Knows kinds and names; how a file is written is not here.
 
@@ -23,6 +23,13 @@ pub enum Offer {
         /// In any order.
         tensors: Vec<NamedTensor>,
     },
+    /// JSON as it is written.
+    Json {
+        /// What it is.
+        name: String,
+        /// The text.
+        text: String,
+    },
 }
 
 /// A kind of file.
@@ -38,6 +45,8 @@ pub enum Format {
     Npz,
     /// Tensors for all others.
     Safetensors,
+    /// JSON.
+    Json,
 }
 
 impl Offer {
@@ -48,6 +57,7 @@ impl Offer {
             Offer::Table(_) => &[Format::Csv],
             Offer::Map(_) => &[Format::Png],
             Offer::Tensors { .. } => &[Format::Npz, Format::Safetensors],
+            Offer::Json { .. } => &[Format::Json],
         }
     }
 
@@ -57,7 +67,7 @@ impl Offer {
             Offer::Figure(figure) => &figure.title,
             Offer::Table(table) => &table.name,
             Offer::Map(map) => map.caption.first().map_or("map", |line| line.as_str()),
-            Offer::Tensors { name, .. } => name,
+            Offer::Tensors { name, .. } | Offer::Json { name, .. } => name,
         }
     }
 
@@ -79,6 +89,7 @@ impl Format {
             Format::Csv => "csv",
             Format::Npz => "npz",
             Format::Safetensors => "safetensors",
+            Format::Json => "json",
         }
     }
 
@@ -90,6 +101,7 @@ impl Format {
             Format::Csv => "CSV",
             Format::Npz => "NPZ",
             Format::Safetensors => "safetensors",
+            Format::Json => "JSON",
         }
     }
 
@@ -101,6 +113,7 @@ impl Format {
             Format::Csv => "The numbers as a table",
             Format::Npz => "The tensors for NumPy, float32",
             Format::Safetensors => "The tensors, float32",
+            Format::Json => "Settings and results, with what was left out, once all is done",
         }
     }
 }

@@ -27,7 +27,18 @@ const COLUMNS: [&[(&[ViewId], f32)]; 2] = [
     &[
         (&[ViewId::Question], 0.11),
         (&[ViewId::Answer], 0.4),
-        (&[ViewId::Flow, ViewId::Heads, ViewId::Lens, ViewId::Effects, ViewId::Cut, ViewId::Compress], 0.49),
+        (
+            &[
+                ViewId::Flow,
+                ViewId::Heads,
+                ViewId::Lens,
+                ViewId::Effects,
+                ViewId::Cut,
+                ViewId::Compress,
+                ViewId::Studies,
+            ],
+            0.49,
+        ),
     ],
 ];
 

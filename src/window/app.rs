@@ -193,6 +193,7 @@ impl App {
             Command::PickImage => self.dialogs.pick_image(ctx),
             Command::PickModel => self.dialogs.pick_model(ctx),
             Command::PickMask => self.dialogs.pick_mask(ctx),
+            Command::PickImages => self.dialogs.pick_images(ctx),
             Command::PickSession => self.dialogs.pick_session(ctx),
             Command::OpenPath(path) | Command::OpenSession(path) => self.dialogs.open(ctx, path),
             Command::SaveSession => self.save_session(ctx),

@@ -20,7 +20,7 @@ use crate::{
     files::output::write_file,
     spec::picture::ImageSource,
     ui::store::command::Command,
-    window::opening::{Opened, open_path},
+    window::opening::{Opened, image_folder, open_path},
 };
 
 /// Nobody closes a dialog that fast: it was never shown.
@@ -83,6 +83,13 @@ impl Dialogs {
         self.ask(ctx, || {
             let dialog = rfd::FileDialog::new().set_title("Mask of an object").add_filter("Images", &IMAGES);
             Some(Ok(Opened::Do(Command::OpenMask(dialog.pick_file()?))))
+        });
+    }
+
+    /// Shows the system's dialog for a folder of images.
+    pub fn pick_images(&self, ctx: &Context) {
+        self.ask(ctx, || {
+            Some(image_folder(&rfd::FileDialog::new().set_title("Folder of images").pick_folder()?))
         });
     }
 

@@ -1,4 +1,5 @@
-//! What lies at a path, and how it is opened: an image, a mask, a model folder, a session, a saved run.
+//! What lies at a path, and how it is opened: an image, a mask, a folder of images, a model folder, a session, a saved
+//! run.
 //!
 //! Reads files: never on the window's thread.
 
@@ -17,7 +18,11 @@ use crate::{
         knockout::{Knockout, KnockoutError},
         picture::ImageSource,
     },
-    studies::session::Session,
+    studies::{
+        eval::coco::ANNOTATIONS,
+        session::Session,
+        survey::subjects::{SubjectOptions, Subjects},
+    },
     trace::{
         geometry::Geometry,
         report::{Outcome, Report},
@@ -30,6 +35,7 @@ use crate::{
         saved::{SavedRun, blank_picture, run_of},
         settings::Asking,
         setup::Setup,
+        surveys::ImageFolder,
         talk::Talk,
     },
     window::session::cuts_of,
@@ -61,16 +67,30 @@ pub fn open_path(path: &Path) -> Result<Opened, String> {
             let (saved, notice) = saved(&folder)?;
             Ok(Opened::Saved(Box::new(saved), notice, folder))
         }
+        Kind::Images => image_folder(path),
         Kind::Model => Ok(Opened::Do(Command::LoadModel(path.to_path_buf()))),
         Kind::Mask => Ok(Opened::Do(Command::OpenMask(path.to_path_buf()))),
         Kind::Image => Ok(Opened::Do(Command::OpenImage(ImageSource::File(path.to_path_buf())))),
     }
 }
 
+/// A folder of images, to be studied.
+///
+/// # Errors
+/// In words: there is none, or a file of it is not what it should be.
+pub fn image_folder(dir: &Path) -> Result<Opened, String> {
+    let subjects = Subjects::open(dir, &SubjectOptions::default()).map_err(|e| e.to_string())?;
+    let mut objects = subjects.all.iter().flat_map(|subject| &subject.objects);
+    let objects = objects.any(|object| object.pixels.is_some());
+    let folder = ImageFolder { dir: dir.to_path_buf(), images: subjects.all.len(), objects };
+    Ok(Opened::Do(Command::SurveyOver(Some(folder))))
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Session(PathBuf),
     Saved(PathBuf),
+    Images,
     Model,
     Mask,
     Image,
@@ -83,6 +103,7 @@ fn kind(path: &Path) -> Kind {
             _ if named("config.json").is_file() => Kind::Model,
             (true, _) => Kind::Saved(path.to_path_buf()),
             (false, true) => Kind::Session(named("session.json")),
+            _ if named("scenes.jsonl").is_file() || named(ANNOTATIONS).is_file() => Kind::Images,
             (false, false) => Kind::Model,
         };
     }
@@ -196,10 +217,17 @@ mod tests {
     fn a_path_is_what_lies_there() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for folder in ["run", "session", "model", "empty", "masks"] {
+        for folder in ["run", "session", "model", "empty", "masks", "scenes"] {
             std::fs::create_dir(at(folder)).unwrap();
         }
-        for file in ["run/trace.json", "run/session.json", "session/session.json", "model/config.json"] {
+        let files = [
+            "run/trace.json",
+            "run/session.json",
+            "session/session.json",
+            "model/config.json",
+            "scenes/scenes.jsonl",
+        ];
+        for file in files {
             std::fs::write(at(file), "{}").unwrap();
         }
         for (path, expected) in [
@@ -209,6 +237,7 @@ mod tests {
             ("session", Kind::Session(at("session/session.json"))),
             ("model", Kind::Model),
             ("empty", Kind::Model),
+            ("scenes", Kind::Images),
             ("a.png", Kind::Image),
             ("a-Mask.png", Kind::Mask),
             ("masks/000001.png", Kind::Mask),

@@ -6,7 +6,7 @@ use crate::{
     ui::store::store::Store,
     window::log,
     worker::{
-        protocol::{Event, Request},
+        protocol::{Event, Request, RunId},
         thread::Worker,
     },
 };
@@ -60,6 +60,11 @@ impl Pump {
                     if let Some(run) = study {
                         log::study(&format!("{} of {}", run.study.kind().name(), run.base_name), *whole);
                     }
+                    survey(store, *id, false);
+                    None
+                }
+                Event::SurveyDone { id, .. } => {
+                    survey(store, *id, true);
                     None
                 }
                 Event::Failed { error, .. } => {
@@ -75,5 +80,12 @@ impl Pump {
             self.send(requests);
         }
         ended
+    }
+}
+
+/// Logs the end of a study over images, if it is one.
+fn survey(store: &Store, id: RunId, whole: bool) {
+    if let Some(run) = store.surveys.running().filter(|run| run.id == id) {
+        log::study(&format!("{} over {} images", run.kind.name, run.images.len()), whole);
     }
 }

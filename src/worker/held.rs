@@ -1,8 +1,12 @@
-//! What the thread keeps at hand of the current model: images as it sees them, and kept runs.
+//! What the thread keeps at hand of the current model: images as it sees them, the mask that was read last, and kept
+//! runs.
 //!
 //! Knows the engine; not what was asked of the thread.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use image::RgbImage;
 
@@ -50,6 +54,8 @@ pub struct Shelf {
     uncut: Vec<Arc<Baseline>>,
     /// The last that something was done to.
     cut: Option<Arc<Baseline>>,
+    /// An image, and the mask that was read of it last.
+    mask: Option<(ImageSource, PathBuf)>,
 }
 
 impl Shelf {
@@ -70,6 +76,17 @@ impl Shelf {
     /// An image, if it is held.
     pub fn image(&self, source: &ImageSource) -> Option<&Held> {
         self.images.iter().find(|held| held.source == *source)
+    }
+
+    /// Remembers a mask of an image.
+    pub fn mark(&mut self, source: ImageSource, mask: PathBuf) {
+        self.mask = Some((source, mask));
+    }
+
+    /// The mask that was read last, where it is one of this image.
+    pub fn mask(&self, image: &Path) -> Option<&Path> {
+        let (source, mask) = self.mask.as_ref()?;
+        (source.file() == Some(image)).then_some(mask.as_path())
     }
 
     /// Encodes the image that was used last, if it is not.

@@ -12,6 +12,10 @@ use crate::{
     device::{address::Address, shared::ResidentRow},
     progress::Progress,
     spec::{experiment::Experiment, picture::ImageSource, study::Study},
+    studies::survey::{
+        record::{Header, Measured},
+        settings::Settings,
+    },
     trace::{
         finding::Finding,
         geometry::Geometry,
@@ -50,8 +54,8 @@ pub enum Request {
         /// What to run.
         experiment: Box<Experiment>,
     },
-    /// Stop whatever goes on, loading and encoding included, and forget what waits; studies too. What was there
-    /// stays; a run's part of an answer arrives as [`Event::Done`].
+    /// Stop whatever goes on, loading and encoding included, and forget what waits; studies of runs too, those over
+    /// images not. What was there stays; a run's part of an answer arrives as [`Event::Done`].
     Cancel,
     /// Whether a hand rests on what is being changed. While one does, a run stops after its scores: the new answer
     /// begins when the hand lets go.
@@ -66,10 +70,45 @@ pub enum Request {
         /// What to find out.
         study: Box<Study>,
     },
+    /// Go through images with a study, one image at a time, whenever not even a study of a run is to be done. It takes
+    /// the place of an earlier one.
+    Survey {
+        /// Name of the study; from the same numbers as those of runs.
+        id: RunId,
+        /// What to do.
+        survey: Box<Survey>,
+    },
     /// Give a study up. What it found stays.
     Drop(RunId),
     /// Read a mask: of the pixels of the image on show that are an object.
     Mark(PathBuf),
+}
+
+/// A study over images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// Which one, by its name in [`kinds`](crate::studies::survey::kinds).
+    pub kind: &'static str,
+    /// What was chosen.
+    pub settings: Settings,
+    /// Its images.
+    pub over: Over,
+    /// Names of those that were measured before.
+    pub done: Vec<String>,
+}
+
+/// Which images a study goes through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// One, with the objects that are known on it: that of the mask that was read of it, or those of its folder.
+    Image(PathBuf),
+    /// Those of a folder.
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// At most so many, the first by name.
+        limit: Option<usize>,
+    },
 }
 
 /// What the worker tells.
@@ -130,7 +169,28 @@ pub enum Event {
         /// Steps done, and steps in all.
         steps: (usize, usize),
     },
-    /// A study found everything, or was given up.
+    /// The images of a study over images are known: all of them, those that were measured before too.
+    SurveyBegun {
+        /// Name of the study.
+        id: RunId,
+        /// Their files, in order.
+        images: Vec<PathBuf>,
+    },
+    /// A study over images measured one more.
+    SurveyImage {
+        /// Name of the study.
+        id: RunId,
+        /// What it gave.
+        measured: Box<Measured>,
+    },
+    /// A study over images measured all of them.
+    SurveyDone {
+        /// Name of the study.
+        id: RunId,
+        /// Of what these are the measurements.
+        header: Box<Header>,
+    },
+    /// A study of a run found everything; or any study was given up.
     Studied {
         /// Name of the study.
         id: RunId,
@@ -168,7 +228,14 @@ pub enum Event {
 impl Event {
     /// Whether it is one of many that come one after another: what matters is the last.
     pub fn streams(&self) -> bool {
-        matches!(self, Event::Progress(_) | Event::Scored { .. } | Event::Token { .. } | Event::Found { .. })
+        matches!(
+            self,
+            Event::Progress(_)
+                | Event::Scored { .. }
+                | Event::Token { .. }
+                | Event::Found { .. }
+                | Event::SurveyImage { .. }
+        )
     }
 }
 

@@ -23,8 +23,10 @@ pub enum Lane {
     Mask,
     /// A run for a slot.
     Run(Slot),
-    /// A step of a study.
+    /// A step of a study of a run.
     Study(RunId, StudyKind),
+    /// An image of a study over images.
+    Survey(RunId),
 }
 
 impl Request {
@@ -39,6 +41,7 @@ impl Request {
             | Request::Cancel
             | Request::Hold(_)
             | Request::Study { .. }
+            | Request::Survey { .. }
             | Request::Drop(_) => None,
         }
     }
@@ -46,6 +49,10 @@ impl Request {
     /// Whether work of `lane`, begun or not, is pointless once this is asked for.
     pub fn supersedes(&self, lane: Lane) -> bool {
         match (self, lane) {
+            // It is about no run and not about the image on show: what is asked meanwhile leaves it as it is.
+            (Request::Survey { .. }, Lane::Survey(_)) => true,
+            (Request::Drop(id), Lane::Survey(of)) => *id == of,
+            (_, Lane::Survey(_)) => false,
             (Request::Cancel, _) => true,
             // It is of the image that was on show when it was given.
             (_, Lane::Mask) => false,
@@ -60,15 +67,22 @@ impl Request {
                 | Request::Mark(_)
                 | Request::Hold(_)
                 | Request::Study { .. }
+                | Request::Survey { .. }
                 | Request::Drop(_),
                 _,
             ) => false,
         }
     }
 
-    /// Whether what goes on in `lane` stops for it: it is pointless now, or it is a study, which makes way.
+    /// Whether what goes on in `lane` stops for it: it is pointless now, or it is a study, which makes way; one over
+    /// images for studies of runs, too.
     pub fn stops(&self, lane: Lane) -> bool {
-        self.supersedes(lane) || matches!(lane, Lane::Study(..)) && self.lane().is_some()
+        let makes_way = match lane {
+            Lane::Study(..) => self.lane().is_some(),
+            Lane::Survey(_) => self.lane().is_some() || matches!(self, Request::Study { .. }),
+            _ => false,
+        };
+        self.supersedes(lane) || makes_way
     }
 }
 
@@ -180,6 +194,31 @@ mod tests {
         assert!(Request::Drop(7).stops(lane) && !Request::Drop(8).stops(lane));
         let mut queue = Queue::default();
         assert!(queue.push(edges).is_empty() && queue.is_empty(), "it waits elsewhere");
+    }
+
+    #[test]
+    fn a_study_over_images_makes_way_for_all_else_and_outlives_it() {
+        use crate::{
+            spec::study::{HeadEffect, Study},
+            worker::protocol::{Over, Survey},
+        };
+        let lane = Lane::Survey(7);
+        let heads = Request::Study {
+            id: 9,
+            base: Box::new(Experiment::ask(image(), "what?", 1)),
+            study: Box::new(Study::Heads(HeadEffect { tokens: vec![] })),
+        };
+        for request in [heads, run(1, 0), Request::OpenImage(image()), Request::LoadModel("m".into())] {
+            assert!(request.stops(lane) && !request.supersedes(lane), "{request:?}");
+        }
+        for request in [Request::Cancel, Request::Hold(true), Request::Drop(8)] {
+            assert!(!request.stops(lane), "{request:?}");
+        }
+        let over = Over::Image("a.png".into());
+        let survey = Survey { kind: "lens", settings: Default::default(), over, done: vec![] };
+        let another = Request::Survey { id: 8, survey: Box::new(survey) };
+        assert!(another.supersedes(lane) && !another.stops(Lane::Study(7, StudyKind::Lens)));
+        assert!(Request::Drop(7).supersedes(lane) && another.lane().is_none());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Studies that were asked for: begun on a kept run when their turn comes, and taken a step at a time.
+//! Studies that were asked for: begun on a kept run when their turn comes, and taken a step at a time; one over images
+//! after all others.
 //!
 //! Knows what is at hand (`held`) and which study is which; not when there is time for a step.
 
@@ -8,12 +9,16 @@ use crate::{
     engine::{baseline::Baseline, decoding::DecodingError, error::RunError, load::Engine, see::Seen},
     progress::{Cancel, Cancelled},
     spec::{experiment::Experiment, picture::ImageSource, study::Study},
-    studies::steps::{Steps, check_base},
+    studies::{
+        steps::{Steps, check_base},
+        survey::error::SurveyError,
+    },
     trace::{finding::Finding, run::Stop},
     worker::{
         held::Shelf,
-        protocol::{Request, RunId},
+        protocol::{Request, RunId, Survey},
         queue::Lane,
+        survey::{self, Way},
     },
 };
 
@@ -21,14 +26,27 @@ use crate::{
 pub struct Job {
     /// Its name.
     pub id: RunId,
-    /// What it is about, with nothing that would only take time.
-    base: Experiment,
-    study: Study,
-    begun: Option<Begun>,
+    work: Work,
     /// Another model was asked for since.
     model_follows: bool,
     /// An image was asked for since.
     image_follows: bool,
+}
+
+/// What a study is about.
+enum Work {
+    /// A run.
+    Run(Box<OfRun>),
+    /// Images.
+    Images(Box<Way>),
+}
+
+/// A study of a run.
+struct OfRun {
+    /// What it is about, with nothing that would only take time.
+    base: Experiment,
+    study: Study,
+    begun: Option<Begun>,
 }
 
 /// What a study under way holds, whatever else is forgotten meanwhile.
@@ -46,6 +64,29 @@ pub enum Stepped {
     Found(Finding, (usize, usize)),
     /// Everything is.
     Whole,
+    /// Of a study over images.
+    Images(survey::Stepped),
+}
+
+/// Why a step cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A study of a run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A study over images.
+    #[error(transparent)]
+    Images(#[from] SurveyError),
+}
+
+impl StepError {
+    /// Whether it was told to stop; then it can be taken again.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            StepError::Run(e) => e.is_cancelled(),
+            StepError::Images(e) => e.is_cancelled(),
+        }
+    }
 }
 
 impl Job {
@@ -53,12 +94,24 @@ impl Job {
     pub fn new(id: RunId, base: Experiment, study: Study) -> Job {
         // The control is a study by itself.
         let base = Experiment { control: 0, ..base };
-        Job { id, base, study, begun: None, model_follows: false, image_follows: false }
+        Job::of(id, Work::Run(Box::new(OfRun { base, study, begun: None })))
+    }
+
+    /// A study over images.
+    pub fn over(id: RunId, survey: Survey) -> Job {
+        Job::of(id, Work::Images(Box::new(Way::new(survey))))
+    }
+
+    fn of(id: RunId, work: Work) -> Job {
+        Job { id, work, model_follows: false, image_follows: false }
     }
 
     /// The lane of its steps.
     pub fn lane(&self) -> Lane {
-        Lane::Study(self.id, self.study.kind())
+        match &self.work {
+            Work::Run(of) => Lane::Study(self.id, of.study.kind()),
+            Work::Images(_) => Lane::Survey(self.id),
+        }
     }
 
     /// Whether it is of a model that is gone, now that one was loaded. One that was asked for while it was on its way
@@ -69,14 +122,29 @@ impl Job {
 
     /// Whether it is of an image that is gone, now that this one was opened.
     pub fn is_of_another_image(&self, opened: &ImageSource) -> bool {
-        self.image_follows && self.base.images.iter().all(|picture| picture.image != *opened)
+        let Work::Run(of) = &self.work else { return false };
+        self.image_follows && of.base.images.iter().all(|picture| picture.image != *opened)
     }
 
     /// Takes its next step.
     ///
     /// # Errors
-    /// [`RunError`]; a cancelled step can be taken again.
-    pub fn step(&mut self, engine: &Engine, shelf: &mut Shelf, cancel: &Cancel) -> Result<Stepped, RunError> {
+    /// [`StepError`]; a cancelled step can be taken again.
+    pub fn step(
+        &mut self,
+        engine: &Engine,
+        shelf: &mut Shelf,
+        cancel: &Cancel,
+    ) -> Result<Stepped, StepError> {
+        match &mut self.work {
+            Work::Run(of) => Ok(of.step(engine, shelf, cancel)?),
+            Work::Images(way) => Ok(Stepped::Images(way.step(engine, |image| shelf.mask(image), cancel)?)),
+        }
+    }
+}
+
+impl OfRun {
+    fn step(&mut self, engine: &Engine, shelf: &mut Shelf, cancel: &Cancel) -> Result<Stepped, RunError> {
         let Some(Begun { baseline, seen, steps }) = &mut self.begun else {
             self.begun = Some(self.begin(engine, shelf, cancel)?);
             return Ok(Stepped::Begun);
@@ -127,14 +195,20 @@ impl Jobs {
         self.0.pop_front()
     }
 
-    /// Adds one behind all others.
+    /// Adds one behind all others; but one over images stays behind every study of a run.
     pub fn push(&mut self, job: Job) {
-        self.0.push_back(job);
+        let images = |job: &Job| matches!(job.work, Work::Images(_));
+        let first = self.0.iter().position(images).filter(|_| !images(&job));
+        self.0.insert(first.unwrap_or(self.0.len()), job);
     }
 
     /// Puts one back whose turn it still is.
     pub fn put_back(&mut self, job: Job) {
-        self.0.push_front(job);
+        match job.work {
+            Work::Run(_) => self.0.push_front(job),
+            // A study of a run may have come meanwhile.
+            Work::Images(_) => self.push(job),
+        }
     }
 
     /// Takes note of what was asked for after all of them.

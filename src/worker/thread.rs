@@ -41,7 +41,8 @@ use crate::{
         objects::marked_object,
         protocol::{Connection, Event, ModelView, Request, RunId},
         queue::{Lane, Queue},
-        study::{Job, Jobs, Stepped},
+        study::{Job, Jobs, StepError, Stepped},
+        survey,
         tell::{Rarely, forward},
         views::image_view,
     },
@@ -166,6 +167,12 @@ impl From<RunError> for Failure {
     }
 }
 
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        if error.is_cancelled() { Failure::Stopped } else { Failure::Error(error.to_string()) }
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         if error.is_cancelled() { Failure::Stopped } else { Failure::Error(error.to_string()) }
@@ -244,8 +251,23 @@ impl Thread {
                 self.jobs.push(job);
             }
             Ok(Stepped::Whole) => (self.tell)(Event::Studied { id, whole: true }),
+            Ok(Stepped::Images(stepped)) => self.images(job, stepped),
             Err(Failure::Error(error)) => self.failed(Some(id), error),
         }
+    }
+
+    /// Tells what came of a step of a study over images.
+    fn images(&mut self, job: Job, stepped: survey::Stepped) {
+        let id = job.id;
+        let event = match stepped {
+            survey::Stepped::Begun(images) => Event::SurveyBegun { id, images },
+            survey::Stepped::Image(measured) => Event::SurveyImage { id, measured: Box::new(measured) },
+            survey::Stepped::Whole(header) => {
+                return (self.tell)(Event::SurveyDone { id, header: Box::new(header) });
+            }
+        };
+        (self.tell)(event);
+        self.jobs.push(job);
     }
 
     /// Gives up studies that are pointless.
@@ -280,6 +302,7 @@ impl Thread {
         }
         match request {
             Request::Study { id, base, study } => return self.jobs.push(Job::new(id, *base, *study)),
+            Request::Survey { id, survey } => return self.jobs.push(Job::over(id, *survey)),
             Request::Place(place) => return self.place = place,
             _ => {}
         }
@@ -302,6 +325,7 @@ impl Thread {
             | Request::Cancel
             | Request::Hold(_)
             | Request::Study { .. }
+            | Request::Survey { .. }
             | Request::Drop(_) => Ok(()),
         });
         match outcome {
@@ -404,6 +428,7 @@ impl Thread {
         }
         let held = self.shelf.image(&source).ok_or(NO_IMAGE)?;
         let object = marked_object(file, &held.processed.geometry)?;
+        self.shelf.mark(source.clone(), file.to_path_buf());
         (self.tell)(Event::Marked { source, object });
         Ok(())
     }

@@ -67,6 +67,13 @@ impl Store {
                 let id = self.studies.get(kind).map(|run| run.id);
                 return id.map(Request::Drop).into_iter().collect();
             }
+            Command::Survey(choice) => return self.survey(choice),
+            Command::GoOnWithSurvey => return self.go_on_with_survey(),
+            Command::StopSurvey => {
+                let id = self.surveys.running().map(|run| run.id);
+                return id.map(Request::Drop).into_iter().collect();
+            }
+            Command::SurveyOver(folder) => self.survey_over(folder),
             Command::Back | Command::Forward => {
                 if let Some(setup) = self.trail.go(command == Command::Back) {
                     return self.visit(setup);

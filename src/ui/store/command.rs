@@ -17,6 +17,7 @@ use crate::{
         selection::{BASELINE, CUT},
         settings::{Asking, ColorRange, MapSettings, Tint, Tool, Views},
         setup::Setup,
+        surveys::{ImageFolder, SurveyChoice},
         talk::Talk,
         view_id::ViewId,
     },
@@ -64,6 +65,8 @@ pub enum Command {
     OpenMask(PathBuf),
     /// Show the system's dialog for a mask.
     PickMask,
+    /// Show the system's dialog for a folder of images for studies.
+    PickImages,
     /// Show the system's dialog for a session or a saved run.
     PickSession,
     /// Open a session file, or the folder of a saved run.
@@ -179,6 +182,14 @@ pub enum Command {
     Study(Box<Study>),
     /// Give a study up; what it found stays.
     DropStudy(StudyKind),
+    /// Choose what the next study over images goes through: a folder, or the image on show.
+    SurveyOver(Option<ImageFolder>),
+    /// Begin a study over images.
+    Survey(SurveyChoice),
+    /// Stop the study over images; what it measured stays.
+    StopSurvey,
+    /// Go on with the study over images that was stopped.
+    GoOnWithSurvey,
     /// Bring a view to the front.
     Focus(ViewId),
     /// Write down what a view shows.
@@ -508,6 +519,13 @@ static LISTED: &[Listed] = &[
         "Keeps the run under the cut by its letter; the next cut gets the next one",
         &[S::ctrl("D")],
     ),
+    listed_as(
+        Menu::Run,
+        Command::PickImages,
+        "Study a folder of images…",
+        "Chooses the folder that studies go through, in the view Studies",
+        &[],
+    ),
     // Selection.
     listed_as(
         Menu::Select,
@@ -825,6 +843,13 @@ static LISTED: &[Listed] = &[
         "Compress",
         "What a shortened context still knows",
         &[S::ctrl("8")],
+    ),
+    listed_anywhere(
+        Menu::View,
+        Command::Focus(ViewId::Studies),
+        "Studies",
+        "The papers' figures, over this image or a folder of images",
+        &[S::ctrl("9")],
     ),
     listed_anywhere(
         Menu::Help,

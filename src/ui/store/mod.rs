@@ -21,6 +21,8 @@ pub(crate) mod setup;
 pub mod store;
 pub mod studies;
 pub(crate) mod subject;
+mod surveying;
+pub mod surveys;
 pub mod talk;
 pub(crate) mod undo;
 pub mod view_id;

@@ -28,6 +28,7 @@ use crate::{
         setup::{Setup, Trail},
         studies::Studies,
         subject::{Difference, Kept, Subject},
+        surveys::Surveys,
         talk::Talk,
         undo::History,
         wanted::{Arrival, Wanted},
@@ -46,6 +47,8 @@ pub struct Store {
     pub runs: Runs,
     /// What was found out about them.
     pub studies: Studies,
+    /// The study over images.
+    pub surveys: Surveys,
     /// What is looked at.
     pub selection: Selection,
     /// How maps are drawn.
@@ -187,7 +190,7 @@ impl Store {
         Some(Talk::after(&run.experiment.turns, &written(&run.answer)))
     }
 
-    /// Whether there is something to stop.
+    /// Whether there is something to stop, a study over images aside: it goes on through all that is asked.
     pub fn busy(&self) -> bool {
         self.asking_goes_on() || self.studies.running().next().is_some()
     }
@@ -304,7 +307,13 @@ impl Store {
             }
             Event::Failed { id, error } => self.take_failure(id, error),
             Event::Found { id, finding, steps } => self.studies.found(id, finding, steps),
-            Event::Studied { id, whole } => self.studies.ended(id, whole),
+            Event::Studied { id, whole } => {
+                self.studies.ended(id, whole);
+                self.surveys.dropped(id);
+            }
+            Event::SurveyBegun { id, images } => self.surveys.begun(id, images),
+            Event::SurveyImage { id, measured } => self.surveys.measured(id, *measured),
+            Event::SurveyDone { id, header } => self.surveys.done(id, header),
             Event::Marked { source, object } => {
                 self.notices.push(format!("{}: {} patches are marked.", object.name, object.patches.len()));
                 self.images.mark(&source, object);
@@ -380,7 +389,7 @@ impl Store {
             }
             return;
         };
-        if self.studies.failed(id, &error) {
+        if self.studies.failed(id, &error) || self.surveys.failed(id, &error) {
             return;
         }
         match self.runs.failed(id, error.clone()) {

@@ -28,11 +28,13 @@ pub enum ViewId {
     Cut,
     /// What a shortened context still knows.
     Compress,
+    /// The papers' figures, over images.
+    Studies,
 }
 
 impl ViewId {
     /// All of them.
-    pub const ALL: [ViewId; 10] = [
+    pub const ALL: [ViewId; 11] = [
         ViewId::Image,
         ViewId::Layers,
         ViewId::Question,
@@ -43,5 +45,6 @@ impl ViewId {
         ViewId::Effects,
         ViewId::Cut,
         ViewId::Compress,
+        ViewId::Studies,
     ];
 }

@@ -13,3 +13,4 @@ pub(crate) mod pane;
 pub(crate) mod question;
 pub(crate) mod registry;
 pub(crate) mod runs;
+pub(crate) mod studies;

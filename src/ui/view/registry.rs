@@ -7,7 +7,7 @@ use crate::ui::{
     view::{
         compress::CompressView, cuts::view::CutView, effects::view::EffectsView, flow::view::FlowView,
         heads::view::HeadsView, image::view::ImagePane, layers::LayersView, lens::view::LensView, pane::View,
-        question::view::QuestionView, runs::view::AnswerView,
+        question::view::QuestionView, runs::view::AnswerView, studies::view::StudiesView,
     },
 };
 
@@ -24,5 +24,6 @@ pub fn open(id: ViewId) -> Box<dyn View> {
         ViewId::Lens => Box::<LensView>::default(),
         ViewId::Effects => Box::<EffectsView>::default(),
         ViewId::Compress => Box::<CompressView>::default(),
+        ViewId::Studies => Box::<StudiesView>::default(),
     }
 }

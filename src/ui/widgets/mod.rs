@@ -29,6 +29,7 @@ mod slots;
 pub(crate) mod span_pick;
 pub(crate) mod swatch;
 pub(crate) mod sweep;
+pub(crate) mod time_left;
 pub(crate) mod tools;
 pub(crate) mod with_shift;
 pub(crate) mod word;
