@@ -69,8 +69,8 @@ impl Way {
         let Some(&number) = left.front() else { return Ok(Stepped::Whole(course.header(engine)?)) };
         let found = match course.measure(engine, number, cancel) {
             Err(e) if !e.is_cancelled() && e.is_of_one_image() => Found {
-                rows: Vec::new(),
                 left_out: vec![LeftOut { what: String::new(), why: e.to_string() }],
+                ..Found::default()
             },
             found => found?,
         };
