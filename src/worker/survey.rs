@@ -39,7 +39,7 @@ pub enum Stepped {
     /// One more is measured.
     Image(Measured),
     /// All are; of what they are measured.
-    Whole(Header),
+    Whole(Box<Header>),
 }
 
 impl Way {
@@ -66,7 +66,7 @@ impl Way {
             self.begun = Some((course, left));
             return Ok(Stepped::Begun(files));
         };
-        let Some(&number) = left.front() else { return Ok(Stepped::Whole(course.header(engine)?)) };
+        let Some(&number) = left.front() else { return Ok(Stepped::Whole(course.header(engine)?.into())) };
         let found = match course.measure(engine, number, cancel) {
             Err(e) if !e.is_cancelled() && e.is_of_one_image() => Found {
                 left_out: vec![LeftOut { what: String::new(), why: e.to_string() }],

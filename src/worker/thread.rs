@@ -263,7 +263,7 @@ impl Thread {
             survey::Stepped::Begun(images) => Event::SurveyBegun { id, images },
             survey::Stepped::Image(measured) => Event::SurveyImage { id, measured: Box::new(measured) },
             survey::Stepped::Whole(header) => {
-                return (self.tell)(Event::SurveyDone { id, header: Box::new(header) });
+                return (self.tell)(Event::SurveyDone { id, header });
             }
         };
         (self.tell)(event);

@@ -300,7 +300,8 @@ mod tests {
             row("lower", 1, 3, 90, 0.0, 0),
             row("upper", 1, 3, 6, 0.5, 1),
         ];
-        let images = [ImageRows { image: "a.png".to_string(), columns: &KIND.columns[1..], rows }];
+        let images =
+            [ImageRows { image: "a.png".to_string(), columns: &KIND.columns[1..], rows, facts: vec![] }];
         let panels = figure(&images);
         let names: Vec<&str> = panels[0].series.iter().map(|curve| curve.name.as_str()).collect();
         assert_eq!(names, ["right word, lower case", "right word, upper case", "wrong word, lower case"]);

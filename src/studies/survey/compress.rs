@@ -370,7 +370,7 @@ mod tests {
     }
 
     fn image(name: &str, rows: Vec<Vec<Value>>) -> ImageRows {
-        ImageRows { image: name.to_string(), columns: &KIND.columns[1..], rows }
+        ImageRows { image: name.to_string(), columns: &KIND.columns[1..], rows, facts: vec![] }
     }
 
     fn row(context: &str, rank: Option<&'static str>, percent: f32, numbers: [usize; 4]) -> Vec<Value> {

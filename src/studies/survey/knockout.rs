@@ -198,8 +198,11 @@ fn panel(figure: &str) -> Panel {
     Panel { up: format!("{figure}, all images together"), range: Some([0.0, 1.0]), ..Panel::default() }
 }
 
+/// A figure of a score.
+type Of = fn(&DescriptionScore) -> Figure;
+
 /// Names of figures, and where a score has them.
-const FIGURES: [(&str, fn(&DescriptionScore) -> Figure); 3] =
+const FIGURES: [(&str, Of); 3] =
     [("F1", |score| score.f1), ("precision", |score| score.precision), ("recall", |score| score.recall)];
 
 fn counts(images: &[ImageRows], reference: &str) -> Counts {
@@ -311,8 +314,12 @@ mod tests {
 
     #[test]
     fn counts_of_all_images_are_put_together_before_figures_are_taken() {
-        let image =
-            |name: &str, rows| ImageRows { image: name.to_string(), columns: &KIND.columns[1..], rows };
+        let image = |name: &str, rows| ImageRows {
+            image: name.to_string(),
+            columns: &KIND.columns[1..],
+            rows,
+            facts: vec![],
+        };
         let path = PATHS[0].0;
         let images = [
             image(

@@ -115,8 +115,12 @@ mod tests {
         let row = |query: &str, layer: usize, key: &str, mass: f32| {
             vec![query.into(), layer.into(), key.into(), Value::Number(mass)]
         };
-        let image =
-            |name: &str, rows| ImageRows { image: name.to_string(), columns: &KIND.columns[1..], rows };
+        let image = |name: &str, rows| ImageRows {
+            image: name.to_string(),
+            columns: &KIND.columns[1..],
+            rows,
+            facts: vec![],
+        };
         let images = [
             image(
                 "a.png",

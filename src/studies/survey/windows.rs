@@ -306,8 +306,12 @@ mod tests {
             let (delta, ratio) = (Value::Number(delta), Value::Number(ratio));
             vec!["where?".into(), flow.into(), centre.into(), half.into(), delta, ratio]
         };
-        let image =
-            |name: &str, rows| ImageRows { image: name.to_string(), columns: &KIND.columns[1..], rows };
+        let image = |name: &str, rows| ImageRows {
+            image: name.to_string(),
+            columns: &KIND.columns[1..],
+            rows,
+            facts: vec![],
+        };
         let images = [
             image(
                 "a.png",

@@ -218,7 +218,7 @@ mod tests {
             ]
         };
         let rows = rows.iter().map(row).collect();
-        ImageRows { image: name.to_string(), columns: &KIND.columns[1..], rows }
+        ImageRows { image: name.to_string(), columns: &KIND.columns[1..], rows, facts: vec![] }
     }
 
     fn named<'a>(panel: &'a Panel, name: &str) -> &'a Series {
