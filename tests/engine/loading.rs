@@ -402,7 +402,7 @@ fn the_parts_of_loading_stop_too() {
     let family = registry::open(&dir).unwrap();
     let vlm = Vlm::load_as(family, &dir, &device::cpu().device, WeightDtype::F32, &watch);
     assert!(vlm.err().is_some_and(|e| e.to_string() == "cancelled"));
-    assert_eq!(sha256(&dir, &watch).unwrap_err().to_string(), "cancelled");
+    assert_eq!(sha256(&dir, watch.cancel, &watch.summed()).unwrap_err().to_string(), "cancelled");
 }
 
 /// What transformers 5.24 takes of a local folder (`_get_resolved_checkpoint_files`).

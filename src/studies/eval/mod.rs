@@ -10,4 +10,4 @@ pub mod evaluate;
 pub mod folder;
 pub mod localise;
 pub mod report;
-pub(crate) mod score;
+pub mod score;

@@ -322,7 +322,7 @@ mod tests {
                 ],
             ),
             // Half as likely is not less than half.
-            image("b.png", vec![row("a -> b", 0, 1, -0.69314, -0.25)]),
+            image("b.png", vec![row("a -> b", 0, 1, -0.6931, -0.25)]),
         ];
         let panels = figure(&images);
         assert_eq!(panels.len(), 6);
