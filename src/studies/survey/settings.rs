@@ -48,6 +48,12 @@ pub struct Settings {
     /// Percentages of the visual tokens that stay: `compress`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub percents: Vec<f32>,
+    /// The first layer that keeps few visual tokens, ranked in the layer before it: `compress`, the ranking `fastv`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fastv: Option<usize>,
+    /// Layers from which on a path is cut: `knockout`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<usize>,
     /// Decides what is drawn.
     pub seed: u64,
 }
