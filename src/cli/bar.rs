@@ -8,9 +8,17 @@ use sightline::{
 
 /// A bar on stderr; hidden where stderr is not a terminal.
 pub fn bar(len: u64, what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:16} {bar:32} {pos}/{len} {elapsed}");
+    styled(len, what, "{msg:16} {bar:32} {pos}/{len} {elapsed}")
+}
+
+/// The same for what takes long: with the time that is left.
+pub fn long_bar(len: u64, what: &str) -> ProgressBar {
+    styled(len, what, "{msg:16} {bar:32} {pos}/{len} {elapsed}, {eta} left")
+}
+
+fn styled(len: u64, what: &str, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(len).with_message(what.to_string());
-    match style {
+    match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
@@ -103,10 +111,9 @@ impl DownloadBars {
 }
 
 fn bytes_bar(len: u64, what: &str) -> ProgressBar {
-    let style = "{wide_msg} {bar:32} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
-    let bar = ProgressBar::new(len).with_message(what.to_string());
-    match ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+    styled(
+        len,
+        what,
+        "{wide_msg} {bar:32} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
+    )
 }

@@ -18,6 +18,7 @@ mod replay;
 mod run;
 mod scenes;
 mod serve;
+mod study;
 mod subject;
 mod summary;
 mod talk;
@@ -49,6 +50,8 @@ enum Command {
     Scenes(scenes::Args),
     /// Ask the questions of a scenes folder, or of any COCO-format folder, and score the answers.
     Eval(eval::Args),
+    /// Measure what the papers measured over many images: one study of `sightline study list`, with figure and table.
+    Study(study::Args),
     /// List models of the hub that are known by name, or fetch one.
     Models(models::Args),
     /// Let models of another machine run on this one's device.
@@ -71,6 +74,7 @@ fn run_command(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Scenes(args)) => scenes::run(args),
         Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Study(args)) => study::run(args),
         Some(Command::Models(args)) => models::run(args),
         Some(Command::Serve(args)) => serve::run(args),
     }

@@ -39,14 +39,22 @@ const KEYWORD: usize = 79;
 /// # Errors
 /// The encoder's word.
 pub fn png(sheet: &MapSheet) -> Result<Vec<u8>, String> {
-    let picture = heatmap(sheet);
+    encoded(&heatmap(sheet), &sheet.caption.join("\n"), &sheet.settings)
+}
+
+/// A picture as PNG, with what it shows and what it was drawn from as text.
+pub(super) fn encoded(
+    picture: &RgbImage,
+    title: &str,
+    settings: &[(String, String)],
+) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let caption = [("Title", sheet.caption.join("\n")), ("Software", "sightline".to_string())];
-    let caption = caption.iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| (*name, text));
-    let settings = sheet.settings.iter().map(|(name, value)| (name.as_str(), value));
+    let caption = [("Title", title), ("Software", "sightline")];
+    let caption = caption.into_iter().filter(|(_, text)| !text.is_empty());
+    let settings = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, text) in caption.chain(settings) {
         let (keyword, text) = (keyword(name), text.replace('\0', "\u{FFFD}"));
         let added = match text.is_ascii() {

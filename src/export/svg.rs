@@ -11,7 +11,7 @@ use ::svg::{
 use crate::trace::figure::{Align, DASH, Figure, Ink, Mark, curve};
 
 /// From a text's middle down to the line that it stands on, as a share of its size: half the height of a letter.
-const BASELINE: f32 = 0.35;
+pub(super) const BASELINE: f32 = 0.35;
 
 /// The text of a drawing's file; its settings are the file's description.
 pub fn svg(figure: &Figure) -> String {

@@ -16,3 +16,4 @@ mod installed;
 mod memory;
 mod options;
 mod remote;
+mod study;

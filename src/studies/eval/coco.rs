@@ -3,7 +3,10 @@
 //!
 //! Knows files and pixels; not what is asked about an image.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
 
 use image::{GrayImage, Luma};
 use serde::{
@@ -60,11 +63,59 @@ pub struct Named {
 
 /// An object with its pixels.
 #[derive(Debug, Deserialize)]
-struct Drawn {
+pub struct Drawn {
     image_id: u64,
     category_id: u64,
+    /// Which pixels it fills, where that is said.
     #[serde(default)]
-    segmentation: Option<Shape>,
+    pub segmentation: Option<Shape>,
+}
+
+/// What every reader needs of an annotation.
+pub trait Annotation {
+    /// Numbers of its image and of its class.
+    fn ids(&self) -> (u64, u64);
+}
+
+impl Annotation for Named {
+    fn ids(&self) -> (u64, u64) {
+        (self.image_id, self.category_id)
+    }
+}
+
+impl Annotation for Drawn {
+    fn ids(&self) -> (u64, u64) {
+        (self.image_id, self.category_id)
+    }
+}
+
+/// An image with its objects, each with its class.
+pub type Listed<A> = (CocoImage, Vec<(String, A)>);
+
+impl<A: Annotation> Coco<A> {
+    /// The images as they are listed, with their objects, and the names of all classes in order. `file` is where this
+    /// was read.
+    ///
+    /// # Errors
+    /// [`EvalError::File`]: an object is of no class that is listed.
+    pub fn by_image(self, file: &Path) -> Result<(Vec<Listed<A>>, Vec<String>), EvalError> {
+        let names: BTreeMap<u64, String> = self.categories.into_iter().map(|c| (c.id, c.name)).collect();
+        let mut objects: HashMap<u64, Vec<(String, A)>> = HashMap::new();
+        for annotation in self.annotations {
+            let (image, id) = annotation.ids();
+            let name = names.get(&id).ok_or_else(|| EvalError::File {
+                file: file.to_path_buf(),
+                why: format!("an annotation has category_id {id}, which is not among the categories"),
+            })?;
+            objects.entry(image).or_default().push((name.clone(), annotation));
+        }
+        let with_objects = |image: CocoImage| {
+            let objects = objects.remove(&image.id).unwrap_or_default();
+            (image, objects)
+        };
+        let images = self.images.into_iter().map(with_objects).collect();
+        Ok((images, names.into_values().collect::<BTreeSet<_>>().into_iter().collect()))
+    }
 }
 
 /// Which pixels are an object.
@@ -88,11 +139,23 @@ pub struct Drawing {
 }
 
 impl Drawing {
-    /// Its pixels on an image of this size (width, height): 1 where it is. `None` where it is drawn in another way, or
-    /// for an image of another size.
+    /// Its pixels on an image of this size: see [`Shape::mask`].
+    pub fn mask(&self, size: (u32, u32)) -> Option<Mask> {
+        self.shape.mask(size)
+    }
+}
+
+impl Shape {
+    /// Whether it is drawn in a way that is read here.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Shape::Unknown(_))
+    }
+
+    /// The pixels on an image of this size (width, height): 1 where the object is. `None` where it is drawn in another
+    /// way, or for an image of another size.
     pub fn mask(&self, size: (u32, u32)) -> Option<Mask> {
         let mut pixels = GrayImage::new(size.0, size.1);
-        match &self.shape {
+        match self {
             Shape::Polygons(polygons) => {
                 let corners: usize = polygons.iter().map(|polygon| polygon.len() / 2).sum();
                 if corners > MOST_CORNERS {

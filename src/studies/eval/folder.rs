@@ -9,7 +9,7 @@
 //! neither models nor scores. A crowd (`iscrowd`) counts as one object.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::{
     statistics::dice::Dice,
     studies::eval::{
-        coco::{ANNOTATIONS, Coco, Named, find, parse, read},
+        coco::{ANNOTATIONS, Coco, Listed, Named, find, parse, read},
         error::EvalError,
     },
 };
@@ -97,6 +97,27 @@ pub struct FolderOptions {
     pub limit: Option<usize>,
 }
 
+/// The file that says what is on a folder's images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::studies) enum Source {
+    /// As `sightline scenes` writes it.
+    Scenes(PathBuf),
+    /// In COCO's format.
+    Coco(PathBuf),
+}
+
+impl Source {
+    /// That of a folder, or the given one in COCO's format; `None` where there is none.
+    pub fn of(dir: &Path, annotations: Option<&Path>) -> Option<Source> {
+        let (scenes, beside) = (dir.join("scenes.jsonl"), dir.join(ANNOTATIONS));
+        match annotations {
+            Some(file) => Some(Source::Coco(file.to_path_buf())),
+            None if scenes.is_file() => Some(Source::Scenes(scenes)),
+            None => beside.is_file().then_some(Source::Coco(beside)),
+        }
+    }
+}
+
 impl Default for FolderOptions {
     fn default() -> Self {
         FolderOptions { annotations: None, poll: POLL.to_string(), classes: Vec::new(), limit: None }
@@ -110,17 +131,16 @@ impl Folder {
     /// [`EvalError`]: a file is missing, or not what it should be.
     pub fn open(dir: &Path, options: &FolderOptions) -> Result<Self, EvalError> {
         let limit = options.limit.unwrap_or(usize::MAX);
-        let (scenes, annotations) = (dir.join("scenes.jsonl"), dir.join(ANNOTATIONS));
-        let (items, classes) = match &options.annotations {
-            Some(file) => polls(dir, file, &options.poll, limit)?,
-            None if scenes.is_file() => questions(dir, &scenes, &annotations, &options.classes, limit)?,
-            None if annotations.is_file() => polls(dir, &annotations, &options.poll, limit)?,
-            None => return Err(EvalError::NoScenes { dir: dir.to_path_buf() }),
+        let source = Source::of(dir, options.annotations.as_deref());
+        let source = source.ok_or_else(|| EvalError::NoScenes { dir: dir.to_path_buf() })?;
+        let (items, classes) = match &source {
+            Source::Scenes(file) => questions(dir, file, &options.classes, limit)?,
+            Source::Coco(file) => polls(dir, file, &options.poll, limit)?,
         };
         if items.is_empty() {
             return Err(EvalError::NoImages { dir: dir.to_path_buf() });
         }
-        let polled = options.annotations.is_some() || !scenes.is_file();
+        let polled = matches!(source, Source::Coco(_));
         Ok(Folder { dir: dir.to_path_buf(), items, classes, polled })
     }
 
@@ -147,13 +167,7 @@ struct Object {
     class: String,
 }
 
-fn questions(
-    dir: &Path,
-    scenes: &Path,
-    annotations: &Path,
-    usual: &[String],
-    limit: usize,
-) -> Result<Contents, EvalError> {
+fn questions(dir: &Path, scenes: &Path, usual: &[String], limit: usize) -> Result<Contents, EvalError> {
     let text = read(scenes)?;
     let mut items = Vec::new();
     for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).take(limit) {
@@ -169,8 +183,9 @@ fn questions(
         });
     }
     // A description may name a class that no image has: that is what precision is about.
+    let annotations = dir.join(ANNOTATIONS);
     let known: Vec<String> = if annotations.is_file() {
-        parse::<Coco<Named>>(annotations)?.categories.into_iter().map(|c| c.name).collect()
+        parse::<Coco<Named>>(&annotations)?.categories.into_iter().map(|c| c.name).collect()
     } else {
         usual.to_vec()
     };
@@ -183,34 +198,27 @@ fn polls(dir: &Path, file: &Path, poll: &str, limit: usize) -> Result<Contents, 
     if !poll.contains(CLASS) {
         return Err(EvalError::Poll { text: poll.to_string() });
     }
-    let coco: Coco<Named> = parse(file)?;
-    let names: BTreeMap<u64, &str> = coco.categories.iter().map(|c| (c.id, c.name.as_str())).collect();
-    let mut objects: HashMap<u64, Vec<String>> = HashMap::new();
-    for annotation in &coco.annotations {
-        let id = annotation.category_id;
-        let name = names.get(&id).ok_or_else(|| EvalError::File {
-            file: file.to_path_buf(),
-            why: format!("an annotation has category_id {id}, which is not among the categories"),
-        })?;
-        objects.entry(annotation.image_id).or_default().push(name.to_string());
-    }
-    let classes: Vec<String> =
-        names.values().collect::<BTreeSet<_>>().into_iter().map(|n| n.to_string()).collect();
-    let mut items = Vec::new();
-    for image in coco.images.iter().take(limit) {
-        let objects = objects.remove(&image.id).unwrap_or_default();
-        items.push(Item {
+    let (images, classes) = parse::<Coco<Named>>(file)?.by_image(file)?;
+    let item = |(image, objects): Listed<Named>| {
+        let objects: Vec<String> = objects.into_iter().map(|(class, _)| class).collect();
+        Item {
             image: find(dir, &image.file_name),
             questions: polls_about(image.id, &objects, &classes, poll),
             description: None,
             objects,
-        });
-    }
+        }
+    };
+    let items = images.into_iter().take(limit).map(item).collect();
     Ok((items, classes))
 }
 
 /// As many polls answered yes as no; the image's id decides which, so that a limit changes nothing.
-fn polls_about(image: u64, objects: &[String], classes: &[String], poll: &str) -> Vec<Question> {
+pub(in crate::studies) fn polls_about(
+    image: u64,
+    objects: &[String],
+    classes: &[String],
+    poll: &str,
+) -> Vec<Question> {
     let objects: BTreeSet<&String> = objects.iter().collect();
     let (mut present, mut absent): (Vec<&String>, Vec<&String>) =
         classes.iter().partition(|class| objects.contains(class));

@@ -107,7 +107,7 @@ fn measure(
     max_new: usize,
     cancel: &Cancel,
 ) -> Result<Vec<Vec<Hit>>, EvalError> {
-    let mask = mask(&folder.dir, &item.image)?;
+    let mask = mask(&mask_file(&folder.dir, &item.image))?;
     let seen = see(engine, &item.image, Images::Own, cancel)?;
     let experiment = Experiment::ask(ImageSource::File(item.image.clone()), describe, max_new);
     let at = |e: RunError| EvalError::Run { image: item.image.clone(), source: e.into() };
@@ -124,20 +124,17 @@ fn measure(
 }
 
 /// `masks/NAME` beside `images/NAME`.
-fn mask_file(dir: &Path, image: &Path) -> PathBuf {
+pub(in crate::studies) fn mask_file(dir: &Path, image: &Path) -> PathBuf {
     dir.join("masks").join(image.file_name().unwrap_or_default())
 }
 
-/// The mask of an image: pixel `k` is object `k`'s, counted from 1.
-fn mask(dir: &Path, image: &Path) -> Result<Mask, EvalError> {
-    let file = mask_file(dir, image);
-    let mask = match Mask::open(&file) {
-        Ok(mask) => mask,
-        Err(e) => return Err(EvalError::File { file, why: format!("the mask cannot be read ({e})") }),
-    };
+/// The mask of an image, from its file: pixels of value `k` are object `k`'s, counted from 1.
+pub(in crate::studies) fn mask(file: &Path) -> Result<Mask, EvalError> {
+    let fail = |why: String| EvalError::File { file: file.to_path_buf(), why };
+    let mask = Mask::open(file).map_err(|e| fail(format!("the mask cannot be read ({e})")))?;
     match mask.exact() {
         Ok(()) => Ok(mask),
-        Err(why) => Err(EvalError::File { file, why: format!("objects cannot be told apart: {why}") }),
+        Err(why) => Err(fail(format!("objects cannot be told apart: {why}"))),
     }
 }
 
