@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    export::{csv::csv, error::ExportError, npz::npz, picture::png, svg::svg, tensors},
+    export::{csv::csv, error::ExportError, figure_png, npz::npz, picture::png, svg::svg, tensors},
     files::output::write_file,
     statistics::finite::all_finite,
     trace::{
@@ -22,10 +22,9 @@ pub fn encode(offer: &Offer, format: Format) -> Result<Vec<u8>, ExportError> {
     let fail = |why: String| ExportError::Encode { file: file.clone(), why };
     let not_finite = || fail("NaN or an infinity is among its numbers".to_string());
     match (offer, format) {
-        (Offer::Figure(figure), Format::Svg) => match figure.is_finite() {
-            true => Ok(svg(figure).into_bytes()),
-            false => Err(not_finite()),
-        },
+        (Offer::Figure(figure), Format::Svg | Format::Png) if !figure.is_finite() => Err(not_finite()),
+        (Offer::Figure(figure), Format::Svg) => Ok(svg(figure).into_bytes()),
+        (Offer::Figure(figure), Format::Png) => figure_png::png(figure).map_err(fail),
         (Offer::Table(table), Format::Csv) => csv(table).map_err(fail),
         (Offer::Map(map), Format::Png) => match map.is_finite() {
             true => png(map).map_err(fail),
@@ -157,6 +156,7 @@ mod tests {
         for (offer, format) in [
             (map(infinity), Format::Png),
             (figure(nan), Format::Svg),
+            (figure(nan), Format::Png),
             (table(Value::Number(nan)), Format::Csv),
             (tensors(vec![0.0, nan]), Format::Npz),
             (tensors(vec![infinity, 0.0]), Format::Safetensors),

@@ -53,7 +53,7 @@ impl Offer {
     /// The kinds of file that it may become, the commonest first.
     pub fn formats(&self) -> &'static [Format] {
         match self {
-            Offer::Figure(_) => &[Format::Svg],
+            Offer::Figure(_) => &[Format::Svg, Format::Png],
             Offer::Table(_) => &[Format::Csv],
             Offer::Map(_) => &[Format::Png],
             Offer::Tensors { .. } => &[Format::Npz, Format::Safetensors],

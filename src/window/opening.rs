@@ -80,8 +80,7 @@ pub fn open_path(path: &Path) -> Result<Opened, String> {
 /// In words: there is none, or a file of it is not what it should be.
 pub fn image_folder(dir: &Path) -> Result<Opened, String> {
     let subjects = Subjects::open(dir, &SubjectOptions::default()).map_err(|e| e.to_string())?;
-    let mut objects = subjects.all.iter().flat_map(|subject| &subject.objects);
-    let objects = objects.any(|object| object.pixels.is_some());
+    let objects = subjects.shows_objects();
     let folder = ImageFolder { dir: dir.to_path_buf(), images: subjects.all.len(), objects };
     Ok(Opened::Do(Command::SurveyOver(Some(folder))))
 }
