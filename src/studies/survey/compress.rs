@@ -48,6 +48,9 @@ const PERCENTS: [f32; 4] = [2.0, 5.0, 10.0, 25.0];
 /// FastV's layer, where nothing is said: its authors'.
 const FASTV: usize = 2;
 
+/// Tokens of an answer that are asked for first: most have ended by then, or can no longer be right or the same.
+const BEGINNING: usize = 8;
+
 const FULL: &str = "full";
 const BOTH: &str = "text + visual";
 const TEXT: &str = "text only";
@@ -141,8 +144,8 @@ fn ask(
     let short = shorten(bench.engine, baseline, order, context.percent, context.text);
     let Some(short) = or_left_out(bench, context.to_string(), short)? else { return Ok(()) };
     let mut replies = Vec::with_capacity(questions.len());
-    for (_, text) in questions {
-        let reply = ask_after(bench.engine, &short, text, bench.settings.length(), bench.cancel);
+    for (n, question) in questions.iter().enumerate() {
+        let reply = answer(bench, &short, question, full.get(n));
         replies.push(reply.map_err(|e| bench.of_image(e))?);
     }
     if context.name == FULL {
@@ -153,6 +156,31 @@ fn ask(
         bench.row(row);
     }
     Ok(())
+}
+
+/// The answer to one question, as far as it matters: of one that is neither right nor the same as `whole`, the answer
+/// to the whole context, its beginning.
+fn answer(
+    bench: &Bench<'_>,
+    short: &Compressed,
+    (asked, text): &(Asked, Vec<u32>),
+    whole: Option<&Reply>,
+) -> Result<Reply, RunError> {
+    let ask = |length: usize| ask_after(bench.engine, short, text, length, bench.cancel);
+    let length = bench.settings.length();
+    let Some(whole) = whole.filter(|_| length > BEGINNING) else { return ask(length) };
+    let begun = ask(BEGINNING)?;
+    let ended = begun.ids.len() < BEGINNING || bench.engine.folder.is_end(begun.ids[BEGINNING - 1]);
+    if ended || is_lost(&begun, whole, asked.answer.as_deref()) { Ok(begun) } else { ask(length) }
+}
+
+/// Whether an answer that begins so can be neither right nor the same as `whole`, however it goes on.
+fn is_lost(begun: &Reply, whole: &Reply, gold: Option<&str>) -> bool {
+    let wrong = gold.is_none_or(|gold| {
+        // The last word may still grow, but those before it stand.
+        words(&begun.text).len() > words(gold).len().max(1) && !is_right(&begun.text, gold, agree(gold))
+    });
+    wrong && !whole.ids.starts_with(&begun.ids)
 }
 
 /// One question against one context.
@@ -339,6 +367,19 @@ mod tests {
         let right = |reply: &str, gold: &str| is_right(reply, gold, agree(gold));
         assert!(right("Yes, there is.", "yes") && !right("There is: yes.", "yes") && right("no", "No."));
         assert!(right("Top left.", "top left") && !right("top left corner", "top left"));
+    }
+
+    #[test]
+    fn an_answer_is_given_up_once_nothing_can_save_it() {
+        let reply = |ids: &[u32], text: &str| Reply { ids: ids.to_vec(), text: text.to_string() };
+        let whole = reply(&[1, 2, 3], "a red bus");
+        let lost = |ids: &[u32], text: &str, gold| is_lost(&reply(ids, text), &whole, gold);
+        assert!(lost(&[1, 5], "a blue bus", Some("bus")));
+        assert!(!lost(&[1, 2], "a red bus", Some("bus")), "it may become the whole context's");
+        assert!(!lost(&[4, 5], "top", Some("top left")) && !lost(&[4, 5], "top lef", Some("top left")));
+        assert!(!lost(&[4, 5], "yes there is", Some("yes")), "it is right already");
+        assert!(lost(&[4, 5], "there is", Some("yes")) && !lost(&[4], "ye", Some("yes")));
+        assert!(lost(&[4], "", None) && !lost(&[1], "a", None));
     }
 
     #[test]

@@ -13,10 +13,6 @@ use sightline::{
         compression::{
             Keep, Order, Ranking, Text, ask_after, ask_compressed, compress, follow_up, order, shorten,
         },
-        eval::{
-            folder::Agree,
-            score::{is_right, words},
-        },
         survey::{bench::DESCRIBE, findings::Row},
     },
     trace::tokens::{visual, written},
@@ -46,20 +42,26 @@ fn description(subjects: &Subjects) -> (Experiment, Baseline, Seen) {
     (experiment, baseline, seen)
 }
 
+fn words(text: &str) -> Vec<String> {
+    let lower = text.to_lowercase();
+    lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_string).collect()
+}
+
 fn ranked(baseline: &Baseline, ranking: Ranking) -> Order {
     order(&BUNDLED, baseline, ranking, &Cancel::default()).unwrap()
 }
 
 #[test]
 fn all_of_the_image_answers_as_the_whole_context() {
-    let course = course("compress", settings(&[100.0]), asked(4));
+    let course = course("compress", settings(&[100.0]), asked(usize::MAX));
     let (images, all) = measured(&course);
     assert!(all[0].left_out.is_empty(), "{:?}", all[0].left_out);
     let of = |context: &str| -> Vec<Row<'_>> {
         images[0].iter().filter(|row| row.text("context") == context).collect()
     };
     let (full, both) = (of("full"), of("text + visual"));
-    assert_eq!((full.len(), both.len(), of("text only").len(), of("visual only").len()), (4, 5 * 4, 4, 4));
+    let n = course.subjects.all[0].questions.len();
+    assert_eq!((full.len(), both.len(), of("text only").len(), of("visual only").len()), (n, 5 * n, n, n));
     let text = BUNDLED.folder.text();
     for row in full.iter().chain(&both) {
         let whole = full.iter().find(|whole| whole.text("question") == row.text("question")).unwrap();
@@ -74,14 +76,14 @@ fn all_of_the_image_answers_as_the_whole_context() {
     let tokens = |context: &str| of(context)[0].number("tokens").unwrap();
     assert_eq!(tokens("text only") + tokens("visual only"), tokens("full"));
     let right = |context: &str| of(context).iter().filter_map(|row| row.number("right")).sum::<f64>();
-    assert!(right("full") > 0.0, "the bundled model answers some of four questions");
+    assert!(right("full") > 0.0, "the bundled model answers some");
     let ranks: BTreeSet<&str> = both.iter().map(|row| row.text("rank")).collect();
     assert_eq!(ranks, BTreeSet::from(["answer", "fastv", "norm", "question", "random"]));
 }
 
 #[test]
 fn ranked_by_the_answer_it_is_the_compression_of_one_image() {
-    let subjects = asked(6);
+    let subjects = asked(usize::MAX);
     let (_, baseline, seen) = description(&subjects);
     let course = course("compress", settings(&[10.0]), subjects);
     let (images, _) = measured(&course);
@@ -100,12 +102,11 @@ fn ranked_by_the_answer_it_is_the_compression_of_one_image() {
             assert_eq!(row.text("question"), found_one.question);
             assert_eq!(row.number("tokens"), Some(found.tokens as f64));
             assert_eq!(row.number("same"), Some(f64::from(u8::from(found_one.same))));
-            let gold = asked.answer.as_deref().unwrap();
-            let agree = match words(gold).join(" ").as_str() {
-                "yes" | "no" => Agree::FirstWord,
-                _ => Agree::Whole,
+            let (answer, gold) = (words(&found_one.compressed), words(asked.answer.as_deref().unwrap()));
+            let right = match gold[0].as_str() {
+                "yes" | "no" => answer.first() == gold.first(),
+                _ => answer == gold,
             };
-            let right = is_right(&found_one.compressed, gold, agree);
             assert_eq!(row.number("right"), Some(f64::from(u8::from(right))));
         }
     }
@@ -147,7 +148,7 @@ fn norms_and_chance_rank_alike_in_every_layer() {
     let norms = host(seen.embeds.clone().square().sum_dim(1)).unwrap();
     let norm = |position: usize| norms[position - visual[0]];
     assert!(order.layers.iter().all(|layer| *layer == order.layers[0]));
-    assert!(order.layers[0].windows(2).all(|two| norm(two[0]) >= norm(two[1]) - 1e-6));
+    assert!(order.layers[0].windows(2).all(|two| norm(two[0]) >= norm(two[1]) * (1.0 - 1e-5)));
     let drawn = [7, 7, 8].map(|seed| ranked(&baseline, Ranking::Random(seed)));
     assert!(drawn[0] == drawn[1] && drawn[0] != drawn[2]);
     assert!(drawn[0].layers.iter().all(|layer| *layer == drawn[0].layers[0]));
