@@ -56,7 +56,8 @@ fn measured(number: usize, image: &str, question: &str, sign: f32) -> Event {
     };
     let rows = [0, 1].into_iter().flat_map(|half| (0..made_up::LAYERS).map(move |centre| (centre, half)));
     let left_out = vec![LeftOut { what: "flows of an object".into(), why: "no object is known".into() }];
-    let found = Found { rows: rows.map(|(centre, half)| row(centre, half)).collect(), left_out };
+    let rows = rows.map(|(centre, half)| row(centre, half)).collect();
+    let found = Found { rows, left_out, ..Found::default() };
     Event::SurveyImage { id: 0, measured: Box::new(Measured::new(number, image, found)) }
 }
 
