@@ -14,8 +14,9 @@ use crate::{
             command::Command,
             store::Store,
             studies::{State, StudyRun},
+            surveys::SurveyRun,
         },
-        widgets::{busy::busy, listed},
+        widgets::{busy::busy, listed, time_left::TimeLeft},
     },
     worker::protocol::RunId,
 };
@@ -27,6 +28,8 @@ pub struct StatusBar {
     began: Option<(Stage, f64, u64)>,
     /// How many runs are held, the last of them, and the bytes of their attention.
     held: Option<((usize, Option<RunId>), usize)>,
+    /// Of a study over images.
+    left: TimeLeft,
     /// What a first look is taught, as long as it is not done: words, layers, patches.
     lessons: Vec<Lesson>,
 }
@@ -68,7 +71,10 @@ impl StatusBar {
     /// Draws the bar: facts at the left, cut short where they do not fit; what goes on at the right, whole.
     pub fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
         self.lessons.retain(|lesson| !lesson.is_done(store));
-        let rate = self.rate(ui.input(|i| i.time), store.progress.as_ref());
+        let now = ui.input(|i| i.time);
+        let rate = self.rate(now, store.progress.as_ref());
+        let survey = store.surveys.running();
+        let left = survey.and_then(|run| self.left.text(now, run.id, run.steps()).map(str::to_string));
         ui.add_space(2.0);
         Sides::new().shrink_left().truncate().show(
             ui,
@@ -77,7 +83,12 @@ impl StatusBar {
                 self.lessons(ui, store);
                 self.facts(ui, store);
             },
-            |ui| what_goes_on(ui, store, rate.as_deref(), frame),
+            |ui| {
+                if let Some(run) = survey {
+                    over_images(ui, run, left.as_deref(), frame);
+                }
+                what_goes_on(ui, store, rate.as_deref(), frame);
+            },
         );
         ui.add_space(2.0);
     }
@@ -214,6 +225,26 @@ fn study(ui: &mut Ui, run: &StudyRun, frame: &mut Frame) {
     } else {
         busy(ui, frame.dear);
         ui.label(format!("{name} of {}", run.base_name));
+    }
+}
+
+/// The study over images under way.
+fn over_images(ui: &mut Ui, run: &SurveyRun, left: Option<&str>, frame: &mut Frame) {
+    let name = run.kind.name;
+    let stop = ui.small_button("Stop").accessible_name(format!("stop {name} over images"));
+    if stop.on_hover_text("Stops this study; what it measured stays, and it can go on").clicked() {
+        frame.ask(Command::StopSurvey);
+    }
+    if let Some(left) = left {
+        ui.label(RichText::new(left).small());
+    }
+    let (done, all) = run.steps();
+    if all > 0 {
+        bar(ui, done as f32 / all as f32);
+        ui.label(format!("{name}: {done} of {all} images"));
+    } else {
+        busy(ui, frame.dear);
+        ui.label(format!("{name} over images"));
     }
 }
 

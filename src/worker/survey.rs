@@ -68,10 +68,10 @@ impl Way {
         };
         let Some(&number) = left.front() else { return Ok(Stepped::Whole(course.header(engine)?.into())) };
         let found = match course.measure(engine, number, cancel) {
-            Err(e) if !e.is_cancelled() && e.is_of_one_image() => Found {
-                left_out: vec![LeftOut { what: String::new(), why: e.to_string() }],
-                ..Found::default()
-            },
+            Err(e) if !e.is_cancelled() && e.is_of_one_image() => {
+                let why = e.to_string();
+                Found { left_out: vec![LeftOut { what: String::new(), why }], ..Found::default() }
+            }
             found => found?,
         };
         left.pop_front();

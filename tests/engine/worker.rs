@@ -22,7 +22,10 @@ use sightline::{
         sets::Numbers,
         study::{HeadEffect, LensAt, PatchEffect, Study, Taking},
     },
-    studies::steps::Steps,
+    studies::{
+        steps::Steps,
+        survey::{record::Measured, settings::Settings},
+    },
     trace::{
         finding::Finding,
         pattern::PatternRow,
@@ -31,7 +34,7 @@ use sightline::{
         tokens::{AnswerToken, PromptToken},
     },
     worker::{
-        protocol::{Event, ImageView, Request, Row, RunId, Slot, ToldRow},
+        protocol::{Event, ImageView, Over, Request, Row, RunId, Slot, Survey, ToldRow},
         thread::Worker,
     },
 };
@@ -609,6 +612,82 @@ fn while_a_hand_rests_an_answer_is_scored_and_the_new_one_waits() {
     scored(4);
     worker.send(Request::Cancel);
     until(&worker, |event| matches!(event, Event::Stopped { id: Some(4) }));
+}
+
+/// A study over the first three scenes.
+fn survey(id: RunId, done: &[&str]) -> Request {
+    let over = Over::Folder { dir: bundled::scenes(), limit: Some(3) };
+    let settings = Settings { prompt: Some(bundled::PROMPT.to_string()), ..Settings::default() };
+    let done = done.iter().map(ToString::to_string).collect();
+    Request::Survey { id, survey: Box::new(Survey { kind: "share", settings, over, done }) }
+}
+
+/// What a study over images measured, among events.
+fn measured(events: &[Event], of: RunId) -> Vec<&Measured> {
+    let measured = events.iter().filter_map(|event| match event {
+        Event::SurveyImage { id, measured } if *id == of => Some(&**measured),
+        _ => None,
+    });
+    measured.collect()
+}
+
+#[test]
+fn a_study_over_images_makes_way_for_all_that_is_asked_and_measures_every_image_once() {
+    let worker = opened();
+    worker.send(survey(1, &[]));
+    let mut events = until(&worker, |event| matches!(event, Event::SurveyImage { .. }));
+    // Whatever is asked of the image on show, and what is cancelled there, is not its business.
+    worker.send(ask(2, bundled::PROMPT, &[]));
+    worker.send(study(3, &[], short()));
+    worker.send(Request::OpenImage(file(&bundled::sample_image())));
+    worker.send(Request::Cancel);
+    worker.send(ask(4, bundled::PROMPT, &[]));
+    worker.send(study(5, &[], short()));
+    events.extend(until(&worker, |event| matches!(event, Event::SurveyDone { id: 1, .. })));
+    let at = |is: &dyn Fn(&Event) -> bool| events.iter().position(is).unwrap();
+    let last = events.iter().rposition(|event| matches!(event, Event::SurveyImage { .. })).unwrap();
+    assert!(at(&|event| matches!(event, Event::Done { id: 4, .. })) < last);
+    assert!(at(&|event| matches!(event, Event::Studied { id: 5, whole: true })) < last);
+    let all = measured(&events, 1);
+    let names: Vec<&str> = all.iter().map(|one| one.image.as_str()).collect();
+    assert_eq!(names, ["000000.png", "000001.png", "000002.png"]);
+    assert!(all.iter().all(|one| !one.rows.is_empty()));
+
+    // From where it stopped.
+    worker.send(survey(6, &["000000.png", "000002.png"]));
+    let again = until(&worker, |event| matches!(event, Event::SurveyDone { id: 6, .. }));
+    assert!(
+        again.iter().any(|event| matches!(event, Event::SurveyBegun { id: 6, images } if images.len() == 3))
+    );
+    assert_eq!(measured(&again, 6), [all[1]]);
+
+    worker.send(survey(7, &[]));
+    until(&worker, |event| matches!(event, Event::SurveyBegun { id: 7, .. }));
+    worker.send(survey(8, &[]));
+    until(&worker, |event| matches!(event, Event::Studied { id: 7, whole: false }));
+    worker.send(Request::Drop(8));
+    until(&worker, |event| matches!(event, Event::Studied { id: 8, whole: false }));
+}
+
+#[test]
+fn a_study_of_one_image_knows_the_mask_that_was_read_of_it() {
+    let worker = opened();
+    let over = Over::Image(bundled::sample_image());
+    let settings = Settings { prompt: Some(bundled::PROMPT.to_string()), ..Settings::default() };
+    let survey = Survey { kind: "share", settings, over, done: Vec::new() };
+    let ask = |id| Request::Survey { id, survey: Box::new(survey.clone()) };
+    worker.send(ask(1));
+    let known = until(&worker, |event| matches!(event, Event::SurveyDone { id: 1, .. }));
+    worker.send(Request::Mark(bundled::scenes().join("masks/000000.png")));
+    worker.send(ask(2));
+    let marked = until(&worker, |event| matches!(event, Event::SurveyDone { id: 2, .. }));
+    let images = |events: &[Event]| match events.last() {
+        Some(Event::SurveyDone { header, .. }) => (header.n_images, header.images.clone()),
+        _ => panic!(),
+    };
+    assert_eq!((images(&known).0, images(&marked).0), (1, 1));
+    assert_ne!(images(&known).1, images(&marked).1, "the objects are other ones");
+    assert_eq!(measured(&known, 1), measured(&marked, 2), "and attention is the same");
 }
 
 #[test]

@@ -24,5 +24,6 @@ mod saved;
 mod shader;
 mod shell;
 mod steps;
+mod studies;
 mod views;
 mod whole;

@@ -124,7 +124,15 @@ fn window_as_small_as_it_gets() {
 #[test]
 fn every_view_in_both_lights_and_two_sizes() {
     let mut results = SnapshotResults::new();
-    let tabs = [ViewId::Flow, ViewId::Heads, ViewId::Lens, ViewId::Effects, ViewId::Cut, ViewId::Compress];
+    let tabs = [
+        ViewId::Flow,
+        ViewId::Heads,
+        ViewId::Lens,
+        ViewId::Effects,
+        ViewId::Cut,
+        ViewId::Compress,
+        ViewId::Studies,
+    ];
     for (light, name) in [(false, "dark"), (true, "light")] {
         for size in [[1280.0, 800.0], [2560.0, 1440.0]] {
             // A harness wants an adapter of its own.

@@ -67,7 +67,8 @@ fn fake_worker(requests: Receiver<Request>, events: Sender<Event>) {
             }
             Request::Run { id, experiment, .. } => made_up::whole(id, &experiment),
             Request::Study { id, .. } => vec![Event::Studied { id, whole: true }],
-            Request::Survey { id, .. } | Request::Drop(id) => vec![Event::Studied { id, whole: false }],
+            Request::Survey { id, .. } => vec![Event::SurveyBegun { id, images: Vec::new() }],
+            Request::Drop(id) => vec![Event::Studied { id, whole: false }],
             Request::Mark(file) => {
                 let name = file.file_stem().unwrap().to_string_lossy().into_owned();
                 let object = ObjectView { name, patches: vec![0, 1], outline: Arc::from([]) };
