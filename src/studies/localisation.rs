@@ -42,7 +42,8 @@ pub fn hits(rows: &[PatternRow], prompt: &[PromptToken], covered: &[f32]) -> Vec
     (0..rows.first().map_or(0, |row| row.n_layers)).map(hit).collect()
 }
 
-/// `[visual tokens]`: what a peak on each would hit. Empty when the object fills no patch, or a visual token shows none.
+/// `[visual tokens]`: what a peak on each would hit. Empty when the object fills no patch, or a visual token shows
+/// none.
 pub fn targets(prompt: &[PromptToken], covered: &[f32]) -> Vec<Hit> {
     let visual: Vec<VisualRef> = prompt.iter().filter_map(|t| t.visual).collect();
     let places: Vec<(usize, usize, Cell)> =

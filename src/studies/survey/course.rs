@@ -321,3 +321,23 @@ pub fn study(header: &Header, measured: &[Measured]) -> Result<Study, SurveyErro
         left_out: left_out.collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::survey::bench::Fact;
+
+    #[test]
+    fn a_fact_that_is_no_number_is_refused_by_name() {
+        let found = |value: f32| {
+            let fact = Fact { name: "share".to_string(), layer: Some(1), head: None, value };
+            Found { facts: vec![fact], ..Found::default() }
+        };
+        let checked = |value: f32| checked(&kinds::ALL[0], Path::new("a.png"), found(value));
+        assert!(checked(0.5).is_ok());
+        for none in [f32::NAN, f32::NEG_INFINITY] {
+            let error = checked(none).unwrap_err().to_string();
+            assert!(error.contains("a.png") && error.contains("`share`"), "{error}");
+        }
+    }
+}

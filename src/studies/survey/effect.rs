@@ -36,7 +36,7 @@ pub const KIND: Kind = Kind {
     name: "effect",
     about: "what hiding each patch does to every word, and how that goes with attention and with the object's mask",
     source: "Sightline's own; its effect map over many images",
-    cost: "one description, and a scored cut for every visual token",
+    cost: "one description, a scored cut for every visual token, and five for every word that names an object",
     columns: &["image", "token", "text", "patch", "delta"],
     settings: &["rings"],
     plain: true,

@@ -1,9 +1,9 @@
 //! `heads`: which heads look at the objects that words name, and which of them matter.
 //!
-//! A row is a word and a head of a layer. `word` is its first token's place in the answer; `inside` the share of what its
-//! rows pay the image in that head that goes to the object's patches (empty where they pay it nothing), `chance` the
-//! share of the patches that these are; `delta` what `answer -> visual @ LAYER # HEAD` does to the word's natural log
-//! probability, summed over its tokens.
+//! A row is a word and a head of a layer. `word` is its first token's place in the answer. `inside` is the share of what
+//! its rows pay the image in that head that goes to the object's patches, those of which it covers more than a quarter
+//! (empty where they pay the image nothing); `chance` the share of the patches that these are; `delta` what
+//! `answer -> visual @ LAYER # HEAD` does to the word's natural log probability, summed over its tokens.
 
 use std::collections::BTreeMap;
 

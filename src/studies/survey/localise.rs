@@ -1,9 +1,9 @@
 //! `localise`: whether the attention of words that name an object peaks on it, layer by layer.
 //!
-//! Kaduri et al.: the words of the model's own description, heads averaged, the peak of the rows that predicted the word
-//! (`localisation`, which `eval` shares). Their figure is over one range of layers; here is every layer. A row is a word
-//! and a layer: `word` its first token's place in the answer, `on` and `near` 1 where the peak is a patch of the object,
-//! or at most one beside it. Facts: the shares of all patches that would have counted, which is what chance hits.
+//! Kaduri et al.: the words of the model's own description, heads averaged, the peak of the rows that predicted the
+//! word (`localisation`, which `eval` shares). Their figure is over one range of layers; here is every layer. A row is a
+//! word and a layer: `word` is its first token's place in the answer, `on` and `near` are 1 where the peak is a patch of
+//! the object, or at most one beside it. Facts: the shares of all patches that would have counted: what chance hits.
 
 use crate::{
     studies::{
