@@ -69,7 +69,7 @@ impl Way {
         let Some(&number) = left.front() else { return Ok(Stepped::Whole(course.header(engine)?.into())) };
         let found = match course.measure(engine, number, cancel) {
             Err(e) if !e.is_cancelled() && e.is_of_one_image() => {
-                let why = e.to_string();
+                let why = course.subjects.without_place(&e.to_string());
                 Found { left_out: vec![LeftOut { what: String::new(), why }], ..Found::default() }
             }
             found => found?,

@@ -141,7 +141,7 @@ impl Course {
                 Ok(found) => found,
                 Err(e) if e.is_cancelled() || self.stop_on_error || !e.is_of_one_image() => return Err(e),
                 Err(e) => {
-                    let why = e.to_string();
+                    let why = self.subjects.without_place(&e.to_string());
                     first.get_or_insert(e);
                     Found { left_out: vec![LeftOut { what: String::new(), why }], ..Found::default() }
                 }

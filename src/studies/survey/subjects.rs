@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::{MAIN_SEPARATOR, Path, PathBuf},
 };
 
 use serde::Deserialize;
@@ -120,6 +120,11 @@ impl Subjects {
             return Err(EvalError::NoImages { dir: dir.to_path_buf() }.into());
         }
         Ok(Subjects { dir: dir.to_path_buf(), all, classes })
+    }
+
+    /// A text that may name files of the folder, with their places in it: the same wherever the folder lies.
+    pub fn without_place(&self, text: &str) -> String {
+        text.replace(&format!("{}{MAIN_SEPARATOR}", self.dir.display()), "")
     }
 
     /// Whether the pixels of any object are known.
