@@ -34,13 +34,14 @@ use crate::cli::{bar::long_bar, model::ModelArgs, numbers};
 const TOLD: usize = 5;
 
 /// Settings of studies, and the options that are them.
-const OPTIONS: [(&str, &str); 9] = [
+const OPTIONS: [(&str, &str); 10] = [
     ("flows", "--flow"),
     ("halves", "--half"),
     ("rings", "--rings"),
     ("top", "--top"),
     ("counts", "--count"),
     ("fills", "--fill"),
+    ("gradients", "--gradients"),
     ("percents", "--percent"),
     ("fastv", "--fastv"),
     ("from", "--from"),
@@ -126,6 +127,9 @@ struct SettingArgs {
     /// What they are overwritten with. Repeatable.
     #[arg(long, value_name = "NAME", value_parser = ["mean", "zero", "noise"])]
     fill: Vec<String>,
+    /// Rank visual tokens by gradient for every question, and not for descriptions alone: 50 passes forth and back each.
+    #[arg(long)]
+    gradients: bool,
     /// Percentage of the visual tokens that stays. Repeatable.
     #[arg(long, value_name = "P", value_parser = numbers::percent)]
     percent: Vec<f32>,
@@ -175,6 +179,7 @@ impl SettingArgs {
             ("top", self.top.is_some()),
             ("counts", !self.count.is_empty()),
             ("fills", !self.fill.is_empty()),
+            ("gradients", self.gradients),
             ("percents", !self.percent.is_empty()),
             ("fastv", self.fastv.is_some()),
             ("from", !self.from.is_empty()),
@@ -193,8 +198,20 @@ impl SettingArgs {
 
 impl Args {
     fn settings(&self) -> Settings {
-        let SettingArgs { length, flow, half, rings, top, count, fill, percent, fastv, from, seed } =
-            &self.settings;
+        let SettingArgs {
+            length,
+            flow,
+            half,
+            rings,
+            top,
+            count,
+            fill,
+            gradients,
+            percent,
+            fastv,
+            from,
+            seed,
+        } = &self.settings;
         Settings {
             prompt: self.prompt.clone(),
             length: *length,
@@ -204,6 +221,7 @@ impl Args {
             top: *top,
             counts: count.clone(),
             fills: fill.clone(),
+            gradients: *gradients,
             percents: percent.clone(),
             fastv: *fastv,
             from: from.clone(),

@@ -45,6 +45,9 @@ pub struct Settings {
     /// What they are overwritten with, by name (`mean`, `zero`, `noise`): `ablate`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fills: Vec<String>,
+    /// Whether tokens are ranked by gradient for every question, and not for descriptions alone: `ablate`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gradients: bool,
     /// Percentages of the visual tokens that stay: `compress`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub percents: Vec<f32>,

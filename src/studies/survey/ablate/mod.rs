@@ -12,8 +12,8 @@ mod sets;
 use std::collections::BTreeMap;
 
 use crate::{
-    engine::baseline::Baseline,
-    spec::ablation::Fill,
+    engine::{baseline::Baseline, many::Scored},
+    spec::{ablation::Fill, experiment::Intervention, sets::PatchSet},
     studies::{
         eval::score::ClassNames,
         survey::{
@@ -34,10 +34,10 @@ pub const KIND: Kind = Kind {
     about: "share of right answers about an object that turn wrong when its visual tokens, or others, are overwritten",
     source: "Neo et al., arXiv 2410.07149",
     cost: "an image: for each object two answers to each of three prompts, some 20 overwritten contexts scored \
-           together, and those answers again that change; 50 passes with gradients for each prompt; every image of the \
-           folder is encoded once more for the mean",
+           together, and those answers again that change; 50 passes with gradients for the description; every image of \
+           the folder is encoded once more for the mean",
     columns: &["image", "object", "prompt", "objects", "area", "gate", "set", "n", "fill", "wrong"],
-    settings: &["counts", "fills"],
+    settings: &["counts", "fills", "gradients"],
     plain: false,
     measure,
     panels,
@@ -62,14 +62,47 @@ fn measure(bench: &mut Bench<'_>) -> Result<(), SurveyError> {
     // A given prompt is asked alone.
     let prompts = if bench.settings.prompt.is_some() { &Prompt::ALL[..1] } else { &Prompt::ALL[..] };
     for &prompt in prompts {
-        let mut held: Option<Baseline> = None;
+        let mut held: Option<Kept> = None;
         for candidate in &candidates {
-            let baseline = asked(bench, prompt, candidate, &plan.names, held.take())?;
-            object(bench, prompt, candidate, &baseline, &plan)?;
-            held = Some(baseline);
+            let mut kept = asked(bench, prompt, candidate, &plan.names, held.take())?;
+            object(bench, prompt, candidate, &mut kept, &plan)?;
+            held = Some(kept);
         }
     }
     Ok(())
+}
+
+/// An uncut answer, and those that are the same whichever object is looked at.
+struct Kept {
+    baseline: Baseline,
+    /// By the intervention's text: what the model answers then.
+    answers: BTreeMap<String, String>,
+}
+
+impl Kept {
+    /// What the model answers where tokens are overwritten. `scored` is what that does to the uncut answer: one whose
+    /// every token is still the likeliest is given again.
+    fn answer(
+        &mut self,
+        bench: &Bench<'_>,
+        candidate: &Candidate,
+        intervention: &Intervention,
+        scored: &[Scored],
+    ) -> Result<String, SurveyError> {
+        if scored.iter().all(|token| token.rank == 0) {
+            return Ok(self.baseline.trace.answer_text());
+        }
+        let text = intervention.to_string();
+        if let Some(known) = self.answers.get(&text) {
+            return Ok(known.clone());
+        }
+        let answer = bench.intervene(&self.baseline, intervention, &candidate.marked);
+        let answer = answer.map_err(|e| bench.of_image(e))?.0.answer_text();
+        if !intervention.patch_sets().contains(&PatchSet::Object) {
+            self.answers.insert(text, answer.clone());
+        }
+        Ok(answer)
+    }
 }
 
 /// The uncut answer; `held` where that is about the same question.
@@ -78,15 +111,18 @@ fn asked(
     prompt: Prompt,
     candidate: &Candidate,
     names: &ClassNames,
-    held: Option<Baseline>,
-) -> Result<Baseline, SurveyError> {
+    held: Option<Kept>,
+) -> Result<Kept, SurveyError> {
     let describing = bench.describing().text;
     let question = prompt.question(&describing, &bench.subject.questions, &candidate.class, names);
     let mut experiment = bench.experiment(&question.text, question.begins);
     experiment.record.pattern.none = true;
     match held {
-        Some(held) if held.experiment == experiment => Ok(held),
-        _ => bench.keep(&experiment).map_err(|e| bench.of_image(e)),
+        Some(held) if held.baseline.experiment == experiment => Ok(held),
+        _ => {
+            let baseline = bench.keep(&experiment).map_err(|e| bench.of_image(e))?;
+            Ok(Kept { baseline, answers: BTreeMap::new() })
+        }
     }
 }
 
@@ -95,9 +131,10 @@ fn object(
     bench: &mut Bench<'_>,
     prompt: Prompt,
     candidate: &Candidate,
-    baseline: &Baseline,
+    kept: &mut Kept,
     plan: &Plan,
 ) -> Result<(), SurveyError> {
+    let baseline = &kept.baseline;
     let (class, what) = (&candidate.class, format!("{}, {}", candidate.class, prompt.name()));
     let is_right = |answer: &str| prompt.is_right(answer, class, &plan.names);
     if !is_right(&baseline.trace.answer_text()) {
@@ -110,16 +147,11 @@ fn object(
                    no figure";
         bench.left_out(what, why);
     }
-    let planned = sets::planned(bench, baseline, candidate, &plan.counts, &plan.fills)?;
+    let planned = sets::planned(bench, baseline, prompt, candidate, &plan.counts, &plan.fills)?;
     let all: Vec<_> = planned.iter().map(|one| one.intervention.clone()).collect();
     let scored = bench.score(baseline, &all, &candidate.marked).map_err(|e| bench.of_image(e))?;
     for (one, scored) in planned.into_iter().zip(scored) {
-        // An answer whose every token is still the likeliest is given again.
-        let changes = scored.iter().any(|token| token.rank > 0);
-        let wrong = changes && {
-            let answer = bench.intervene(baseline, &one.intervention, &candidate.marked);
-            !is_right(&answer.map_err(|e| bench.of_image(e))?.0.answer_text())
-        };
+        let wrong = !is_right(&kept.answer(bench, candidate, &one.intervention, &scored)?);
         let row: [Value; 9] = [
             class.as_str().into(),
             prompt.name().into(),

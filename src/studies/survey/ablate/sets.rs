@@ -13,7 +13,12 @@ use crate::{
         experiment::Intervention,
         parse::parse_set,
     },
-    studies::survey::{ablate::gate::Candidate, bench::Bench, error::SurveyError, settings::Settings},
+    studies::survey::{
+        ablate::{gate::Candidate, prompts::Prompt},
+        bench::Bench,
+        error::SurveyError,
+        settings::Settings,
+    },
 };
 
 /// Sets of the grammar whose sizes the image decides.
@@ -84,6 +89,7 @@ pub fn counts(settings: &Settings, available: usize) -> Result<(Vec<usize>, Vec<
 pub fn planned(
     bench: &mut Bench<'_>,
     baseline: &Baseline,
+    prompt: Prompt,
     candidate: &Candidate,
     counts: &[usize],
     fills: &[(String, Fill)],
@@ -103,7 +109,12 @@ pub fn planned(
     if let Some(&(_, n, _)) = sets.iter().find(|(set, ..)| *set == like) {
         sets.push((name, n, first("random", n)));
     }
-    for set in COUNTED {
+    let by_gradient = bench.settings.gradients || prompt == Prompt::Generative;
+    if !by_gradient {
+        let why = "ranking by gradient takes 50 passes forth and back a question: it is done where asked for (gradients)";
+        left_out_once(bench, &format!("gradient, {}", prompt.name()), why);
+    }
+    for set in COUNTED.into_iter().filter(|set| by_gradient || *set != "gradient") {
         sets.extend(counts.iter().map(|&n| (set, n, first(set, n))));
     }
     let mut all = Vec::with_capacity(fills.len() * sets.len());
