@@ -394,6 +394,53 @@ fn progress_ends_when_nothing_goes_on() {
 }
 
 #[test]
+fn an_answer_is_kept_as_a_turn_and_nothing_is_asked() {
+    let (mut store, id, experiment) = opened();
+    store.apply(Command::FollowUp);
+    assert!(store.talk.is_plain(), "there is no answer to keep");
+    tell(&mut store, whole(id, &experiment));
+    assert!(store.apply(Command::FollowUp).is_empty() && !store.busy());
+    let kept = [Turn::ask(1, QUESTION), Turn::of(Role::Assistant, store.runs.baseline().answer_text())];
+    assert_eq!(store.talk.earlier, kept);
+    assert!(store.apply(Command::FollowUp).is_empty(), "it is kept once");
+    assert_eq!(store.talk.earlier, kept);
+    // A cut meanwhile is one of the question that was asked.
+    let (cut_id, cut_run) = only_run(store.apply(cut((0, 3))));
+    assert_eq!(cut_run.turns, experiment.turns);
+    tell(&mut store, whole(cut_id, &cut_run));
+    assert!(store.runs.cut().done().unwrap().setup.talk.is_plain());
+    store.apply(Command::ClearCuts);
+    let (_, next) = only_run(store.apply(Command::Ask("where ?".to_string())));
+    assert_eq!(next.turns, [&kept[..], &[Turn::ask(0, "where ?")]].concat());
+}
+
+#[test]
+fn the_last_question_is_asked_again_as_it_was() {
+    let (mut store, id, experiment) = opened();
+    tell(&mut store, whole(id, &experiment));
+    store.apply(Command::FollowUp);
+    let (_, again) = only_run(store.apply(Command::AskAgain));
+    assert_eq!(again.turns, experiment.turns, "and not after its own answer");
+}
+
+#[test]
+fn a_system_text_that_was_typed_stays_and_begins_the_conversation_anew() {
+    let (mut store, id, experiment) = opened();
+    tell(&mut store, whole(id, &experiment));
+    store.apply(Command::Talk(Talk { system: "Be brief.".to_string(), ..Talk::default() }));
+    store.apply(Command::FollowUp);
+    assert_eq!((store.talk.system.as_str(), store.talk.earlier.len()), ("Be brief.", 2));
+    assert!(store.notices.is_empty(), "nothing was asked yet");
+    let (next, asked) = only_run(store.apply(Command::Ask("where ?".to_string())));
+    assert_eq!(asked.turns[0], Turn::of(Role::System, "Be brief."));
+    assert_eq!((asked.turns.len(), store.notices.len()), (4, 1));
+    assert!(store.notices[0].contains("begins the conversation anew"));
+    tell(&mut store, whole(next, &asked));
+    only_run(store.apply(Command::GoOn("why ?".to_string())));
+    assert_eq!((store.talk.system.as_str(), store.notices.len()), ("Be brief.", 1), "it is told once");
+}
+
+#[test]
 fn a_question_after_an_answer_goes_on_with_the_conversation() {
     let (mut store, id, experiment) = opened();
     let on = |store: &mut Store| store.apply(Command::GoOn("where ?".to_string()));

@@ -31,6 +31,8 @@ pub enum Command {
     Ask(String),
     /// Answer this question after the answer on show.
     GoOn(String),
+    /// Keep the answer on show as what was said: the next question follows it. Nothing is asked.
+    FollowUp,
     /// Change the conversation around the question; the next question is asked in it.
     Talk(Talk),
     /// Change how answers are chosen; the next question is answered so.

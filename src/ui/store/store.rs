@@ -183,11 +183,16 @@ impl Store {
         }
     }
 
-    /// The conversation after the uncut answer on show; `None` while there is none that came to its end.
+    /// The conversation after the uncut answer on show, under the system text that is set up: it is that of the whole
+    /// conversation; `None` while there is no answer that came to its end.
     pub fn answered(&self) -> Option<Talk> {
         let run = self.runs.baseline().complete()?;
         run.end.as_ref().filter(|end| end.stop != Stop::Cancelled)?;
-        Some(Talk::after(&run.experiment.turns, &written(&run.answer)))
+        let said = Talk::after(&run.experiment.turns, &written(&run.answer));
+        let Talk { system, prefix, .. } = self.talk.clone();
+        // What this answer began with is part of it by now; another beginning is the next one's.
+        let prefix = if prefix == run.setup.talk.prefix { String::new() } else { prefix };
+        Some(Talk { system, prefix, ..said })
     }
 
     /// Whether there is something to stop, a study over images aside: it goes on through all that is asked.
@@ -439,10 +444,28 @@ impl Store {
         let (Some(_), Some(image)) = (&self.model, self.images.source()) else { return Vec::new() };
         let experiment = self.asking.experiment(image.clone(), &self.talk, self.prompt.trim());
         self.error = None;
+        self.tell_of_system_text();
         self.selection.another_answer();
         let setup = self.setup();
         self.trail.note(setup.clone());
         self.runs.ask(experiment, setup)
+    }
+
+    /// The state that a run under the cut is asked in: that of the uncut run, whatever is set up for the next question.
+    fn setup_under_cut(&self) -> Setup {
+        let uncut = self.runs.baseline().complete().map(|run| run.setup.clone());
+        Setup { cut: self.cut.clone(), ..uncut.unwrap_or_else(|| self.setup()) }
+    }
+
+    /// Says that a conversation goes on under another system text than it was begun with.
+    fn tell_of_system_text(&mut self) {
+        let (system, earlier) = (self.talk.system.trim(), &self.talk.earlier);
+        let begun = self.runs.baseline().view().filter(|_| !earlier.is_empty());
+        if begun.is_some_and(|run| run.setup.talk.system.trim() != system) {
+            let text = "The system text was changed: it begins the conversation anew. The model reads the answers \
+                        before as if they were said under it.";
+            self.notices.push(text.to_string());
+        }
     }
 
     /// Brings the cut in force up to date with what is set up.
@@ -464,7 +487,7 @@ impl Store {
             self.selection.another_answer();
         }
         // Whatever is on its way stops every run, and makes another due.
-        let setup = self.setup();
+        let setup = self.setup_under_cut();
         let next = if self.wanted.loading() { None } else { self.runs.next_request(&setup) };
         stop.into_iter().chain(next).collect()
     }

@@ -54,11 +54,12 @@ fn look() -> FlowLook {
 }
 
 impl PromptTokens {
-    /// How many positions each span has, in a line.
-    pub fn spans(&mut self, ui: &mut Ui, store: &Store, run: &Run) {
+    /// How many positions each span has, in a line that begins with `first`.
+    pub fn spans(&mut self, ui: &mut Ui, store: &Store, run: &Run, first: impl FnOnce(&mut Ui)) {
         self.follow(store, run);
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing.x = 4.0;
+            first(ui);
             ui.label(RichText::new(format!("{} positions:", run.prompt.len())).small());
             for span in Span::ALL {
                 let n = self.counts[span.index()];
