@@ -64,7 +64,8 @@ impl PromptTokens {
             for span in Span::ALL {
                 let n = self.counts[span.index()];
                 if n > 0 {
-                    swatch::entry(ui, span, format!("{} {n}", span.name())).on_hover_text(meaning(span));
+                    swatch::entry(ui, span, format!("{} {n}", span.name()))
+                        .on_hover_text(swatch::meaning(span));
                 }
             }
         });
@@ -259,18 +260,5 @@ fn tell(ui: &mut Ui, store: &Store, item: &Item, share: Option<f32>, picture: Op
     };
     if let Some(picture) = picture {
         ui.add(Image::from_texture(picture).max_size(vec2(180.0, 180.0)).alt_text("the view"));
-    }
-}
-
-/// What a span is, in a sentence.
-fn meaning(span: Span) -> &'static str {
-    match span {
-        Span::Bos => "The beginning-of-sequence token, where idle attention gathers",
-        Span::System => "Text of the chat template",
-        Span::Markers => "Tokens around tiles, rows and images",
-        Span::Visual => "Image patches",
-        Span::Question => "Your words",
-        Span::Last => "The last prompt position: it predicts the first word of the answer",
-        Span::Answer => "Words already said",
     }
 }
