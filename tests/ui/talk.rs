@@ -1,11 +1,12 @@
 //! A conversation in the window: the box stays where it is, and nothing is asked before the user asks.
 
-use egui::{Key, accesskit::Role};
+use egui::{Event, Key, OutputCommand, accesskit::Role};
 use egui_kittest::{Node, kittest::Queryable as _};
-use sightline::ui::store::{command::Command, store::Store};
+use sightline::ui::store::{command::Command, selection::BASELINE, store::Store, talk::Talk};
 
 use crate::{
-    bench::{QUESTION, answered, serve},
+    bench::{QUESTION, answered, opened, serve, tell},
+    made_up::whole,
     runs::{Shown, click, place, shows, window_of},
 };
 
@@ -69,6 +70,58 @@ fn the_box_and_its_button_stay_where_they_are() {
     harness.run_steps(8);
     assert_eq!(harness.state().store.talk.system, "Be brief.");
     assert_eq!(places(&harness), before, "while a field over it is typed into");
+}
+
+#[test]
+fn an_answer_is_copied_whole_unless_a_text_is_edited() {
+    let mut harness = window(answered());
+    let said = harness.state().store.runs.baseline().answer_text();
+    let copied = |harness: &Shown| {
+        let commands = &harness.output().platform_output.commands;
+        commands.iter().any(|command| *command == OutputCommand::CopyText(said.clone()))
+    };
+    harness.event(Event::Copy);
+    harness.step();
+    assert!(copied(&harness));
+    harness.run_ok();
+    assert!(shows(&harness, "Copied: the answer of run A"));
+    question(&harness).focus();
+    harness.run_ok();
+    harness.event(Event::Copy);
+    harness.step();
+    assert!(!copied(&harness), "the field's own");
+    let pins = harness.state().store.selection.tokens.clone();
+    harness.run_steps(4);
+    harness.get_by_role_and_label(Role::Button, "red").click_secondary();
+    harness.run_ok();
+    assert_eq!(harness.state().store.selection.tokens, pins, "nothing is pinned");
+    harness.get_by_label("Copy answer").click();
+    harness.step();
+    assert!(copied(&harness));
+}
+
+#[test]
+fn what_an_answer_began_with_is_part_of_what_is_copied() {
+    let (mut store, id, experiment) = opened();
+    tell(&mut store, whole(id, &experiment));
+    store.apply(Command::Talk(Talk { prefix: "It is".to_string(), ..Talk::default() }));
+    let requests = store.apply(Command::AskAgain);
+    serve(&mut store, requests);
+    let said = store.said_by(BASELINE).unwrap();
+    assert!(said.starts_with("It is") && said.ends_with(&store.runs.baseline().answer_text()), "{said}");
+}
+
+#[test]
+fn runs_of_a_conversation_say_their_turn() {
+    let mut store = answered();
+    for question in [QUESTION, "where ?"] {
+        let requests = store.apply(Command::GoOn(question.to_string()));
+        serve(&mut store, requests);
+    }
+    let harness = window(store);
+    assert!(shows(&harness, "turn 3, to “where ?”"), "the one on show");
+    assert!(shows(&harness, &format!("turn 2 · “{QUESTION}” · uncut")));
+    assert!(shows(&harness, &format!("“{QUESTION}” · uncut")), "the first one");
 }
 
 #[test]

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use crate::{
     progress::Progress,
-    spec::picture::ImageSource,
+    spec::{
+        picture::ImageSource,
+        turn::{Turn, answered},
+    },
     trace::{
         run::{ModelInfo, Stop},
         tokens::written,
@@ -181,6 +184,12 @@ impl Store {
                 of_this.map(|cut| &cut.scored[..]).next().unwrap_or_default()
             }
         }
+    }
+
+    /// What a run says, as text: what its answer was given to begin with included; `None` before its first word.
+    pub fn said_by(&self, slot: Slot) -> Option<String> {
+        let run = self.runs.lane(slot).view().filter(|run| run.has_answer())?;
+        answered(&run.experiment.turns, &written(&run.answer)).last().map(Turn::text)
     }
 
     /// The conversation after the uncut answer on show, under the system text that is set up: it is that of the whole
