@@ -1,6 +1,7 @@
 //! The logic: events and commands in, requests out.
 
 use sightline::{
+    checkpoint::weights::WeightDtype,
     progress::{Progress, Stage},
     spec::{
         picture::ImageSource,
@@ -381,7 +382,33 @@ fn another_model_forgets_answers_and_fits_the_selection() {
     assert!(store.event(Event::Model(model)).is_empty(), "the image comes first, as this model sees it");
     assert!(store.runs.baseline().view().is_none());
     assert!(store.selection.layer < 2 && store.selection.head.is_none());
+    assert!(store.runs.kept().is_empty());
+    assert!(store.notices[0].starts_with("Run A belonged to made-up"), "{:?}", store.notices);
     only_run(store.event(image_event(made_up::source())));
+}
+
+#[test]
+fn the_same_model_on_another_device_keeps_its_runs_and_its_conversation() {
+    let mut store = answered();
+    let said = store.runs.baseline().answer_text();
+    let (id, asked) = only_run(store.apply(Command::GoOn("where ?".to_string())));
+    tell(&mut store, whole(id, &asked));
+    store.apply(Command::RunAt(None));
+    let mut model = made_up::model();
+    model.device = "another".to_string();
+    assert!(store.event(Event::Model(model.clone())).is_empty());
+    assert_eq!(store.notices, ["Runs A to B stay: they ran on CPU (burn-flex), the next runs on another."]);
+    let (again, anew) = only_run(store.event(image_event(made_up::source())));
+    assert_eq!(anew.turns, asked.turns, "the question is asked there, after the same answer");
+    tell(&mut store, whole(again, &anew));
+    let kept = store.runs.kept();
+    let names: Vec<String> = kept.iter().map(|slot| store.runs.name(*slot)).collect();
+    assert_eq!((names, store.runs.name(BASELINE)), (vec!["A".into(), "B".into()], "C".to_string()));
+    assert_eq!(store.runs.lane(kept[0]).answer_text(), said);
+    // In another precision its numbers are others.
+    model.dtype = WeightDtype::F16;
+    store.event(Event::Model(model));
+    assert!(store.runs.is_empty() && store.notices[1].starts_with("Runs A to C belonged to made-up"));
 }
 
 #[test]

@@ -53,12 +53,13 @@ fn to_ask_after_an_answer_empties_the_box_and_asks_nothing() {
 fn the_box_and_its_button_stay_where_they_are() {
     let mut harness = window(answered());
     let places = |harness: &Shown| ["question", "ask", "prompt[0]"].map(|name| place(harness, name).top());
+    let moved = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 4.0);
     let before = places(&harness);
     for question in ["where ?", "why ?"] {
         harness.state_mut().apply(Command::GoOn(question.to_string()));
         harness.run_ok();
     }
-    assert_eq!(places(&harness), before, "after two answers");
+    assert!(!moved(places(&harness), before), "after two answers");
     click(&mut harness, "2 earlier turns");
     assert!(shows(&harness, &format!("You: {QUESTION}")) && shows(&harness, "You: where ?"));
     harness.key_press(Key::Escape);
@@ -69,7 +70,7 @@ fn the_box_and_its_button_stay_where_they_are() {
     harness.get_by_role_and_label(Role::TextInput, "system text").type_text("Be brief.");
     harness.run_steps(8);
     assert_eq!(harness.state().store.talk.system, "Be brief.");
-    assert_eq!(places(&harness), before, "while a field over it is typed into");
+    assert!(!moved(places(&harness), before), "while a field over it is typed into");
 }
 
 #[test]
@@ -121,7 +122,8 @@ fn runs_of_a_conversation_say_their_turn() {
     let harness = window(store);
     assert!(shows(&harness, "turn 3, to “where ?”"), "the one on show");
     assert!(shows(&harness, &format!("turn 2 · “{QUESTION}” · uncut")));
-    assert!(shows(&harness, &format!("“{QUESTION}” · uncut")), "the first one");
+    let first = format!("“{QUESTION}” · uncut");
+    assert!(harness.query_all_by_label(&first).next().is_some(), "the first one");
 }
 
 #[test]

@@ -144,7 +144,10 @@ impl Store {
         self.error = None;
         let mut requests = vec![Request::Place(address)];
         if let Some(folder) = self.folder.clone() {
+            // What was said, the same model said.
+            let earlier = self.talk.earlier.clone();
             requests.extend(self.begin(Command::LoadModel(folder)));
+            self.talk.earlier = earlier;
         }
         requests
     }

@@ -339,8 +339,18 @@ impl Store {
     fn take_model(&mut self, model: ModelView) -> Vec<Request> {
         let info = &model.info;
         let another = self.model_info().is_none_or(|known| known.sha256 != info.sha256);
-        self.runs.clear();
-        self.studies.clear();
+        let alike = |held: &&ModelView| held.info == *info && held.dtype == model.dtype;
+        match self.model.as_ref().filter(alike).map(|held| held.device.clone()) {
+            Some(device) => {
+                let runs = self.runs.all_named().filter(|_| device != model.device);
+                let told =
+                    |runs| format!("{runs} stay: they ran on {device}, the next runs on {}.", model.device);
+                self.notices.extend(runs.map(told));
+                self.runs.turn_to();
+                self.studies.give_up();
+            }
+            None => self.forget_runs(),
+        }
         self.history.clear();
         self.selection.fit(info.n_layers, info.n_heads);
         if self.n_layers() != info.n_layers {
@@ -355,6 +365,18 @@ impl Store {
         self.progress = None;
         let again = self.wanted.model(self.image().is_some());
         again.into_iter().chain(self.due()).collect()
+    }
+
+    /// Forgets what another model, or this one in another precision, said; and says so.
+    fn forget_runs(&mut self) {
+        if let Some((runs, model)) = self.runs.all_named().zip(self.model_info()) {
+            let name = &model.name;
+            self.notices.push(format!(
+                "{runs} belonged to {name} as it was loaded until now. To keep runs, save the session before that changes."
+            ));
+        }
+        self.runs.clear();
+        self.studies.clear();
     }
 
     fn take_image(&mut self, view: ImageView) -> Vec<Request> {
@@ -419,7 +441,7 @@ impl Store {
         let SavedRun { model, image, uncut, cut } = saved;
         let known = self.model_info().is_some_and(|info| info.sha256 == model.sha256);
         if !known {
-            self.runs.clear();
+            self.forget_runs();
             self.model = None;
             self.saved_model = Some(model.clone());
         }
