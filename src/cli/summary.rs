@@ -8,6 +8,7 @@ use sightline::{
     trace::{
         finding::{Block, Compression, Effects},
         report::{Outcome, Report},
+        tokens::AnswerToken,
     },
 };
 
@@ -76,7 +77,12 @@ fn print_outcome(report: &Report, outcome: &Outcome) {
     for (token, e) in report.baseline().answer.iter().zip(&outcome.effects) {
         println!(
             "  {:<16} {:>9.4} {:>9.4} {:>9.4} {:>6} {:>9.4}",
-            token.text, e.baseline, e.logprob, e.delta, e.rank, e.kl
+            quoted(token),
+            e.baseline,
+            e.logprob,
+            e.delta,
+            e.rank,
+            e.kl
         );
     }
     if let Some(control) = &outcome.control {
@@ -92,6 +98,15 @@ fn print_outcome(report: &Report, outcome: &Outcome) {
             k.intervention
         );
     }
+}
+
+/// A token in quotes, with what cannot be seen written out; the end by its name, without them.
+fn quoted(token: &AnswerToken) -> String {
+    if token.end {
+        return "end".to_string();
+    }
+    let one = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    format!("“{}”", token.text.chars().map(one).collect::<String>())
 }
 
 pub fn print_extra(extra: &data::Extra) {
@@ -139,5 +154,23 @@ fn print_effects(effects: &Effects) {
     }
     if let Some(head) = effects.heads.iter().min_by(|a, b| a.delta.total_cmp(&b.delta)) {
         println!("  heads: lowest {:.4}, layer {} head {}", head.delta, head.layer, head.head);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_leaves_an_empty_cell() {
+        let of = |text: &str, end: bool| {
+            let top = Vec::new();
+            let (position, id, span, logprob) = (0, 7, Span::Answer, -1.0);
+            let text = text.to_string();
+            let entropy = None;
+            quoted(&AnswerToken { position, id, text, span, logprob, entropy, top, end, partial: false })
+        };
+        let told = [(" red", false), (" ", false), ("\n", false), ("", false), ("</s>", true)];
+        assert_eq!(told.map(|(text, end)| of(text, end)), ["“ red”", "“ ”", "“\\n”", "“”", "end"]);
     }
 }

@@ -215,6 +215,7 @@ impl Layout {
             Command::Export(view, format) => self.export(*view, *format, store),
             Command::Copy(text) => ctx.copy_text(text.clone()),
             Command::CopyCommand => self.copy_command(ctx, store),
+            Command::CopyAnswer => self.copy_answer(ctx, store),
             _ => return false,
         }
         ctx.request_repaint();
@@ -229,6 +230,17 @@ impl Layout {
                 let title = self.views.get(&view).map(|view| view.title(store)).unwrap_or_default();
                 self.tell(format!("{title} shows nothing that can be written as {} now.", format.name()));
             }
+        }
+    }
+
+    fn copy_answer(&mut self, ctx: &Context, store: &Store) {
+        let slot = store.selection.slot;
+        match store.said_by(slot) {
+            Some(said) => {
+                self.tell(format!("Copied: the answer of run {}", store.runs.name(slot)));
+                ctx.copy_text(said);
+            }
+            None => self.tell("Nothing was copied: there is no answer yet.".to_string()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Knows keys and what has the focus; not what commands do.
 
-use egui::{Context, Id, Key, Modifiers, TextEdit};
+use egui::{Context, Event, Id, Key, Modifiers, TextEdit, text_selection::LabelSelectionState};
 
 use crate::ui::store::command::{Command, Listed, Shortcut, listed};
 
@@ -11,6 +11,10 @@ use crate::ui::store::command::{Command, Listed, Shortcut, listed};
 pub fn pressed(ctx: &Context, before: Option<Id>, start: Option<Id>) -> Vec<Command> {
     let focused = ctx.memory(|m| m.focused()).or(before).filter(|id| Some(*id) != start);
     let typing = focused.is_some_and(|id| TextEdit::load_state(ctx, id).is_some());
+    let marked = ctx.plugin_opt::<LabelSelectionState>().is_some_and(|labels| labels.lock().has_selection());
+    if !typing && !marked {
+        ctx.input_mut(|input| input.events.iter_mut().for_each(copy_is_a_key));
+    }
     // Keys without modifiers are a focused control's own; text has Ctrl+Z of its own, too, and every letter.
     let allowed = |listed: &Listed, shortcut: &Shortcut| match typing {
         true => listed.while_typing && !writes(shortcut),
@@ -27,6 +31,14 @@ pub fn pressed(ctx: &Context, before: Option<Id>, start: Option<Id>) -> Vec<Comm
         commands.extend(std::iter::repeat_n(listed.command.clone(), presses));
     }
     commands
+}
+
+/// Windows tell of Ctrl+C as something to copy. Where no text is marked that it would copy, it is a key like others.
+fn copy_is_a_key(event: &mut Event) {
+    if *event == Event::Copy {
+        let (key, modifiers) = (Key::C, Modifiers::COMMAND);
+        *event = Event::Key { key, physical_key: None, pressed: true, repeat: false, modifiers };
+    }
 }
 
 /// Whether a key puts a letter or a sign into a text.

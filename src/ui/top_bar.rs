@@ -94,6 +94,7 @@ fn is_possible(command: &Command, store: &Store) -> bool {
         Command::AskAgain | Command::PickMask => ready,
         Command::Keep => store.runs.cut().done().is_some(),
         Command::SaveSession | Command::CopyCommand => store.runs.baseline().done().is_some(),
+        Command::CopyAnswer => store.said_by(store.selection.slot).is_some(),
         Command::ShowGallery => !store.scenes.is_empty(),
         Command::Show(slot) | Command::Against(Some(slot)) => store.runs.has(*slot),
         Command::ClearCuts | Command::ToggleCut => !store.cut.items.is_empty(),

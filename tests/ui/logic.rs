@@ -1,6 +1,7 @@
 //! The logic: events and commands in, requests out.
 
 use sightline::{
+    checkpoint::weights::WeightDtype,
     progress::{Progress, Stage},
     spec::{
         picture::ImageSource,
@@ -381,7 +382,33 @@ fn another_model_forgets_answers_and_fits_the_selection() {
     assert!(store.event(Event::Model(model)).is_empty(), "the image comes first, as this model sees it");
     assert!(store.runs.baseline().view().is_none());
     assert!(store.selection.layer < 2 && store.selection.head.is_none());
+    assert!(store.runs.kept().is_empty());
+    assert!(store.notices[0].starts_with("Run A belonged to made-up"), "{:?}", store.notices);
     only_run(store.event(image_event(made_up::source())));
+}
+
+#[test]
+fn the_same_model_on_another_device_keeps_its_runs_and_its_conversation() {
+    let mut store = answered();
+    let said = store.runs.baseline().answer_text();
+    let (id, asked) = only_run(store.apply(Command::GoOn("where ?".to_string())));
+    tell(&mut store, whole(id, &asked));
+    store.apply(Command::RunAt(None));
+    let mut model = made_up::model();
+    model.device = "another".to_string();
+    assert!(store.event(Event::Model(model.clone())).is_empty());
+    assert_eq!(store.notices, ["Runs A to B stay: they ran on CPU (burn-flex), the next runs on another."]);
+    let (again, anew) = only_run(store.event(image_event(made_up::source())));
+    assert_eq!(anew.turns, asked.turns, "the question is asked there, after the same answer");
+    tell(&mut store, whole(again, &anew));
+    let kept = store.runs.kept();
+    let names: Vec<String> = kept.iter().map(|slot| store.runs.name(*slot)).collect();
+    assert_eq!((names, store.runs.name(BASELINE)), (vec!["A".into(), "B".into()], "C".to_string()));
+    assert_eq!(store.runs.lane(kept[0]).answer_text(), said);
+    // In another precision its numbers are others.
+    model.dtype = WeightDtype::F16;
+    store.event(Event::Model(model));
+    assert!(store.runs.is_empty() && store.notices[1].starts_with("Runs A to C belonged to made-up"));
 }
 
 #[test]
@@ -391,6 +418,53 @@ fn progress_ends_when_nothing_goes_on() {
     assert!(store.busy());
     store.event(Event::Idle);
     assert!(!store.busy() && store.progress.is_none());
+}
+
+#[test]
+fn an_answer_is_kept_as_a_turn_and_nothing_is_asked() {
+    let (mut store, id, experiment) = opened();
+    store.apply(Command::FollowUp);
+    assert!(store.talk.is_plain(), "there is no answer to keep");
+    tell(&mut store, whole(id, &experiment));
+    assert!(store.apply(Command::FollowUp).is_empty() && !store.busy());
+    let kept = [Turn::ask(1, QUESTION), Turn::of(Role::Assistant, store.runs.baseline().answer_text())];
+    assert_eq!(store.talk.earlier, kept);
+    assert!(store.apply(Command::FollowUp).is_empty(), "it is kept once");
+    assert_eq!(store.talk.earlier, kept);
+    // A cut meanwhile is one of the question that was asked.
+    let (cut_id, cut_run) = only_run(store.apply(cut((0, 3))));
+    assert_eq!(cut_run.turns, experiment.turns);
+    tell(&mut store, whole(cut_id, &cut_run));
+    assert!(store.runs.cut().done().unwrap().setup.talk.is_plain());
+    store.apply(Command::ClearCuts);
+    let (_, next) = only_run(store.apply(Command::Ask("where ?".to_string())));
+    assert_eq!(next.turns, [&kept[..], &[Turn::ask(0, "where ?")]].concat());
+}
+
+#[test]
+fn the_last_question_is_asked_again_as_it_was() {
+    let (mut store, id, experiment) = opened();
+    tell(&mut store, whole(id, &experiment));
+    store.apply(Command::FollowUp);
+    let (_, again) = only_run(store.apply(Command::AskAgain));
+    assert_eq!(again.turns, experiment.turns, "and not after its own answer");
+}
+
+#[test]
+fn a_system_text_that_was_typed_stays_and_begins_the_conversation_anew() {
+    let (mut store, id, experiment) = opened();
+    tell(&mut store, whole(id, &experiment));
+    store.apply(Command::Talk(Talk { system: "Be brief.".to_string(), ..Talk::default() }));
+    store.apply(Command::FollowUp);
+    assert_eq!((store.talk.system.as_str(), store.talk.earlier.len()), ("Be brief.", 2));
+    assert!(store.notices.is_empty(), "nothing was asked yet");
+    let (next, asked) = only_run(store.apply(Command::Ask("where ?".to_string())));
+    assert_eq!(asked.turns[0], Turn::of(Role::System, "Be brief."));
+    assert_eq!((asked.turns.len(), store.notices.len()), (4, 1));
+    assert!(store.notices[0].contains("begins the conversation anew"));
+    tell(&mut store, whole(next, &asked));
+    only_run(store.apply(Command::GoOn("why ?".to_string())));
+    assert_eq!((store.talk.system.as_str(), store.notices.len()), ("Be brief.", 1), "it is told once");
 }
 
 #[test]

@@ -25,5 +25,6 @@ mod shader;
 mod shell;
 mod steps;
 mod studies;
+mod talk;
 mod views;
 mod whole;

@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// The window over a store, with a worker that answers at once.
-struct Window {
-    store: Store,
-    layout: Layout,
+pub struct Window {
+    pub store: Store,
+    pub layout: Layout,
 }
 
 impl Window {
@@ -35,35 +35,39 @@ impl Window {
         }
     }
 
-    fn apply(&mut self, command: Command) {
+    pub fn apply(&mut self, command: Command) {
         let requests = self.store.apply(command);
         serve(&mut self.store, requests);
     }
 }
 
-type Shown = Harness<'static, Window>;
+pub type Shown = Harness<'static, Window>;
 
 fn window(store: Store) -> Shown {
+    window_of(store, [1280.0, 1700.0])
+}
+
+pub fn window_of(store: Store, size: [f32; 2]) -> Shown {
     let window = Window { store, layout: Layout::new(false, false) };
     let mut harness = Harness::builder()
-        .with_size([1280.0, 1700.0])
+        .with_size(size)
         .with_context_setup(theme::install)
         .build_ui_state(|ui, window: &mut Window| window.frame(ui), window);
     harness.run_ok();
     harness
 }
 
-fn shows(harness: &Shown, text: &str) -> bool {
+pub fn shows(harness: &Shown, text: &str) -> bool {
     harness.query_all_by_label_contains(text).next().is_some()
 }
 
-fn place(harness: &Shown, name: &str) -> Rect {
+pub fn place(harness: &Shown, name: &str) -> Rect {
     let found = harness.state().layout.places().iter().find(|(held, _)| held == name);
     found.unwrap_or_else(|| panic!("{name} was not drawn")).1
 }
 
 /// A click long after the one before: two at once are a double click.
-fn click(harness: &mut Shown, name: &str) {
+pub fn click(harness: &mut Shown, name: &str) {
     harness.run_steps(4);
     harness.get_by_label(name).click();
     harness.run_ok();

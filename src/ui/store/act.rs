@@ -87,6 +87,7 @@ impl Store {
             Command::DismissError => self.error = None,
             Command::Asking(asking) => self.asking = asking,
             Command::Talk(talk) => self.talk = talk,
+            Command::FollowUp => self.talk = self.answered().unwrap_or_else(|| self.talk.clone()),
             Command::Tool(tool) => self.tool = tool,
             other => {
                 self.select(&other);
@@ -126,7 +127,14 @@ impl Store {
                 (self.talk, self.prompt) = (talk, prompt);
                 self.ask_when_ready()
             }
-            _ => self.ask_when_ready(),
+            _ => {
+                // A question that was to follow the last one is not it.
+                let shown = self.runs.baseline().view();
+                if let Some(run) = shown.filter(|run| run.setup.prompt == self.prompt.trim()) {
+                    self.talk.earlier.truncate(run.setup.talk.earlier.len());
+                }
+                self.ask_when_ready()
+            }
         }
     }
 
@@ -136,7 +144,10 @@ impl Store {
         self.error = None;
         let mut requests = vec![Request::Place(address)];
         if let Some(folder) = self.folder.clone() {
+            // What was said, the same model said.
+            let earlier = self.talk.earlier.clone();
             requests.extend(self.begin(Command::LoadModel(folder)));
+            self.talk.earlier = earlier;
         }
         requests
     }

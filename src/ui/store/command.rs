@@ -31,6 +31,8 @@ pub enum Command {
     Ask(String),
     /// Answer this question after the answer on show.
     GoOn(String),
+    /// Keep the answer on show as what was said: the next question follows it. Nothing is asked.
+    FollowUp,
     /// Change the conversation around the question; the next question is asked in it.
     Talk(Talk),
     /// Change how answers are chosen; the next question is answered so.
@@ -196,6 +198,8 @@ pub enum Command {
     Export(ViewId, Format),
     /// Copy the command line that gives the numbers on show.
     CopyCommand,
+    /// Copy the answer of the run on show.
+    CopyAnswer,
     /// Copy the picture of the window.
     CopyPicture,
     /// Copy a text.
@@ -501,6 +505,13 @@ static LISTED: &[Listed] = &[
         &[S::ctrl("Z")],
     ),
     listed_as(Menu::Edit, Command::Redo, "Redo", "Makes it again", &[S::ctrl_shift("Z"), S::ctrl("Y")]),
+    listed_as(
+        Menu::Edit,
+        Command::CopyAnswer,
+        "Copy answer",
+        "The whole answer of the run on show, as text",
+        &[S::ctrl("C")],
+    ),
     listed_as(Menu::Edit, Command::Back, "Back", "The state before: image, question, cut", &[S::ctrl("[")]),
     listed_as(Menu::Edit, Command::Forward, "Forward", "The state after", &[S::ctrl("]")]),
     // Run.
@@ -874,11 +885,12 @@ pub fn listed() -> &'static [Listed] {
 }
 
 /// What the pointer does, and the keys that controls follow by themselves: no commands, but worth knowing.
-pub const GESTURES: [(&str, &str); 16] = [
+pub const GESTURES: [(&str, &str); 17] = [
     ("hover a word", "preview what it looked at"),
     ("click a word", "pin it; click again to unpin"),
     ("shift-click or drag words", "pin a phrase"),
     ("double-click a word", "pin all its tokens"),
+    ("right-click a word", "copy the whole answer"),
     ("hover a patch", "its value, and the words that looked there"),
     ("click a patch", "lock it: words are tinted by how much they looked there"),
     ("brush or box on the image", "paint patches: ablated or cut as you choose"),

@@ -115,6 +115,17 @@ impl Runs {
         shown.is_some() && self.slots.iter().any(|(at, place)| *at > CUT && place.shown == shown)
     }
 
+    /// All complete runs by their letters: "Run A", "Runs A to C"; `None` where there are none.
+    pub fn all_named(&self) -> Option<String> {
+        let shown = self.slots.values().filter_map(|place| self.by_id.get(&place.shown?));
+        let letters: Vec<usize> = shown.filter(|run| run.end.is_some()).map(|run| run.letter).collect();
+        let (first, last) = (*letters.iter().min()?, *letters.iter().max()?);
+        Some(match first == last {
+            true => format!("Run {}", letter(first)),
+            false => format!("Runs {} to {}", letter(first), letter(last)),
+        })
+    }
+
     /// One run, by its name.
     pub fn get(&self, id: RunId) -> Option<&Run> {
         self.by_id.get(&id)

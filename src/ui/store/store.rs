@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use crate::{
     progress::Progress,
-    spec::picture::ImageSource,
+    spec::{
+        picture::ImageSource,
+        turn::{Turn, answered},
+    },
     trace::{
         run::{ModelInfo, Stop},
         tokens::written,
@@ -183,11 +186,22 @@ impl Store {
         }
     }
 
-    /// The conversation after the uncut answer on show; `None` while there is none that came to its end.
+    /// What a run says, as text: what its answer was given to begin with included; `None` before its first word.
+    pub fn said_by(&self, slot: Slot) -> Option<String> {
+        let run = self.runs.lane(slot).view().filter(|run| run.has_answer())?;
+        answered(&run.experiment.turns, &written(&run.answer)).last().map(Turn::text)
+    }
+
+    /// The conversation after the uncut answer on show, under the system text that is set up: it is that of the whole
+    /// conversation; `None` while there is no answer that came to its end.
     pub fn answered(&self) -> Option<Talk> {
         let run = self.runs.baseline().complete()?;
         run.end.as_ref().filter(|end| end.stop != Stop::Cancelled)?;
-        Some(Talk::after(&run.experiment.turns, &written(&run.answer)))
+        let said = Talk::after(&run.experiment.turns, &written(&run.answer));
+        let Talk { system, prefix, .. } = self.talk.clone();
+        // What this answer began with is part of it by now; another beginning is the next one's.
+        let prefix = if prefix == run.setup.talk.prefix { String::new() } else { prefix };
+        Some(Talk { system, prefix, ..said })
     }
 
     /// Whether there is something to stop, a study over images aside: it goes on through all that is asked.
@@ -325,8 +339,18 @@ impl Store {
     fn take_model(&mut self, model: ModelView) -> Vec<Request> {
         let info = &model.info;
         let another = self.model_info().is_none_or(|known| known.sha256 != info.sha256);
-        self.runs.clear();
-        self.studies.clear();
+        let alike = |held: &&ModelView| held.info == *info && held.dtype == model.dtype;
+        match self.model.as_ref().filter(alike).map(|held| held.device.clone()) {
+            Some(device) => {
+                let runs = self.runs.all_named().filter(|_| device != model.device);
+                let told =
+                    |runs| format!("{runs} stay: they ran on {device}, the next runs on {}.", model.device);
+                self.notices.extend(runs.map(told));
+                self.runs.turn_to();
+                self.studies.give_up();
+            }
+            None => self.forget_runs(),
+        }
         self.history.clear();
         self.selection.fit(info.n_layers, info.n_heads);
         if self.n_layers() != info.n_layers {
@@ -341,6 +365,18 @@ impl Store {
         self.progress = None;
         let again = self.wanted.model(self.image().is_some());
         again.into_iter().chain(self.due()).collect()
+    }
+
+    /// Forgets what another model, or this one in another precision, said; and says so.
+    fn forget_runs(&mut self) {
+        if let Some((runs, model)) = self.runs.all_named().zip(self.model_info()) {
+            let name = &model.name;
+            self.notices.push(format!(
+                "{runs} belonged to {name} as it was loaded until now. To keep runs, save the session before that changes."
+            ));
+        }
+        self.runs.clear();
+        self.studies.clear();
     }
 
     fn take_image(&mut self, view: ImageView) -> Vec<Request> {
@@ -405,7 +441,7 @@ impl Store {
         let SavedRun { model, image, uncut, cut } = saved;
         let known = self.model_info().is_some_and(|info| info.sha256 == model.sha256);
         if !known {
-            self.runs.clear();
+            self.forget_runs();
             self.model = None;
             self.saved_model = Some(model.clone());
         }
@@ -439,10 +475,28 @@ impl Store {
         let (Some(_), Some(image)) = (&self.model, self.images.source()) else { return Vec::new() };
         let experiment = self.asking.experiment(image.clone(), &self.talk, self.prompt.trim());
         self.error = None;
+        self.tell_of_system_text();
         self.selection.another_answer();
         let setup = self.setup();
         self.trail.note(setup.clone());
         self.runs.ask(experiment, setup)
+    }
+
+    /// The state that a run under the cut is asked in: that of the uncut run, whatever is set up for the next question.
+    fn setup_under_cut(&self) -> Setup {
+        let uncut = self.runs.baseline().complete().map(|run| run.setup.clone());
+        Setup { cut: self.cut.clone(), ..uncut.unwrap_or_else(|| self.setup()) }
+    }
+
+    /// Says that a conversation goes on under another system text than it was begun with.
+    fn tell_of_system_text(&mut self) {
+        let (system, earlier) = (self.talk.system.trim(), &self.talk.earlier);
+        let begun = self.runs.baseline().view().filter(|_| !earlier.is_empty());
+        if begun.is_some_and(|run| run.setup.talk.system.trim() != system) {
+            let text = "The system text was changed: it begins the conversation anew. The model reads the answers \
+                        before as if they were said under it.";
+            self.notices.push(text.to_string());
+        }
     }
 
     /// Brings the cut in force up to date with what is set up.
@@ -464,7 +518,7 @@ impl Store {
             self.selection.another_answer();
         }
         // Whatever is on its way stops every run, and makes another due.
-        let setup = self.setup();
+        let setup = self.setup_under_cut();
         let next = if self.wanted.loading() { None } else { self.runs.next_request(&setup) };
         stop.into_iter().chain(next).collect()
     }

@@ -146,6 +146,12 @@ impl Studies {
         run.map(|run| run.state = State::Failed(why.to_string())).is_some()
     }
 
+    /// None goes on: what was found stays.
+    pub fn give_up(&mut self) {
+        let running = self.by_kind.values_mut().filter(|run| run.state == State::Running);
+        running.for_each(|run| run.state = State::Dropped);
+    }
+
     /// Forgets all: another model makes them meaningless.
     pub fn clear(&mut self) {
         self.by_kind.clear();

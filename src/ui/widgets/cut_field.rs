@@ -20,11 +20,11 @@ const GRAMMAR: &str = "QUERY -> KEY @ LAYERS [# HEADS] cuts attention; SET = mea
 /// The words of the grammar, and what they mean.
 const WORDS: [(&str, &str); 20] = [
     ("visual", "image patches"),
-    ("question", "your words"),
+    ("question", "the user's text of all turns"),
     ("answer", "words of the answer; as rows, those that predict them"),
     ("last", "the last prompt position"),
     ("decode", "rows of the answer without the last prompt position"),
-    ("system", "text of the chat template"),
+    ("system", "template text, system text, earlier answers"),
     ("markers", "tokens around tiles and images"),
     ("bos", "the first token"),
     ("all", "every position, layer or head"),

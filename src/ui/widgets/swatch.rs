@@ -26,3 +26,27 @@ pub fn entry(ui: &mut Ui, span: Span, words: String) -> Response {
     ui.add_space(3.0);
     response
 }
+
+/// What a span is, in a sentence.
+pub fn meaning(span: Span) -> &'static str {
+    match span {
+        Span::Bos => "The beginning-of-sequence token, where idle attention gathers",
+        Span::System => "Template text, system text, the model's earlier answers",
+        Span::Markers => "Tokens around tiles, rows and images",
+        Span::Visual => "Image patches",
+        Span::Question => "The user's text of all turns",
+        Span::Last => "The last prompt position: it predicts the first word of the answer",
+        Span::Answer => "What the answer was given to begin with, and words already said",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_earlier_turns_count_as_is_said() {
+        assert!(meaning(Span::Question).contains("of all turns"));
+        assert!(meaning(Span::System).contains("the model's earlier answers"));
+    }
+}

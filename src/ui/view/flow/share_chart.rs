@@ -170,7 +170,8 @@ fn legend(ui: &mut Ui, chart: &ShareChart) {
         ui.spacing_mut().item_spacing = vec2(4.0, 2.0);
         ui.label(RichText::new(format!("layer {}:", chart.layer)).small());
         for (span, share, _) in chart.numbers(chart.layer) {
-            swatch::entry(ui, span, format!("{} {share:.3}", span.name()));
+            let entry = swatch::entry(ui, span, format!("{} {share:.3}", span.name()));
+            entry.on_hover_text(swatch::meaning(span));
         }
     });
 }

@@ -22,7 +22,7 @@ use crate::{
         view::{
             flow::columns::{Columns, CutLayers, Look},
             flow::edge_effects::{self, Effects},
-            flow::nodes::Node,
+            flow::nodes::{Node, meaning},
             flow::readings::Reading,
             flow::ribbons::{Pick, Ribbons, Stress},
             flow::share_chart::{self, Drawn},
@@ -342,7 +342,11 @@ impl FlowView {
                 if entry.clicked() {
                     self.isolate(node.first());
                 }
-                entry.on_hover_text("Positions of this span; a click draws its ribbons alone, and all again");
+                let means = match node.spans[..] {
+                    [span] => swatch::meaning(span).to_string(),
+                    _ => meaning(node).unwrap_or_default(),
+                };
+                entry.on_hover_text(format!("{means}. A click draws its ribbons alone, and all again"));
             }
         });
     }

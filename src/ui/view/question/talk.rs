@@ -1,10 +1,10 @@
-//! The conversation around a question: what was said before it, above the box; system text and the beginning of the
-//! answer, in a menu beside it.
+//! The conversation around a question: what was said before it, folded to a button that opens; system text and the
+//! beginning of the answer, in a menu beside the box.
 //!
 //! Keeps nothing: what is set up is the store's.
 
 use egui::{
-    Label, PopupCloseBehavior, RichText, TextEdit, Ui,
+    Button, Label, PopupCloseBehavior, RichText, ScrollArea, TextEdit, Ui,
     containers::menu::{MenuButton, MenuConfig},
 };
 
@@ -19,13 +19,40 @@ use crate::{
 /// Width of the fields in the menu.
 const FIELD: f32 = 220.0;
 
-/// What was said before the question, a line a message; nothing where it is the first.
+/// Width and height of what was said, once it is open.
+const OPEN: (f32, f32) = (360.0, 240.0);
+
+/// What was said before the question, folded; nothing where it is the first.
 pub fn earlier(ui: &mut Ui, store: &Store) {
-    for turn in &store.talk.earlier {
-        let text = said(turn);
-        let label = Label::new(RichText::new(&text).small().weak()).truncate();
-        ui.add(label).on_hover_text(text);
+    let turns = &store.talk.earlier;
+    if turns.is_empty() {
+        return;
     }
+    let button = Button::new(RichText::new(folded(turns)).small()).small();
+    // Texts are marked in it: a click within does not close it.
+    let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
+    let (button, _) = MenuButton::from_button(button).config(config).ui(ui, |ui| {
+        ui.set_width(OPEN.0);
+        ScrollArea::vertical().max_height(OPEN.1).show(ui, |ui| {
+            for turn in turns {
+                ui.add(Label::new(RichText::new(said(turn)).small()).wrap());
+            }
+        });
+    });
+    button.on_hover_text("What was said before this question");
+}
+
+/// How many questions were answered before, in words.
+fn folded(turns: &[Turn]) -> String {
+    match questions(turns) {
+        1 => "1 earlier turn".to_string(),
+        n => format!("{n} earlier turns"),
+    }
+}
+
+/// How many of the messages ask.
+fn questions(turns: &[Turn]) -> usize {
+    turns.iter().filter(|turn| turn.role == Role::User).count()
 }
 
 /// A message, and whose it is.
@@ -38,23 +65,23 @@ fn said(turn: &Turn) -> String {
     format!("{who}: {}", turn.text().trim().replace('\n', " "))
 }
 
-/// The menu. `question`: what stands in the box.
-pub fn menu(ui: &mut Ui, store: &Store, frame: &mut Frame, question: &str) {
+/// The menu. Returns whether the answer on show becomes part of the conversation: then the box is to be emptied.
+pub fn menu(ui: &mut Ui, store: &Store, frame: &mut Frame) -> bool {
     let mut talk = store.talk.clone();
+    let mut further = false;
     let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
     let text = RichText::new(told(&talk)).small();
     let (button, _) = MenuButton::new(text).config(config).ui(ui, |ui| {
-        field(ui, &mut talk.system, "system text", "Instructions before the conversation, as the model's template places them");
+        field(ui, &mut talk.system, "system text", "Instructions before the whole conversation, as the model's template places them; another text begins it anew");
         field(ui, &mut talk.prefix, "the answer begins with", "The model goes on from this text; its tokens are given, not said");
-        let ready = !question.trim().is_empty() && store.answered().is_some();
-        let on = ui.add_enabled(ready, egui::Button::new("Ask after this answer"));
-        let on = on.on_hover_text("Shift+Enter in the box: the question follows the answer on show, in one conversation; what was said before is not run again");
+        let on = ui.add_enabled(store.answered().is_some(), Button::new("Ask after this answer"));
+        let on = on.on_hover_text("Keeps the answer on show as what was said, and empties the box: the next question follows it, in one conversation, and what was said before is not run again. Shift+Enter in the box asks what stands there so at once");
         if on.clicked() {
-            frame.ask(Command::GoOn(question.to_string()));
+            further = true;
             ui.close();
         }
         let begun = !talk.earlier.is_empty();
-        let over = ui.add_enabled(begun, egui::Button::new("Start over"));
+        let over = ui.add_enabled(begun, Button::new("Start over"));
         if over.on_hover_text("Forgets what was said: the next question is the first about the image").clicked() {
             talk.earlier.clear();
             ui.close();
@@ -66,11 +93,15 @@ pub fn menu(ui: &mut Ui, store: &Store, frame: &mut Frame, question: &str) {
     if talk != store.talk {
         frame.ask(Command::Talk(talk));
     }
+    if further {
+        frame.ask(Command::FollowUp);
+    }
+    further
 }
 
 /// The conversation, in short.
-fn told(talk: &Talk) -> String {
-    let asked = talk.earlier.iter().filter(|turn| turn.role == Role::User).count();
+pub fn told(talk: &Talk) -> String {
+    let asked = questions(&talk.earlier);
     let mut told = if asked == 0 { "Chat".to_string() } else { format!("Chat {}", asked + 1) };
     for (text, what) in [(&talk.system, "system"), (&talk.prefix, "begun")] {
         if !text.trim().is_empty() {
@@ -98,5 +129,8 @@ mod tests {
         talk.prefix = "It is".to_string();
         assert_eq!(told(&talk), "Chat 2 · begun");
         assert_eq!(talk.earlier.iter().map(said).collect::<Vec<_>>(), ["You: what ?", "Model: a dog"]);
+        assert_eq!(folded(&talk.earlier), "1 earlier turn");
+        let more = [&talk.earlier[..], &talk.earlier].concat();
+        assert_eq!(folded(&more), "2 earlier turns");
     }
 }

@@ -54,16 +54,18 @@ fn look() -> FlowLook {
 }
 
 impl PromptTokens {
-    /// How many positions each span has, in a line.
-    pub fn spans(&mut self, ui: &mut Ui, store: &Store, run: &Run) {
+    /// How many positions each span has, in a line that begins with `first`.
+    pub fn spans(&mut self, ui: &mut Ui, store: &Store, run: &Run, first: impl FnOnce(&mut Ui)) {
         self.follow(store, run);
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing.x = 4.0;
+            first(ui);
             ui.label(RichText::new(format!("{} positions:", run.prompt.len())).small());
             for span in Span::ALL {
                 let n = self.counts[span.index()];
                 if n > 0 {
-                    swatch::entry(ui, span, format!("{} {n}", span.name())).on_hover_text(meaning(span));
+                    swatch::entry(ui, span, format!("{} {n}", span.name()))
+                        .on_hover_text(swatch::meaning(span));
                 }
             }
         });
@@ -258,18 +260,5 @@ fn tell(ui: &mut Ui, store: &Store, item: &Item, share: Option<f32>, picture: Op
     };
     if let Some(picture) = picture {
         ui.add(Image::from_texture(picture).max_size(vec2(180.0, 180.0)).alt_text("the view"));
-    }
-}
-
-/// What a span is, in a sentence.
-fn meaning(span: Span) -> &'static str {
-    match span {
-        Span::Bos => "The beginning-of-sequence token, where idle attention gathers",
-        Span::System => "Text of the chat template",
-        Span::Markers => "Tokens around tiles, rows and images",
-        Span::Visual => "Image patches",
-        Span::Question => "Your words",
-        Span::Last => "The last prompt position: it predicts the first word of the answer",
-        Span::Answer => "Words already said",
     }
 }

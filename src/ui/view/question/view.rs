@@ -3,8 +3,10 @@
 //! Keeps what is being typed; knows the uncut run on show.
 
 use egui::{
-    Button, DragValue, Key, Label, PopupCloseBehavior, RichText, TextEdit, Ui,
+    Align, Button, DragValue, Key, Label, Layout, PopupCloseBehavior, RichText, ScrollArea, TextEdit,
+    TextStyle, Ui, WidgetText,
     containers::menu::{MenuButton, MenuConfig},
+    scroll_area::ScrollBarVisibility,
     vec2,
 };
 
@@ -12,13 +14,13 @@ use crate::{
     spec::experiment::Sampling,
     ui::{
         frame::Frame,
-        store::{command::Command, run::Run, settings::Asking, store::Store},
+        store::{command::Command, run::Run, settings::Asking, store::Store, talk::Talk},
         theme,
         view::{
             pane::View,
             question::{talk, tokens::PromptTokens},
         },
-        widgets::section::{scrolling, title_label},
+        widgets::section::{still, title_label},
     },
 };
 
@@ -32,6 +34,8 @@ pub struct QuestionView {
     text: String,
     /// What it was taken from.
     from: Option<String>,
+    /// The box is to have the focus.
+    focus: bool,
     tokens: PromptTokens,
 }
 
@@ -42,38 +46,12 @@ impl View for QuestionView {
 
     fn show(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
         self.follow(store);
-        scrolling(ui, "question", |ui, _| {
-            talk::earlier(ui, store);
-            let wide = ui.available_width() > NARROW;
-            ui.horizontal(|ui| {
-                title_label(ui, "Question", frame);
-                let room = if wide { 300.0 } else { 60.0 };
-                self.edit(ui, store, frame, room);
-                if wide {
-                    self.options(ui, store, frame);
-                }
-            });
-            if !wide {
-                ui.horizontal(|ui| self.options(ui, store, frame));
-            }
-            let run = store.runs.baseline().view();
-            // One line has both: nothing moves while something is typed.
-            if self.pending(store) {
-                let text = RichText::new("not asked: in the box, Enter asks and Esc takes it back").small();
-                ui.add(Label::new(text.color(theme::stale_color(ui.visuals()))).truncate());
-            } else if let Some(run) = run {
-                self.tokens.spans(ui, store, run);
-            }
-            match run {
-                Some(run) => {
-                    unknown(ui, run);
-                    self.tokens.show(ui, store, frame, run);
-                }
-                None => {
-                    let text = "Ask about the image: what the prompt becomes, token by token, stands here.";
-                    ui.add(Label::new(RichText::new(text).small().weak()).truncate());
-                }
-            }
+        still(ui, |ui| {
+            self.head(ui, store, frame);
+            // The box stands still above what scrolls, however much there is.
+            let scroll = ScrollArea::vertical().id_salt("question").auto_shrink([false, false]);
+            let scroll = scroll.scroll_bar_visibility(ScrollBarVisibility::AlwaysVisible);
+            scroll.min_scrolled_height(0.0).show(ui, |ui| self.prompt(ui, store, frame));
         });
     }
 }
@@ -99,14 +77,62 @@ impl QuestionView {
         !store.busy() && run.is_some_and(other) || self.text.trim() != store.prompt.trim()
     }
 
+    /// The box with what stands beside it.
+    fn head(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        let width = ui.available_width() - ui.spacing().scroll.allocated_width();
+        let wide = width > NARROW;
+        let line = vec2(width, ui.spacing().interact_size.y);
+        ui.allocate_ui_with_layout(line, Layout::left_to_right(Align::Center), |ui| {
+            title_label(ui, "Question", frame);
+            let room = if wide { 300.0 + longer(ui, store) } else { 60.0 };
+            self.edit(ui, store, frame, room);
+            if wide {
+                self.options(ui, store, frame);
+            }
+        });
+        if !wide {
+            ui.horizontal(|ui| self.options(ui, store, frame));
+        }
+    }
+
+    /// What was said before, and what the prompt became.
+    fn prompt(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+        let run = store.runs.baseline().view();
+        // One line has both: nothing moves while something is typed.
+        if self.pending(store) {
+            ui.horizontal(|ui| {
+                talk::earlier(ui, store);
+                let text = RichText::new("not asked: in the box, Enter asks and Esc takes it back").small();
+                ui.add(Label::new(text.color(theme::stale_color(ui.visuals()))).truncate());
+            });
+        } else if let Some(run) = run {
+            self.tokens.spans(ui, store, run, |ui| talk::earlier(ui, store));
+        }
+        match run {
+            Some(run) => {
+                unknown(ui, run);
+                self.tokens.show(ui, store, frame, run);
+            }
+            None => {
+                let text = "Ask about the image: what the prompt becomes, token by token, stands here.";
+                ui.add(Label::new(RichText::new(text).small().weak()).truncate());
+            }
+        }
+    }
+
     /// The box and its button. `room`: what is left for the button and what follows it.
     fn edit(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame, room: f32) {
-        let ready = store.model.is_some() && store.image().is_some();
+        let first = store.talk.earlier.is_empty();
         let edit = TextEdit::singleline(&mut self.text)
             .id_salt("prompt")
-            .hint_text("ask about the image")
+            .hint_text(if first { "ask about the image" } else { "ask further" })
             .desired_width((ui.available_width() - room).max(60.0));
         let edit = ui.add(edit);
+        if std::mem::take(&mut self.focus) {
+            edit.request_focus();
+        }
+        let empty = !first && self.text.trim().is_empty();
+        let ready = store.model.is_some() && store.image().is_some() && !empty;
         frame.place("question", edit.rect);
         let entered = edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
         if edit.lost_focus() && ui.input(|i| i.key_pressed(Key::Escape)) {
@@ -124,7 +150,7 @@ impl QuestionView {
         let ask = ui.add_enabled(ready, Button::new("Ask").min_size(vec2(44.0, 0.0)));
         frame.place("ask", ask.rect);
         let further = entered && ui.input(|i| i.modifiers.shift);
-        if further && store.answered().is_some() {
+        if further && !self.text.trim().is_empty() && store.answered().is_some() {
             frame.ask(Command::GoOn(self.text.clone()));
         } else if ready && !further && (entered || ask.clicked()) {
             frame.ask(Command::Ask(self.text.clone()));
@@ -132,11 +158,27 @@ impl QuestionView {
     }
 
     /// How answers are chosen, what stands around the question, and questions to try.
-    fn options(&self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
+    fn options(&mut self, ui: &mut Ui, store: &Store, frame: &mut Frame) {
         chosen(ui, store, frame);
-        talk::menu(ui, store, frame, &self.text);
-        examples(ui, store, frame);
+        if talk::menu(ui, store, frame) {
+            self.text.clear();
+            self.focus = true;
+            ui.ctx().request_repaint();
+        }
+        if let Some(question) = examples(ui, store) {
+            self.text.clone_from(question);
+            frame.ask(Command::Ask(question.clone()));
+        }
     }
+}
+
+/// Width of what the options say of a conversation, over that of one which says nothing.
+fn longer(ui: &Ui, store: &Store) -> f32 {
+    let width = |text: String| {
+        let text = WidgetText::from(RichText::new(text).small());
+        text.into_galley(ui, None, f32::INFINITY, TextStyle::Small).size().x
+    };
+    width(talk::told(&store.talk)) - width(talk::told(&Talk::default()))
 }
 
 /// How answers are chosen.
@@ -154,18 +196,20 @@ fn chosen(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     }
 }
 
-/// Questions to try.
-fn examples(ui: &mut Ui, store: &Store, frame: &mut Frame) {
+/// Questions to try. Returns the one that was chosen.
+fn examples<'a>(ui: &mut Ui, store: &'a Store) -> Option<&'a String> {
+    let mut chosen = None;
     if !store.questions.is_empty() {
         ui.menu_button("Examples", |ui| {
             for question in &store.questions {
                 if ui.button(question).clicked() {
-                    frame.ask(Command::Ask(question.clone()));
+                    chosen = Some(question);
                     ui.close();
                 }
             }
         });
     }
+    chosen
 }
 
 /// How answers are chosen, in short.

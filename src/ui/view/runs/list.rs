@@ -5,6 +5,7 @@
 use egui::{Align, Color32, Label, Layout, RichText, Ui};
 
 use crate::{
+    spec::turn::{Role, Turn, asked, begun},
     trace::tokens::said,
     ui::{
         frame::Frame,
@@ -93,11 +94,36 @@ fn what(ui: &mut Ui, run: &Run) {
         ui.add(Label::new(RichText::new(&cuts).small().monospace()).truncate()).on_hover_text(cuts);
         return;
     }
-    let question = run.experiment.question();
     ui.label(RichText::new("uncut").small().weak());
-    let text = RichText::new(format!("to “{question}”")).small().weak();
     // The question in the box may be another by now.
-    ui.add(Label::new(text).truncate()).on_hover_text(question);
+    let Asked { turn, question, begun } = Asked::of(&run.experiment.turns, usize::MAX);
+    let told =
+        [turn, Some(format!("to {question}")), begun].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    ui.add(Label::new(RichText::new(&told).small().weak()).truncate()).on_hover_text(told);
+}
+
+/// What was asked, in pieces of a line.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    /// Which question of the conversation it is, where it is not the first.
+    turn: Option<String>,
+    question: String,
+    /// What the answer was given to begin with.
+    begun: Option<String>,
+}
+
+impl Asked {
+    /// `room`: letters of a text that the line has room for.
+    fn of(turns: &[Turn], room: usize) -> Self {
+        let n = turns.iter().filter(|turn| turn.role == Role::User).count();
+        let question = asked(turns).last().map(Turn::text).unwrap_or_default();
+        let begins = |text: String| format!("begun “{}”", short(text.trim(), room));
+        Asked {
+            turn: (n > 1).then(|| format!("turn {n}")),
+            question: format!("“{}”", short(question.trim(), room)),
+            begun: begun(turns).map(begins),
+        }
+    }
 }
 
 /// What goes on in a run over what it shows.
@@ -198,9 +224,9 @@ fn described(store: &Store, run: &Run) -> Described {
     if live.is_none_or(|live| image(live) != image(run)) {
         parts.extend(image(run));
     }
-    let question = run.experiment.question();
-    if live.is_none_or(|live| live.experiment.question() != question) {
-        parts.push(format!("“{}”", short(&question, ROOM)));
+    if live.is_none_or(|live| live.experiment.turns != run.experiment.turns) {
+        let Asked { turn, question, begun } = Asked::of(&run.experiment.turns, ROOM);
+        parts.extend([turn, Some(question), begun].into_iter().flatten());
     }
     let cuts = short(&run.experiment.intervention.to_string(), ROOM);
     if cuts.is_empty() {
@@ -242,6 +268,20 @@ fn button(ui: &mut Ui, frame: &mut Frame, (text, name, tooltip): (&str, &str, &s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_says_its_turn_and_what_its_answer_begins_with() {
+        let first = [Turn::ask(1, "what ?")];
+        let of = |turns: &[Turn]| {
+            let Asked { turn, question, begun } = Asked::of(turns, 5);
+            (turn, question, begun)
+        };
+        assert_eq!(of(&first), (None, "“what …”".to_string(), None));
+        let turns = [Turn::ask(1, "a"), Turn::of(Role::Assistant, "b"), Turn::ask(0, "a")];
+        let given = [&turns[..], &[Turn::of(Role::Assistant, "It is")]].concat();
+        let begun = "begun “It is”".to_string();
+        assert_eq!(of(&given), (Some("turn 2".to_string()), "“a”".to_string(), Some(begun)));
+    }
 
     #[test]
     fn long_texts_are_cut_between_letters() {

@@ -94,6 +94,7 @@ impl Strip {
             }
             dragged |= hit.dragged_by(PointerButton::Primary);
             press(ui, store, frame, words.slot, placed, &hit);
+            menu(store, frame, words.slot, &hit);
         }
         if dragged {
             // What is shown meanwhile is the phrase.
@@ -213,6 +214,20 @@ fn press(ui: &Ui, store: &Store, frame: &mut Frame, slot: Slot, placed: &Placed,
             false => Command::Pin(slot, at),
         });
     }
+}
+
+/// What a right click on a word offers.
+fn menu(store: &Store, frame: &mut Frame, slot: Slot, hit: &Response) {
+    if !hit.secondary_clicked() && !hit.context_menu_opened() {
+        return;
+    }
+    hit.context_menu(|ui| {
+        let copy = ui.button("Copy answer").on_hover_text("The whole answer, as text");
+        if copy.clicked() {
+            frame.ask(Command::Copy(store.said_by(slot).unwrap_or_default()));
+            ui.close();
+        }
+    });
 }
 
 /// Makes an answer one stop of the Tab key, which arrows walk word by word from there. Returns its name.
