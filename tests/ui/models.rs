@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use egui::Key;
+use egui::{Key, Modifiers};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use sightline::{
     hub::{
@@ -126,7 +126,8 @@ fn the_window_opens_a_folder_that_is_typed() {
     let (mut harness, asked) = app_in(Around::default());
     until(&mut harness, "the first answer", |store| store.runs.baseline().done().is_some());
     let ctx = harness.ctx.clone();
-    harness.state_mut().apply(&ctx, Command::ShowModels);
+    // With its key, as people do.
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
     until(&mut harness, "the table", |store| !store.models.rows.is_empty());
     let dir = tempfile::tempdir().unwrap();
     let folder: &Path = dir.path();
@@ -134,6 +135,8 @@ fn the_window_opens_a_folder_that_is_typed() {
     until(&mut harness, "the model", |store| {
         store.model.as_ref().is_some_and(|model| model.folder == folder)
     });
+    assert!(harness.query_by_label("Models").is_none(), "what was asked for is there: the menu goes");
+    assert_eq!(harness.state_mut().store().recent, [folder], "only what was opened is among the last");
     let asked = asked.lock().unwrap();
     assert!(
         asked
