@@ -120,7 +120,8 @@ impl StudiesView {
             if let Some(folder) = folder {
                 let mut limit = self.images(store);
                 ui.label(RichText::new("the first").small().weak());
-                if ui.add(DragValue::new(&mut limit).range(1..=folder.images.max(1))).changed() {
+                let many = ui.add(DragValue::new(&mut limit).range(1..=folder.images.max(1)));
+                if many.accessible_name("images to study").changed() {
                     self.limit = Some(limit);
                 }
                 ui.label(RichText::new(format!("of {} images, by name", folder.images)).small().weak());
