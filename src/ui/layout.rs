@@ -190,16 +190,6 @@ impl Layout {
         all.into_iter().find(|(open, _)| *open).map(|(_, command)| command)
     }
 
-    /// Whether the menu of models was opened since this was asked: it wants to know which are here.
-    pub fn asks_for_models(&mut self) -> bool {
-        self.models.asks()
-    }
-
-    /// Closes the menu of models.
-    pub fn close_models(&mut self) {
-        self.models.close();
-    }
-
     /// Whether the command concerns the look of the window, the clipboard or what views give away; then it is done.
     pub fn apply(&mut self, ctx: &Context, command: &Command, store: &Store) -> bool {
         match command {

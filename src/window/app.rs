@@ -138,7 +138,7 @@ impl App {
         app.open_first(ctx, model);
         app.apply(ctx, Command::OpenImage(options.image));
         // What a window opens by itself nobody opened.
-        (app.store.recent, app.store.opening) = (recent, None);
+        app.store.recent = recent;
         app
     }
 
@@ -179,15 +179,14 @@ impl App {
 
     /// Leads a command to where it is done.
     pub fn apply(&mut self, ctx: &Context, command: Command) {
+        if command == Command::ShowModels {
+            self.downloads.look(ctx);
+        }
         if self.layout.apply(ctx, &command, &self.store) {
             return;
         }
         match command {
-            Command::OpenModel(name) => {
-                // What was wrong with another is of no use any more.
-                self.store.error = None;
-                self.downloads.open(ctx, name, &mut self.store.models);
-            }
+            Command::OpenModel(name) => self.downloads.open(ctx, name, &mut self.store.models),
             Command::Fetch => self.downloads.agree(),
             Command::PauseFetch(rests) => self.downloads.pause(rests, &mut self.store.models),
             Command::StopFetch => self.downloads.stop(&mut self.store.models),
@@ -265,7 +264,6 @@ impl App {
         match self.downloads.poll(&mut self.store.models) {
             Some(Outcome::Folder(folder)) => {
                 self.downloads.look(ctx);
-                self.layout.close_models();
                 self.apply(ctx, Command::LoadModel(folder));
             }
             Some(Outcome::Failed(why)) => self.store.error = Some(why),
@@ -378,10 +376,6 @@ impl eframe::App for App {
             self.apply(&ctx, command);
         }
         let commands = self.layout.show(ui, &self.store);
-        // However it was opened.
-        if self.layout.asks_for_models() {
-            self.downloads.look(&ctx);
-        }
         if !commands.is_empty() {
             // What was laid out shows what was before: it is laid out anew, and only that is painted.
             ctx.request_discard("a command");

@@ -34,8 +34,6 @@ const FILES: usize = 5;
 #[derive(Debug, Default)]
 pub struct ModelMenu {
     open: bool,
-    /// It was opened, and nobody has looked which models are here since.
-    asks: bool,
     text: String,
 }
 
@@ -48,12 +46,6 @@ impl ModelMenu {
     /// Opens it, or closes it.
     pub fn toggle(&mut self) {
         self.open = !self.open;
-        self.asks = self.open;
-    }
-
-    /// Whether it was opened since this was asked.
-    pub fn asks(&mut self) -> bool {
-        std::mem::take(&mut self.asks)
     }
 
     /// Closes it.

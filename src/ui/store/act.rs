@@ -113,7 +113,7 @@ impl Store {
                 self.begin_loading();
                 // What was said was another model's.
                 self.talk.earlier.clear();
-                self.opening = Some(path.clone());
+                self.note_path(path.clone());
                 self.wanted.load();
                 self.folder = Some(path.clone());
                 vec![Request::LoadModel(path)]

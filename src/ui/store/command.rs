@@ -451,7 +451,7 @@ static LISTED: &[Listed] = &[
         Menu::File,
         Command::PickModel,
         "Open model…",
-        "A Hugging Face folder of a family that Sightline knows",
+        "A Hugging Face folder: LLaVA-1.5, Idefics3, SmolVLM",
         &[S::ctrl_shift("O")],
     ),
     listed_anywhere(

@@ -80,8 +80,6 @@ pub struct Store {
     pub questions: Vec<String>,
     /// Images and models that were opened before, the last one first.
     pub recent: Vec<PathBuf>,
-    /// The model that somebody asked for, until it is there: what cannot be opened is not among those opened last.
-    pub opening: Option<PathBuf>,
     /// Models to choose from, and the one that is being fetched.
     pub models: Models,
     /// Where and how models run.
@@ -363,9 +361,6 @@ impl Store {
             self.images.forget_others();
         }
         self.saved_model = None;
-        if let Some(path) = self.opening.take() {
-            self.note_path(path);
-        }
         self.model = Some(model);
         self.progress = None;
         let again = self.wanted.model(self.image().is_some());
