@@ -35,7 +35,10 @@ pub fn device_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
         address(ui, store, frame);
     });
     frame.place("menu device", button.rect);
-    button.accessible_name("where models run").on_hover_text("Where models run, and in which number format");
+    button.accessible_name("where models run").on_hover_text(
+        "Where the model runs, and its number format. A click offers another machine; which device of this one, and \
+         which format, is said when the program is started: --device auto, cpu or gpu; --dtype auto, f32, f16 or bf16",
+    );
 }
 
 /// `CPU · auto`, `gpu:7433 · f16 · not connected`.
