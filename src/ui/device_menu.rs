@@ -8,7 +8,10 @@ use egui::{
 };
 
 use crate::{
-    device::{address::Address, secret::TOKEN},
+    device::{
+        address::Address,
+        secret::{TOKEN, token_place},
+    },
     ui::{
         frame::Frame,
         store::{command::Command, elsewhere::Elsewhere, store::Store},
@@ -100,8 +103,9 @@ fn address(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     let parsed = text.parse::<Address>();
     let connect = ui.add_enabled(parsed.is_ok(), Button::new("Connect"));
     frame.place("connect", connect.rect);
+    let file = token_place().map(|file| format!(", or from {file} on this one")).unwrap_or_default();
     let hint = format!(
-        "`sightline serve` prints the address on the other machine. Its token is taken from {TOKEN}, or from the file `token` in this program's folder."
+        "`sightline serve` prints the address on the other machine, and where its token lies there. The token is taken from {TOKEN}{file}."
     );
     small(ui, hint);
     match parsed {
