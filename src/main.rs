@@ -10,7 +10,8 @@ mod cli;
 
 /// What is logged where `RUST_LOG` says nothing. A connection that breaks is one error, which says what to do; what its
 /// layers say of every message that they drop then would bury it.
-const DEFAULT_LOG: &str = "warn,wgpu_hal=off,burn_remote::client=error,noq_proto=error,sightline=info";
+const DEFAULT_LOG: &str =
+    "warn,wgpu_hal=off,burn_remote::client=error,noq_proto=error,hf_hub::retry=off,sightline=info";
 
 fn main() -> ExitCode {
     quiet_drivers();

@@ -21,6 +21,12 @@ pub enum JsonError {
         /// The system's word.
         source: io::Error,
     },
+    /// The folder of a file is not there.
+    #[error("{}: no such folder", folder.display())]
+    NoFolder {
+        /// Which folder.
+        folder: PathBuf,
+    },
     /// The file is not JSON.
     #[error("{}: not valid JSON ({source})", file.display())]
     Syntax {
@@ -75,9 +81,12 @@ pub fn read(file: &Path) -> Result<Option<Value>, JsonError> {
 /// A JSON file that must be there.
 ///
 /// # Errors
-/// [`JsonError::Read`] or [`JsonError::Syntax`].
+/// [`JsonError::Read`], [`JsonError::NoFolder`] or [`JsonError::Syntax`].
 pub fn read_required(file: &Path) -> Result<Value, JsonError> {
-    let missing = || JsonError::Read { file: file.to_path_buf(), source: io::ErrorKind::NotFound.into() };
+    let missing = || match file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        Some(folder) => JsonError::NoFolder { folder: folder.to_path_buf() },
+        None => JsonError::Read { file: file.to_path_buf(), source: io::ErrorKind::NotFound.into() },
+    };
     read(file)?.ok_or_else(missing)
 }
 

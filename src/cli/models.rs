@@ -13,6 +13,7 @@ use sightline::{
         cache::Cache,
         control::Control,
         download::{Hub, Plan},
+        error::HubError,
         id::HubId,
         place::Place,
         table::{self, Known},
@@ -55,7 +56,7 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Show { id }) => {
-            show(&plan(&Hub::open(cache)?, &id)?);
+            show(cache, &id)?;
             Ok(ExitCode::SUCCESS)
         }
         None => {
@@ -74,8 +75,8 @@ pub fn folder(named: &Path) -> Result<PathBuf, Box<dyn Error>> {
     }
 }
 
-fn plan(hub: &Hub, id: &HubId) -> Result<Plan, Box<dyn Error>> {
-    Ok(hub.plan(id, &Control::default(), &mut |note| eprintln!("{note}"))?)
+fn plan(hub: &Hub, id: &HubId) -> Result<Plan, Box<HubError>> {
+    hub.plan(id, &Control::default(), &mut |note| eprintln!("{note}")).map_err(Box::new)
 }
 
 /// Fetches a model, saying first what it costs.
@@ -92,16 +93,34 @@ fn fetch(cache: &Cache, id: &HubId) -> Result<PathBuf, Box<dyn Error>> {
     Ok(folder?)
 }
 
-fn show(plan: &Plan) {
-    for line in plan.lines() {
-        println!("{line}");
+/// What the hub says of a model, and what is known of it without the hub: where that says nothing, the latter alone.
+fn show(cache: Cache, id: &HubId) -> Result<(), Box<HubError>> {
+    let known = table::find(id);
+    match (Hub::open(cache).map_err(Box::new).and_then(|hub| plan(&hub, id)), &known) {
+        (Ok(plan), _) => {
+            for line in plan.lines() {
+                println!("{line}");
+            }
+            for file in &plan.files {
+                println!("  {:>12}  {}", gigabytes(file.size), file.name);
+            }
+        }
+        (Err(error), Some(known)) if error.is_silence() => {
+            eprintln!("the hub was not asked, or did not answer: {error}");
+            println!("{}: {}, {} to fetch, as far as is known here", known.id, known.name, size(known));
+            println!("licence: {} (its card decides)", known.licence);
+        }
+        (Err(error), _) => return Err(error),
     }
-    for file in &plan.files {
-        println!("  {:>12}  {}", gigabytes(file.size), file.name);
-    }
-    if let Some(known) = table::find(&plan.id) {
+    if let Some(known) = known {
         println!("checked: {}", known.checked);
     }
+    Ok(())
+}
+
+/// Bytes of its weights, marked where they are an estimate.
+fn size(known: &Known) -> String {
+    format!("{}{}", if known.bytes_exact { "" } else { "~" }, gigabytes(known.bytes))
 }
 
 /// The table, with what is in the cache and what fits this machine.
@@ -126,11 +145,11 @@ fn list(cache: &Cache, as_json: bool) -> Result<(), Box<dyn Error>> {
         "model", "to fetch", "in f32", "in f16", "licence", "cached"
     );
     for known in &all {
-        let size = format!("{}{}", if known.bytes_exact { "" } else { "~" }, gigabytes(known.bytes));
         let cached = held(known).map_or("", |held| held.word());
         println!(
-            "{:<44} {size:>11} {:>11} {:>11}  {:<20} {cached:<8} {}",
+            "{:<44} {:>11} {:>11} {:>11}  {:<20} {cached:<8} {}",
             known.id,
+            size(known),
             gigabytes(known.memory(4)),
             gigabytes(known.memory(2)),
             known.licence,

@@ -68,6 +68,11 @@ pub fn token_file(folder: &Path) -> PathBuf {
     folder.join("token")
 }
 
+/// Where the token lies on this machine, in words; `None` where there is no place for it.
+pub fn token_place() -> Option<String> {
+    folder().ok().map(|folder| token_file(&folder).display().to_string())
+}
+
 /// The token that is there: of [`TOKEN`], else of its file.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! Speaks through hf-hub, whose own retries are off: `patience` decides. Names that come from the server are refused
 //! here if they would lead anywhere.
 
-use std::{collections::BTreeMap, error::Error as _, time::Duration};
+use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use futures_util::StreamExt as _;
 use hf_hub::{HFClient, HFError, HFResult, repository::RepoTreeEntry};
@@ -188,6 +188,24 @@ pub fn fault(id: &HubId, endpoint: &str, file: Option<&str>, error: HFError) -> 
 
 /// What it means that no answer came, or none that can be read.
 fn unanswered(id: &HubId, endpoint: &str, error: &HFError) -> Result<Again, HubError> {
+    match error {
+        HFError::Request { .. } | HFError::Io(_) => Ok(Again { why: deepest(error), after: None }),
+        HFError::Xet { .. } => Ok(Again { why: whole(error), after: None }),
+        _ => Err(HubError::Answer { id: id.clone(), endpoint: endpoint.to_string(), why: whole(error) }),
+    }
+}
+
+/// The cause below all others: those above it only repeat the address.
+fn deepest(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// An error and all of its causes, each once.
+fn whole(error: &dyn Error) -> String {
     let mut why = error.to_string();
     let mut source = error.source();
     while let Some(deeper) = source {
@@ -197,10 +215,7 @@ fn unanswered(id: &HubId, endpoint: &str, error: &HFError) -> Result<Again, HubE
         }
         source = deeper.source();
     }
-    match error {
-        HFError::Request { .. } | HFError::Io(_) | HFError::Xet { .. } => Ok(Again { why, after: None }),
-        _ => Err(HubError::Answer { id: id.clone(), endpoint: endpoint.to_string(), why }),
-    }
+    why
 }
 
 #[cfg(test)]
@@ -248,6 +263,14 @@ mod tests {
         assert!(files(json!([file, file])).unwrap_err().to_string().contains("listed twice"));
         let unsummed = json!([{"type": "file", "oid": good, "size": 1, "path": "y", "lfs": {"size": 1}}]);
         assert!(matches!(files(unsummed), Err(HubError::Answer { .. })));
+    }
+
+    #[test]
+    fn a_connection_that_fails_is_told_by_its_cause_alone() {
+        let refused = std::io::Error::other("connection refused");
+        let error = HFError::Io(std::io::Error::other(std::io::Error::other(refused)));
+        let again = unanswered(&"a/b".parse().unwrap(), "http://hub", &error).unwrap();
+        assert_eq!((again.why.as_str(), again.after), ("connection refused", None));
     }
 
     #[test]

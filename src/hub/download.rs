@@ -165,6 +165,7 @@ impl Hub {
         ask: impl AsyncFn() -> hf_hub::HFResult<T>,
     ) -> Result<T, HubError> {
         let mut patience = Patience::default();
+        let mut told = None;
         loop {
             rest(control).await?;
             let again = match watched(control, ask()).await? {
@@ -174,7 +175,12 @@ impl Hub {
                 Watched::Paused => continue,
             };
             let wait = self.next(id, &mut patience, &again)?;
-            tell(&waiting(&again, wait));
+            // The same again is no news.
+            let note = waiting(&again);
+            if told.as_ref() != Some(&note) {
+                tell(&note);
+                told = Some(note);
+            }
             Patience::wait(control, wait).await?;
         }
     }
@@ -284,8 +290,13 @@ fn silent() -> Again {
     Again { why: "nothing came for 30 s".to_string(), after: None }
 }
 
-fn waiting(again: &Again, wait: Duration) -> String {
-    format!("{}; trying again in {:.1} s", again.why, wait.as_secs_f32())
+fn waiting(again: &Again) -> String {
+    match again.after {
+        Some(after) => {
+            format!("{}; trying again in {:.0} s, as the hub asks", again.why, after.as_secs_f32())
+        }
+        None => format!("{}; trying again a few times", again.why),
+    }
 }
 
 /// A download that goes on.
@@ -383,7 +394,7 @@ impl Fetch<'_> {
             }
             let wait = self.hub.next(&self.plan.id, &mut patience, &again)?;
             log::debug!("{}: {}", self.plan.files[at].name, again.why);
-            self.note(Some(waiting(&again, wait)));
+            self.note(Some(waiting(&again)));
             Patience::wait(self.control, wait).await?;
             self.note(None);
         }

@@ -94,7 +94,7 @@ pub enum HubError {
     },
     /// Nobody answers, or the connection breaks again and again.
     #[error(
-        "{id}: {endpoint} cannot be reached ({why}): check the network; what is there already stays, and is gone on with the next time"
+        "{id}: the hub cannot be reached ({endpoint}: {why}): check the network, and HF_ENDPOINT where that is set; what is there already stays, and is gone on with the next time"
     )]
     Unreachable {
         /// The model.
@@ -214,6 +214,17 @@ pub enum HubError {
 }
 
 impl HubError {
+    /// Whether the hub said nothing: what is known without it stands.
+    pub fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            HubError::Unreachable { .. }
+                | HubError::Offline { .. }
+                | HubError::TooOften { .. }
+                | HubError::Setup(_)
+        )
+    }
+
     /// For whoever reads or writes a file of the cache.
     pub(crate) fn io(file: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let file = file.into();

@@ -69,7 +69,7 @@ pub enum PromptError {
     #[error("the chat template does not write down an answer that is begun, so none can be given")]
     NotBegun,
     /// The numbers of images do not agree.
-    #[error("the conversation has {turns} images, {given} were given, and the chat template places {placed}")]
+    #[error("{}", images_differ(*turns, *given, *placed))]
     ImageCount {
         /// Images in the turns.
         turns: usize,
@@ -96,4 +96,21 @@ pub enum PromptError {
         /// Of these, how many became the image token.
         found: usize,
     },
+}
+
+/// Which numbers of images do not agree, and what to do.
+fn images_differ(turns: usize, given: usize, placed: usize) -> String {
+    let images = |n: usize| if n == 1 { "1 image".to_string() } else { format!("{n} images") };
+    if turns == given {
+        return format!(
+            "the conversation has {}, and the model's chat template makes room for {placed}: this model cannot be asked so",
+            images(turns)
+        );
+    }
+    let was = if given == 1 { "was" } else { "were" };
+    format!(
+        "the conversation has {}, and {} {was} given: give one for every \"image\" in it, and no more",
+        images(turns),
+        images(given)
+    )
 }

@@ -3,7 +3,9 @@
 //! An error stays until it is dismissed or its cause is gone; a notice goes by itself, one with something to do in it
 //! does not. Keeps the notices; knows one text of the store.
 
-use egui::{Align2, Area, Color32, Context, Frame as Room, Id, Label, Order, RichText, Sides, Stroke, Ui};
+use egui::{
+    Align2, Area, Color32, Context, Frame as Room, Id, Label, Order, RichText, Sides, Stroke, Ui, Vec2,
+};
 
 use crate::ui::{
     frame::Frame,
@@ -34,6 +36,8 @@ struct Notice {
 #[derive(Debug, Default)]
 pub struct Banner {
     notices: Vec<Notice>,
+    /// How large all of them were when they were last laid out.
+    size: Vec2,
 }
 
 impl Banner {
@@ -58,6 +62,7 @@ impl Banner {
     pub fn show(&mut self, ctx: &Context, bottom: f32, store: &Store, frame: &mut Frame) {
         self.age(ctx);
         if store.error.is_none() && self.notices.is_empty() {
+            self.size = Vec2::ZERO;
             return;
         }
         let visuals = ctx.global_style().visuals.clone();
@@ -80,6 +85,13 @@ impl Banner {
                 pressed.is_none()
             });
         });
+        let size = area.response.rect.size();
+        if self.size != size {
+            self.size = size;
+            // They stand where those of the size before would: they are laid out anew before anyone sees it.
+            ctx.request_discard("messages of another size");
+            ctx.request_repaint();
+        }
         // While someone reads them they stay.
         if area.response.contains_pointer() {
             self.notices.iter_mut().for_each(|notice| notice.until = None);

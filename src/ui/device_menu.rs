@@ -8,7 +8,10 @@ use egui::{
 };
 
 use crate::{
-    device::{address::Address, secret::TOKEN},
+    device::{
+        address::Address,
+        secret::{TOKEN, token_place},
+    },
     ui::{
         frame::Frame,
         store::{command::Command, elsewhere::Elsewhere, store::Store},
@@ -35,7 +38,10 @@ pub fn device_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
         address(ui, store, frame);
     });
     frame.place("menu device", button.rect);
-    button.accessible_name("where models run").on_hover_text("Where models run, and in which number format");
+    button.accessible_name("where models run").on_hover_text(
+        "Where the model runs, and its number format. A click offers another machine; which device of this one, and \
+         which format, is said when the program is started: --device auto, cpu or gpu; --dtype auto, f32, f16 or bf16",
+    );
 }
 
 /// `CPU · auto`, `gpu:7433 · f16 · not connected`.
@@ -97,8 +103,9 @@ fn address(ui: &mut Ui, store: &Store, frame: &mut Frame) {
     let parsed = text.parse::<Address>();
     let connect = ui.add_enabled(parsed.is_ok(), Button::new("Connect"));
     frame.place("connect", connect.rect);
+    let file = token_place().map(|file| format!(", or from {file} on this one")).unwrap_or_default();
     let hint = format!(
-        "`sightline serve` prints the address on the other machine. Its token is taken from {TOKEN}, or from the file `token` in this program's folder."
+        "`sightline serve` prints the address on the other machine, and where its token lies there. The token is taken from {TOKEN}{file}."
     );
     small(ui, hint);
     match parsed {

@@ -128,7 +128,7 @@ impl Layout {
         self.views.get_mut(&view).map(|view| view.offers(store)).unwrap_or_default()
     }
 
-    /// Draws the whole window. Returns what was asked for.
+    /// Draws the whole window. Returns what was asked for and is not done yet.
     pub fn show(&mut self, ui: &mut Ui, store: &Store) -> Vec<Command> {
         let ctx = ui.ctx().clone();
         self.frame.clear();
@@ -150,7 +150,9 @@ impl Layout {
         drop_hint(&ctx);
         self.focused = ctx.memory(|memory| memory.focused());
         let commands = self.frame.take_commands();
-        commands.into_iter().filter(|command| !self.apply(&ctx, command, store)).collect()
+        // The list of models is the window's to open: it has to look what is there.
+        let theirs = |command: &Command| *command == Command::ShowModels;
+        commands.into_iter().filter(|c| theirs(c) || !self.apply(&ctx, c, store)).collect()
     }
 
     /// Escape closes what lies over the window before it does anything else; what is open there has all keys but
@@ -202,6 +204,10 @@ impl Layout {
                 self.gallery.toggle();
             }
             Command::ShowModels => self.models.toggle(),
+            Command::LoadModel(folder) => {
+                self.models.awaits(folder);
+                return false;
+            }
             Command::ShowKeys => self.keys_open = !self.keys_open,
             Command::Focus(view) => {
                 tiles::bring_to_front(&mut self.tree, *view);

@@ -8,7 +8,6 @@ use std::path::Path;
 use egui::{Align, Button, Label, Layout, MenuBar, RichText, Ui, vec2};
 
 use crate::{
-    bundled,
     hub::cache::id_of_snapshot,
     trace::run::ModelInfo,
     ui::{
@@ -172,10 +171,7 @@ fn model_menu(ui: &mut Ui, store: &Store, frame: &mut Frame) {
             about(ui, store, info);
             ui.separator();
         }
-        if ui.button("Bundled model").on_hover_text("Small, and knows the sample scenes alone").clicked() {
-            frame.ask(Command::LoadModel(bundled::model()));
-            ui.close();
-        }
+        listed_entry(ui, &Command::LoadBundled, store, frame);
         recent(ui, store, frame, |path| !is_file(&name_of(path)));
         listed_entry(ui, &Command::ShowModels, store, frame);
         listed_entry(ui, &Command::PickModel, store, frame);

@@ -137,8 +137,7 @@ impl App {
         let model = options.model.or_else(|| app.last_model(last));
         app.open_first(ctx, model);
         app.apply(ctx, Command::OpenImage(options.image));
-        // What a window opens by itself nobody opened.
-        app.store.recent = recent;
+        app.store.opened_by_itself(recent);
         app
     }
 
@@ -184,6 +183,10 @@ impl App {
         }
         if self.layout.apply(ctx, &command, &self.store) {
             return;
+        }
+        if matches!(command, Command::OpenModel(_) | Command::OpenPath(_) | Command::OpenSession(_)) {
+            // What was wrong is about to be something else.
+            self.store.error = None;
         }
         match command {
             Command::OpenModel(name) => self.downloads.open(ctx, name, &mut self.store.models),

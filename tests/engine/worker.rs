@@ -156,7 +156,7 @@ fn failures_are_told_and_lose_nothing() {
     worker.send(ask(1, "hello", &[]));
     assert_eq!(failure(&worker).0, Some(1));
     worker.send(Request::LoadModel(PathBuf::from("/nowhere")));
-    assert!(failure(&worker).1.contains("/nowhere/config.json"));
+    assert!(failure(&worker).1.contains("/nowhere: no such folder"));
 
     worker.send(Request::LoadModel(bundled::model()));
     worker.send(Request::OpenImage(file(&bundled::sample_image())));

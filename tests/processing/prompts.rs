@@ -222,8 +222,8 @@ fn bad_conversations_and_folders_are_refused() {
     assert!(refused(&[Turn { role: Role::User, content: vec![Content::Image] }], &one).contains("empty"));
     let answer = Turn { role: Role::Assistant, content: vec![Content::Text("yes".to_owned())] };
     assert!(refused(&[Turn::ask(1, "is it?"), answer.clone(), answer], &one).contains("message of the user"));
-    assert!(refused(&[Turn::ask(1, "what?")], &[]).contains("1 images, 0 were given"));
-    assert!(refused(&[Turn::ask(0, "what?")], &one).contains("0 images, 1 were given"));
+    assert!(refused(&[Turn::ask(1, "what?")], &[]).contains("1 image, and 0 images were given"));
+    assert!(refused(&[Turn::ask(0, "what?")], &one).contains("0 images, and 1 image was given"));
 
     let idefics3 = families::idefics3(4);
     let tokenizer = || ("tokenizer.json", smolvlm_file("tokenizer.json"));

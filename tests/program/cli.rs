@@ -154,7 +154,9 @@ fn verify_fails_on_a_tampered_reference() {
 
 #[test]
 fn verify_refuses_what_it_cannot_compare() {
-    sightline(["verify", "/nowhere/at/all"]).refuses(&["/nowhere/at/all"]);
+    sightline(["verify", "/nowhere/at/all"]).refuses(&["/nowhere/at/all: no such folder"]);
+    let bundled = asset("model");
+    sightline(["verify", text(&bundled)]).refuses(&["reference.json", "make_reference.py"]);
     for file in ["config.json", "model.safetensors", "reference.safetensors", "reference.json"] {
         let dir = copy_of("tiny-llava");
         fs::remove_file(dir.path().join(file)).unwrap();

@@ -96,7 +96,7 @@ fn mistakes_in_a_conversation_are_told_before_the_weights_are_read() {
     refused(1, &[], &["--prompt <TEXT>"]);
     refused(1, &["--prompt", "a", "--turns", question], &["--prompt", "--turns"]);
     refused(1, &["--turns", question, "--prefix", "a"], &["--turns", "--prefix"]);
-    refused(2, &["--turns", question], &["1 images, 2 were given"]);
+    refused(2, &["--turns", question], &["1 image, and 2 images were given"]);
     refused(1, &["--turns", "[]"], &["the prompt is empty"]);
     refused(1, &["--turns", "[1"], &["--turns", "no JSON", "expected a list of turns like"]);
     refused(

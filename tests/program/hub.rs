@@ -320,6 +320,19 @@ fn nobody_at_the_other_end_is_said() {
 }
 
 #[test]
+fn without_the_hub_what_is_known_is_shown_and_the_failure_told_once() {
+    let user = User { home: tempfile::tempdir().unwrap(), endpoint: "http://127.0.0.1:9".to_string() };
+    let done = user.does(&["models", "show", "HuggingFaceTB/SmolVLM-256M-Instruct"]).succeeds();
+    assert!(done.out.contains("checked: ") && done.out.contains("licence: "), "{}", done.out);
+    assert!(done.err.contains("the hub cannot be reached"), "{}", done.err);
+    assert_eq!(done.err.matches("trying again").count(), 1, "{}", done.err);
+    assert!(!done.err.contains("retry exhausted"), "{}", done.err);
+    assert_eq!(done.err.lines().count(), 2, "{}", done.err);
+    // Of what nobody knows there is nothing to show.
+    user.does(&["models", "show", MODEL]).refuses(&[MODEL, "cannot be reached"]);
+}
+
+#[test]
 fn servers_that_are_busy_are_asked_again() {
     let (server, user) = served();
     let later = |seconds: &str| Fault::Status(429, vec![("Retry-After", seconds.to_string())]);

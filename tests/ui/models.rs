@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use egui::Key;
+use egui::{Key, Modifiers, accesskit::Role};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use sightline::{
     hub::{
@@ -19,11 +19,13 @@ use sightline::{
         },
         theme,
     },
+    window::app::App,
+    worker::protocol::{Event, ModelView},
 };
 
 use crate::{
-    bench,
-    whole::{Around, app_in, until},
+    bench, made_up,
+    whole::{Around, answered, app_in, until},
 };
 
 struct Window {
@@ -140,4 +142,93 @@ fn the_window_opens_a_folder_that_is_typed() {
             .iter()
             .any(|request| request.contains("LoadModel") && request.contains(folder.to_str().unwrap()))
     );
+}
+
+#[test]
+fn every_way_to_the_table_looks_into_the_cache() {
+    let by_key =
+        |harness: &mut Harness<'static, App>| harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
+    let by_palette = |harness: &mut Harness<'static, App>| {
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+        harness.run_ok();
+        harness.get_by_label("search commands").type_text("Models…");
+        harness.run_ok();
+        harness.key_press(Key::Enter);
+    };
+    let by_menu = |harness: &mut Harness<'static, App>| {
+        harness.get_by_role_and_label(Role::Button, "File").click();
+        harness.run_ok();
+        harness.get_all_by_label_contains("Models…").next().unwrap().click();
+    };
+    for way in 0..3 {
+        let mut harness = answered();
+        match way {
+            0 => by_key(&mut harness),
+            1 => by_palette(&mut harness),
+            _ => by_menu(&mut harness),
+        }
+        until(&mut harness, "the table", |store| !store.models.rows.is_empty());
+        assert!(harness.query_all_by_label("SmolVLM 256M").next().is_some());
+        assert!(harness.query_all_by_label_contains("looking into the cache").next().is_none());
+        harness.key_press(Key::Escape);
+        harness.run_ok();
+        assert!(harness.query_by_label("SmolVLM 256M").is_none());
+    }
+}
+
+#[test]
+fn the_table_closes_once_the_model_is_there_that_was_asked_for() {
+    let mut harness = window(None);
+    let is_open =
+        |harness: &Harness<'static, Window>| harness.query_all_by_label("SmolVLM 256M").next().is_some();
+    let load = |harness: &mut Harness<'static, Window>, folder: &str| {
+        let (ctx, command) = (harness.ctx.clone(), Command::LoadModel(folder.into()));
+        let window = harness.state_mut();
+        assert!(!window.layout.apply(&ctx, &command, &window.store));
+        window.store.apply(command);
+        harness.run_ok();
+    };
+    load(&mut harness, "broken");
+    harness.state_mut().store.event(Event::Failed { id: None, error: "broken: no config.json".to_string() });
+    harness.run_ok();
+    assert!(is_open(&harness), "what failed is to be chosen anew");
+    load(&mut harness, "other");
+    assert!(is_open(&harness), "it comes");
+    let model = ModelView { folder: "other".into(), ..made_up::model() };
+    harness.state_mut().store.event(Event::Model(model));
+    harness.run_ok();
+    assert!(!is_open(&harness));
+    let recent = &harness.state().store.recent;
+    assert!(recent.contains(&"other".into()) && !recent.contains(&"broken".into()), "{recent:?}");
+}
+
+#[test]
+fn the_table_keeps_its_height_while_it_fills() {
+    let bottom = |rows: bool| {
+        let mut harness = window(None);
+        if !rows {
+            harness.state_mut().store.models.rows.clear();
+            harness.run_ok();
+        }
+        harness.get_by_label_contains("Memory is that of the weights").rect().bottom()
+    };
+    assert_eq!(bottom(false), bottom(true));
+}
+
+#[test]
+fn what_is_only_asked_of_the_hub_is_no_download_yet() {
+    let harness = window(Some(Stage::Asked(None)));
+    assert!(harness.query_by_label("Cancel").is_some());
+    assert!(harness.query_by_label("Cancel download").is_none());
+}
+
+#[test]
+fn an_old_error_goes_when_a_model_is_opened() {
+    let mut harness = answered();
+    let ctx = harness.ctx.clone();
+    harness.state_mut().apply(&ctx, Command::OpenPath("/nowhere/session.json".into()));
+    until(&mut harness, "the error", |store| store.error.is_some());
+    let dir = tempfile::tempdir().unwrap();
+    harness.state_mut().apply(&ctx, Command::OpenModel(dir.path().to_path_buf()));
+    assert_eq!(harness.state().store().error, None);
 }

@@ -4,11 +4,15 @@ use egui::Key;
 use egui_kittest::kittest::Queryable as _;
 use sightline::{
     device::address::Address,
-    ui::store::{command::Command, store::Store},
+    spec::turn::{Role, Turn},
+    ui::store::{command::Command, store::Store, talk::Talk},
     worker::protocol::{Connection, Event, Request},
 };
 
-use crate::whole::{Around, app_in, until};
+use crate::{
+    bench,
+    whole::{Around, app_in, until},
+};
 
 const ADDRESS: &str = "remote:ae58ff8833241ac82d6ff7611046ed67b5072d142c588d0063e942d9a75502b6@10.0.0.7:7433";
 
@@ -62,4 +66,32 @@ fn a_connection_that_broke_is_made_anew_with_the_same_model() {
     assert_eq!(store.error.as_deref(), Some("the connection broke"));
     assert_eq!(asked(store.apply(Command::RunAt(far))), first);
     assert_eq!((store.elsewhere.unwrap().state(), store.error), ("connecting", None));
+}
+
+#[test]
+fn a_connection_that_fails_changes_nothing() {
+    let mut store = bench::answered();
+    let (model, recent) = (store.model.clone().unwrap().folder, store.recent.clone());
+    let earlier = vec![Turn::ask(1, "what is it?"), Turn::of(Role::Assistant, "a disc")];
+    store.apply(Command::Talk(Talk { earlier: earlier.clone(), ..Talk::default() }));
+    store.apply(Command::LoadModel(model.clone()));
+    store.event(Event::Failed { id: None, error: "it cannot be read".to_string() });
+    assert_eq!(store.talk.earlier, earlier, "nor does a model that fails");
+
+    let far: Address = ADDRESS.parse().unwrap();
+    store.apply(Command::RunAt(Some(far.clone())));
+    assert!(store.talk.earlier.is_empty() && store.elsewhere.is_some());
+    // Another try before the first came to anything.
+    store.apply(Command::RunAt(Some(far.clone())));
+    store.event(Event::Connection(Connection::Calling));
+    store.event(Event::Connection(Connection::Down));
+    let back = store.event(Event::Failed { id: None, error: "nobody answers".to_string() });
+    assert!(matches!(back[..], [Request::Place(None), ..]), "{back:?}");
+    assert_eq!((store.elsewhere.as_ref(), store.talk.earlier.clone()), (None, earlier.clone()));
+    assert_eq!((store.error.as_deref(), &store.recent), (Some("nobody answers"), &recent));
+
+    store.apply(Command::RunAt(Some(far)));
+    let back = store.apply(Command::Cancel);
+    assert!(matches!(back[..], [Request::Cancel, Request::Place(None)]), "{back:?}");
+    assert_eq!((store.elsewhere.as_ref(), store.talk.earlier), (None, earlier));
 }

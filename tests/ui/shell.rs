@@ -430,6 +430,29 @@ fn notices_go_by_themselves_and_errors_stay() {
 }
 
 #[test]
+fn an_error_is_whole_from_its_first_frame_on() {
+    let mut harness = answered();
+    harness.state_mut().layout().tell("Something to know.".to_string());
+    harness.run_ok();
+    harness.state_mut().layout().tell("A longer story, which takes several lines. ".repeat(12));
+    harness.step();
+    let screen = harness.ctx.content_rect();
+    for button in harness.get_all_by_label("Dismiss") {
+        assert!(screen.contains_rect(button.rect()), "{:?}", button.rect());
+    }
+}
+
+#[test]
+fn the_palette_knows_the_bundled_model() {
+    let (mut harness, asked) = app_in(Around::default());
+    until(&mut harness, "the first answer", |store| store.runs.baseline().done().is_some());
+    asked.lock().unwrap().clear();
+    palette(&mut harness, "bundled model");
+    until(&mut harness, "its answer", |store| !store.busy());
+    assert!(asked_for(&asked, "LoadModel("));
+}
+
+#[test]
 fn a_small_window_and_a_dense_screen_have_room_for_the_shell() {
     for (size, scale) in [([700.0, 500.0], 1.0), ([1280.0, 800.0], 1.5), ([1280.0, 800.0], 2.0)] {
         let mut harness = answered();

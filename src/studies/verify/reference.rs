@@ -3,7 +3,7 @@
 //! Names are `CASE/TENSOR`. Shapes are taken as they come: whoever compares a tensor knows its layout. Knows
 //! nothing of models.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -91,12 +91,23 @@ pub(super) struct Stored {
     pub(super) values: Vec<f64>,
 }
 
+/// What is said where there is none.
+const NO_REFERENCE: &str = "there is no such file. A reference is what transformers computes with this very model: \
+                            tests/fixtures/make_reference.py of this program's sources writes it into the model's \
+                            folder (reference.json and reference.safetensors)";
+
 impl Reference {
     /// Reads both files whole.
     pub(super) fn open(dir: &Path) -> Result<Self, VerifyError> {
         let read = |name: &str| {
             let file = dir.join(name);
-            input::read(&file).map_err(|e| VerifyError::File { file: file.clone(), why: e.to_string() })
+            input::read(&file).map_err(|e| {
+                let why = match e.kind() {
+                    io::ErrorKind::NotFound => NO_REFERENCE.to_string(),
+                    _ => e.to_string(),
+                };
+                VerifyError::File { file: file.clone(), why }
+            })
         };
         let bad = |name: &str, why: String| VerifyError::File { file: dir.join(name), why };
         let facts = serde_json::from_slice(&read("reference.json")?)

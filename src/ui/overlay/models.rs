@@ -3,6 +3,8 @@
 //!
 //! Keeps what is typed. Escape, or a click elsewhere, closes it; what is being fetched goes on.
 
+use std::path::{Path, PathBuf};
+
 use egui::{
     Align2, Button, Context, Grid, Key, ProgressBar, RichText, ScrollArea, TextEdit, Ui, Window, vec2,
 };
@@ -35,6 +37,8 @@ const FILES: usize = 5;
 pub struct ModelMenu {
     open: bool,
     text: String,
+    /// The model that was asked for while it was open: it closes once that is there.
+    awaited: Option<PathBuf>,
 }
 
 impl ModelMenu {
@@ -45,16 +49,33 @@ impl ModelMenu {
 
     /// Opens it, or closes it.
     pub fn toggle(&mut self) {
-        self.open = !self.open;
+        (self.open, self.awaited) = (!self.open, None);
     }
 
     /// Closes it.
     pub fn close(&mut self) {
-        self.open = false;
+        (self.open, self.awaited) = (false, None);
+    }
+
+    /// A model is asked for.
+    pub fn awaits(&mut self, folder: &Path) {
+        self.awaited = self.open.then(|| folder.to_path_buf());
+    }
+
+    /// Closes it where the model is there that was asked for; one that failed leaves it open.
+    fn follow(&mut self, store: &Store) {
+        if store.awaits_model() {
+            return;
+        }
+        let is_there = |folder: PathBuf| store.model.as_ref().is_some_and(|model| model.folder == folder);
+        if self.awaited.take().is_some_and(is_there) && store.error.is_none() {
+            self.close();
+        }
     }
 
     /// Draws it while it is open.
     pub fn show(&mut self, ctx: &Context, store: &Store, frame: &mut Frame) {
+        self.follow(store);
         if !self.open {
             return;
         }
@@ -70,14 +91,16 @@ impl ModelMenu {
             }
             ui.separator();
             let height = (ui.available_height() - 36.0).max(60.0);
-            let table = ScrollArea::both().auto_shrink([false, true]).max_height(height);
+            let table = ScrollArea::both().auto_shrink(false).max_height(height);
             table.show(ui, |ui| rows(ui, &store.models, frame));
             let text = "Memory is that of the weights; a run takes more. ~: an estimate. Any other model of a \
                         supported type opens by its name or folder.";
             ui.label(RichText::new(text).small().weak());
         });
         let elsewhere = window.is_some_and(|window| window.response.clicked_elsewhere());
-        self.open = open && !elsewhere;
+        if !open || elsewhere {
+            self.close();
+        }
     }
 
     /// The field for a folder or a name.
@@ -115,8 +138,9 @@ fn coming(ui: &mut Ui, fetch: &Fetch, frame: &mut Frame) {
             Stage::Comes { paused: true, .. } => button(ui, "Continue", Command::PauseFetch(false), frame),
             Stage::Asked(_) => {}
         }
-        button(ui, "Cancel download", Command::StopFetch, frame);
-        if matches!(fetch.stage, Stage::Comes { .. }) {
+        let comes = matches!(fetch.stage, Stage::Comes { .. });
+        button(ui, if comes { "Cancel download" } else { "Cancel" }, Command::StopFetch, frame);
+        if comes {
             ui.label(RichText::new("What came stays, and is gone on with the next time.").small().weak());
         }
     });

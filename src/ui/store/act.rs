@@ -2,11 +2,15 @@
 //!
 //! Dialogs, files, the clipboard and the look of the window are others' business: their commands do nothing here.
 
+use std::path::PathBuf;
+
 use crate::{
+    bundled,
     device::address::Address,
     spec::{picture::ImageSource, study::Study},
     trace::words::{Piece, words},
     ui::store::{
+        arriving::{Arriving, Before},
         command::Command,
         elsewhere::Elsewhere,
         selection::{BASELINE, CUT, Selection},
@@ -58,7 +62,9 @@ impl Store {
                 return Vec::new();
             }
             Command::Ask(_) | Command::GoOn(_) | Command::AskAgain => return self.begin(command),
-            Command::OpenImage(_) | Command::LoadModel(_) => return self.begin(command),
+            Command::OpenImage(_) | Command::LoadModel(_) | Command::LoadBundled => {
+                return self.begin(command);
+            }
             Command::RunAt(address) => return self.run_at(address),
             Command::OpenMask(path) => return vec![Request::Mark(path)],
             Command::Cancel => return self.cancel(),
@@ -104,20 +110,13 @@ impl Store {
             Command::OpenImage(source) => {
                 self.begin_loading();
                 // What was said was about the other one.
-                self.talk.earlier.clear();
+                self.set_aside();
                 self.note_recent(&source);
                 self.wanted.open(source.clone());
                 vec![Request::OpenImage(source)]
             }
-            Command::LoadModel(path) => {
-                self.begin_loading();
-                // What was said was another model's.
-                self.talk.earlier.clear();
-                self.note_path(path.clone());
-                self.wanted.load();
-                self.folder = Some(path.clone());
-                vec![Request::LoadModel(path)]
-            }
+            Command::LoadModel(path) => vec![self.load(path, true)],
+            Command::LoadBundled => vec![self.load(bundled::model(), true)],
             Command::Ask(prompt) => {
                 self.prompt = prompt;
                 self.ask_when_ready()
@@ -140,16 +139,38 @@ impl Store {
 
     /// Models run elsewhere, or here, from now on: the one that is there, too.
     fn run_at(&mut self, address: Option<Address>) -> Vec<Request> {
+        let earlier = self.talk.earlier.clone();
+        self.set_aside();
         self.elsewhere = address.clone().map(Elsewhere::at);
         self.error = None;
-        let mut requests = vec![Request::Place(address)];
-        if let Some(folder) = self.folder.clone() {
-            // What was said, the same model said.
-            let earlier = self.talk.earlier.clone();
-            requests.extend(self.begin(Command::LoadModel(folder)));
-            self.talk.earlier = earlier;
+        let place = Request::Place(address);
+        let load = self.folder.clone().map(|folder| self.load(folder, false));
+        // What was said, the same model said.
+        self.talk.earlier = earlier;
+        [place].into_iter().chain(load).collect()
+    }
+
+    /// Loads a model, which the user opened or which goes elsewhere.
+    fn load(&mut self, folder: PathBuf, opened: bool) -> Request {
+        self.begin_loading();
+        // What was said was another model's.
+        self.set_aside();
+        self.wanted.load();
+        self.folder = Some(folder.clone());
+        self.arriving = Some(Arriving { folder: folder.clone(), opened });
+        Request::LoadModel(folder)
+    }
+
+    /// Keeps what is to be so again where what is asked for never comes, and begins the conversation anew.
+    fn set_aside(&mut self) {
+        let earlier = std::mem::take(&mut self.talk.earlier);
+        let before = self
+            .before
+            .get_or_insert_with(|| Before { elsewhere: self.elsewhere.clone(), earlier: Vec::new() });
+        // What was said since the first was asked for counts.
+        if !earlier.is_empty() {
+            before.earlier = earlier;
         }
-        requests
     }
 
     /// Commands that change what is looked at.
@@ -362,8 +383,9 @@ impl Store {
         self.cancelled = self.busy();
         self.wanted.cancel();
         self.progress = None;
+        let back = self.give_back();
         let setup = self.setup();
-        vec![self.runs.cancel(&setup)]
+        [self.runs.cancel(&setup)].into_iter().chain(back).collect()
     }
 
     /// What is on its way stops what runs, and what was wrong is about to be something else.

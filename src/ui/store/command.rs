@@ -45,6 +45,8 @@ pub enum Command {
     OpenImage(ImageSource),
     /// Load another model folder.
     LoadModel(PathBuf),
+    /// Load the model that ships with the program.
+    LoadBundled,
     /// Open a model by a typed folder, or by a name of the hub, from which it is fetched if the user agrees.
     OpenModel(PathBuf),
     /// Show the models that are known by name, or close the list.
@@ -460,6 +462,13 @@ static LISTED: &[Listed] = &[
         "Models…",
         "Models of the hub: what they cost, which are here, and the one that is being fetched",
         &[S::ctrl("M")],
+    ),
+    listed_as(
+        Menu::File,
+        Command::LoadBundled,
+        "Bundled model",
+        "Small, and knows the sample scenes alone",
+        &[],
     ),
     listed_as(
         Menu::File,

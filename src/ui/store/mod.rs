@@ -2,6 +2,7 @@
 //! threads.
 
 mod act;
+mod arriving;
 pub mod command;
 pub mod command_line;
 pub mod cut_list;

@@ -4,7 +4,7 @@
 //! An event reports and never commands: what is asked for follows from what the user wants and from what is
 //! there. No drawing, no channels, no threads: the tests drive it as the window does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     progress::Progress,
@@ -17,6 +17,7 @@ use crate::{
         tokens::written,
     },
     ui::store::{
+        arriving::{Arriving, Before},
         cut_list::CutSettings,
         cuts::Cuts,
         elsewhere::Elsewhere,
@@ -88,6 +89,10 @@ pub struct Store {
     pub elsewhere: Option<Elsewhere>,
     /// The model that was asked for last.
     pub(super) folder: Option<PathBuf>,
+    /// The model that is on its way.
+    pub(super) arriving: Option<Arriving>,
+    /// What is so again where what is on its way never comes.
+    pub(super) before: Option<Before>,
     /// What of the model of a saved run is known, while there is no model.
     pub(super) saved_model: Option<ModelInfo>,
     pub(super) cuts: Cuts,
@@ -214,6 +219,11 @@ impl Store {
         self.wanted.loading() || self.progress.is_some() || self.runs.busy()
     }
 
+    /// Whether a model is on its way.
+    pub fn awaits_model(&self) -> bool {
+        self.arriving.is_some()
+    }
+
     /// Whether the last thing that happened is that the user stopped what went on.
     pub fn cancelled(&self) -> bool {
         self.cancelled && !self.busy()
@@ -319,7 +329,10 @@ impl Store {
                     None => self.wanted.stopped(),
                 }
             }
-            Event::Failed { id, error } => self.take_failure(id, error),
+            Event::Failed { id, error } => {
+                let back = self.take_failure(id, error);
+                return back.into_iter().chain(self.due()).collect();
+            }
             Event::Found { id, finding, steps } => self.studies.found(id, finding, steps),
             Event::Studied { id, whole } => {
                 self.studies.ended(id, whole);
@@ -361,6 +374,7 @@ impl Store {
             self.images.forget_others();
         }
         self.saved_model = None;
+        self.arrived(&model.folder);
         self.model = Some(model);
         self.progress = None;
         let again = self.wanted.model(self.image().is_some());
@@ -379,6 +393,41 @@ impl Store {
         self.studies.clear();
     }
 
+    /// A model is there: nothing that was before it comes back.
+    fn arrived(&mut self, folder: &Path) {
+        let Some(arriving) = self.arriving.take_if(|arriving| arriving.folder == *folder) else {
+            // Another one is on its way; what was said was not to this one.
+            self.before.iter_mut().for_each(|before| before.earlier.clear());
+            return;
+        };
+        self.before = None;
+        if arriving.opened {
+            self.note_path(arriving.folder);
+        }
+    }
+
+    /// What was asked for does not come: all is as it was before. Returns what the worker has to know of it.
+    pub(super) fn give_back(&mut self) -> Option<Request> {
+        self.arriving = None;
+        let Before { elsewhere, earlier } = self.before.take()?;
+        // Without a model there is nothing to go back to.
+        let model = self.model.as_ref()?;
+        self.folder = Some(model.folder.clone());
+        if self.talk.earlier.is_empty() {
+            self.talk.earlier = earlier;
+        }
+        let address = |elsewhere: &Option<Elsewhere>| elsewhere.as_ref().map(|far| far.address.clone());
+        let moved = address(&self.elsewhere) != address(&elsewhere);
+        self.elsewhere = elsewhere;
+        moved.then(|| Request::Place(address(&self.elsewhere)))
+    }
+
+    /// What a window opens by itself is not among what was opened before.
+    pub fn opened_by_itself(&mut self, recent: Vec<PathBuf>) {
+        self.recent = recent;
+        self.arriving.iter_mut().for_each(|arriving| arriving.opened = false);
+    }
+
     fn take_image(&mut self, view: ImageView) -> Vec<Request> {
         match self.wanted.image(&view.source, self.images.source()) {
             Arrival::Unwanted => return Vec::new(),
@@ -390,6 +439,9 @@ impl Store {
                 self.at_first_sight = true;
                 self.images.put(view);
                 self.error = None;
+                // What was said was about the image before.
+                self.before.take_if(|_| self.arriving.is_none());
+                self.before.iter_mut().for_each(|before| before.earlier.clear());
                 if self.wanted.take_ask() {
                     return self.ask();
                 }
@@ -414,7 +466,7 @@ impl Store {
         }
     }
 
-    fn take_failure(&mut self, id: Option<RunId>, error: String) {
+    fn take_failure(&mut self, id: Option<RunId>, error: String) -> Option<Request> {
         let Some(id) = id else {
             self.wanted.failed();
             self.progress = None;
@@ -423,10 +475,10 @@ impl Store {
                 Some(_) => self.error = Some(error),
                 None => _ = self.error.get_or_insert(error),
             }
-            return;
+            return self.give_back();
         };
         if self.studies.failed(id, &error) || self.surveys.failed(id, &error) {
-            return;
+            return None;
         }
         match self.runs.failed(id, error.clone()) {
             Some(BASELINE) => (self.error, self.progress) = (Some(error), None),
@@ -434,6 +486,7 @@ impl Store {
             Some(_) => self.progress = None,
             None => {}
         }
+        None
     }
 
     /// Takes up a run that was saved: it can be looked at without its model.
@@ -466,6 +519,7 @@ impl Store {
     pub(super) fn adopt(&mut self, setup: &Setup) {
         self.prompt.clone_from(&setup.prompt);
         self.talk.clone_from(&setup.talk);
+        self.before.iter_mut().for_each(|before| before.earlier.clear());
         self.asking = setup.asking;
         self.cut = setup.cut.clone();
     }
