@@ -288,7 +288,7 @@ fn templates_that_fail_or_hide_what_is_asked_are_refused() {
     let error = builder.build(&[Turn::ask(0, "   "), Turn::ask(0, "What?")], &[]).unwrap_err().to_string();
     assert!(error.contains("rewrites"), "{error}");
     let parts = "{% for c in messages[0].content if c.type == 'text' %}{{ c.text }}{% endfor %}";
-    assert!(with_template(parts).contains("places 0"));
+    assert!(with_template(parts).contains("makes room for 0"));
     let parts =
         "<image>{% for c in messages[0].content if c.type == 'text' %}{{ c.text | upper }}{% endfor %}";
     assert!(with_template(parts).contains("rewrites"));

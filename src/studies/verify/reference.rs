@@ -99,6 +99,9 @@ const NO_REFERENCE: &str = "there is no such file. A reference is what transform
 impl Reference {
     /// Reads both files whole.
     pub(super) fn open(dir: &Path) -> Result<Self, VerifyError> {
+        if !dir.exists() {
+            return Err(VerifyError::File { file: dir.to_path_buf(), why: "no such folder".to_string() });
+        }
         let read = |name: &str| {
             let file = dir.join(name);
             input::read(&file).map_err(|e| {
