@@ -1,7 +1,7 @@
 //! A drawing as PNG, for whoever takes no SVG: the SVG drawn as others draw it, and its texts with letters that are in
 //! the program, so that the pixels are the same on every machine.
 //!
-//! Texts lie above all other marks. Rows from the top; lengths of drawings are points, [`SCALE`] pixels each.
+//! Texts lie above all other marks. Rows from the top; lengths of drawings are points, `SCALE` pixels each.
 
 use epaint_default_fonts::{HACK_REGULAR, UBUNTU_LIGHT};
 use image::RgbImage;
