@@ -377,9 +377,8 @@ impl<'a> Decoding<'a> {
         first: usize,
         rows: Rows,
     ) -> Result<(), DecodingError> {
-        let finite = all_finite(logits);
         let text = &self.vlm.config.text;
-        if finite && !logits.chunks(text.vocabulary).any(|row| row.iter().all(|&l| l == 0.0)) {
+        if is_sound(logits, text.vocabulary) {
             return Ok(());
         }
         let (read, n_layers) = (rows.len(), text.n_layers);
@@ -393,7 +392,7 @@ impl<'a> Decoding<'a> {
                 return Err(place.not_finite(self.vlm));
             }
         }
-        if finite { Ok(()) } else { Err(Place::Logits.not_finite(self.vlm)) }
+        if all_finite(logits) { Ok(()) } else { Err(Place::Logits.not_finite(self.vlm)) }
     }
 
     /// Refuses keys and values, of all rows so far in the first `layers` layers, that half precision could
@@ -445,6 +444,12 @@ pub(super) fn is_finite<const D: usize>(tensor: &Tensor<D>) -> Result<bool, Deco
     let squares = tensor.clone().cast(DType::F32).square();
     // One number to read back, and none if any square is; that of sound ones might overflow, though.
     Ok(all_finite(&host(squares.clone().sum())?) || all_finite(&host(squares)?))
+}
+
+/// Whether rows of `vocabulary` logits are what a sound pass gives: NaN reaches them from wherever it arises, and rows too
+/// large to be normed make them all 0.
+pub(super) fn is_sound(logits: &[f32], vocabulary: usize) -> bool {
+    all_finite(logits) && !logits.chunks(vocabulary).any(|row| row.iter().all(|&logit| logit == 0.0))
 }
 
 /// Refuses keys and values that half precision could not hold, given the largest magnitude, `[1]`, by layer.

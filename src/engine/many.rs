@@ -11,7 +11,7 @@ use crate::{
         answer::with_text,
         baseline::Baseline,
         change::Change,
-        decoding::{DecodingError, check_largest, host},
+        decoding::{DecodingError, check_largest, host, is_sound},
         error::RunError,
         load::Engine,
         logits::norm,
@@ -26,7 +26,6 @@ use crate::{
     },
     progress::Cancel,
     spec::experiment::Intervention,
-    statistics::finite::all_finite,
     trace::tokens::{AnswerToken, visual},
 };
 
@@ -157,7 +156,7 @@ fn pass(
             cancel.check().map_err(DecodingError::from)?;
             let n = LOGITS.min(rows - from);
             let logits = host(decoder.unembed(resid.clone().narrow(0, from, n)))?;
-            if !sound(&logits, engine.info.vocabulary) {
+            if !is_sound(&logits, engine.info.vocabulary) {
                 return broken(engine, baseline, asked, cancel);
             }
             let tokens = &baseline.trace.answer[first + from..][..n];
@@ -210,11 +209,6 @@ fn place(logits: &[f32], norm: f64, id: u32) -> (f32, usize) {
     let less = |logit: f32| (f64::from(logit) - norm) as f32;
     let own = logits.get(id as usize).map_or(f32::NEG_INFINITY, |&logit| less(logit));
     (own, logits.iter().filter(|&&logit| less(logit) > own).count())
-}
-
-/// Whether rows of logits are what a sound pass gives: see `Decoding::check_logits`.
-fn sound(logits: &[f32], vocabulary: usize) -> bool {
-    all_finite(logits) && !logits.chunks(vocabulary).any(|row| row.iter().all(|&logit| logit == 0.0))
 }
 
 /// What is wrong with an intervention whose logits are no numbers: run alone, it says so.

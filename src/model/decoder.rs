@@ -420,7 +420,7 @@ fn by_head(norm: &RmsNorm, x: Tensor<2>, head_dim: usize) -> Tensor<2> {
 }
 
 /// The last `n` rows.
-fn read_of(rows: Tensor<2>, n: usize) -> Tensor<2> {
+pub(super) fn read_of(rows: Tensor<2>, n: usize) -> Tensor<2> {
     let first = rows.dims()[0] - n;
     rows.narrow(0, first, n)
 }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::{
     model::{
         cpu,
-        decoder::Decoder,
+        decoder::{Decoder, read_of},
         hooks::Hooks,
         kv_cache::KvCache,
         rotary::{Position, Rotary},
@@ -173,10 +173,4 @@ impl Decoder {
         };
         x + Tensor::cat(passes.iter().zip(rows).map(part).collect(), 0)
     }
-}
-
-/// The last `n` rows.
-fn read_of(rows: Tensor<2>, n: usize) -> Tensor<2> {
-    let first = rows.dims()[0] - n;
-    rows.narrow(0, first, n)
 }

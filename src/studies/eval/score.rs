@@ -31,6 +31,15 @@ pub fn is_right(answer: &str, gold: &str, agree: Agree) -> bool {
     }
 }
 
+/// How much of an answer must agree with a right one of which nothing else is known: "Yes, there is." answers what asks
+/// for yes or no.
+pub fn agree(gold: &str) -> Agree {
+    match words(gold).iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["yes" | "no"] => Agree::FirstWord,
+        _ => Agree::Whole,
+    }
+}
+
 /// The score of one type of question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TypeScore {
@@ -248,6 +257,11 @@ mod tests {
 
     fn strings(words: &[&str]) -> Vec<String> {
         words.iter().map(|w| w.to_string()).collect()
+    }
+
+    #[test]
+    fn a_yes_or_no_may_be_explained() {
+        assert_eq!([agree("No."), agree("no dog")], [Agree::FirstWord, Agree::Whole]);
     }
 
     #[test]

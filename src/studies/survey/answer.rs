@@ -13,10 +13,7 @@ use std::collections::BTreeMap;
 use crate::{
     engine::{baseline::Baseline, error::RunError},
     studies::{
-        eval::{
-            folder::Agree,
-            score::{is_right, words},
-        },
+        eval::score::{agree, is_right, words},
         lens::{Followed, Lens, followed, lens},
         survey::{
             bench::Bench,
@@ -171,14 +168,6 @@ fn head(answer: &str) -> Option<String> {
     words(answer).into_iter().find(|word| !ARTICLES.contains(&word.as_str()))
 }
 
-/// How much of an answer must agree with the right one: "Yes, there is." answers what asks for yes or no.
-fn agree(answer: &str) -> Agree {
-    match words(answer).iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["yes" | "no"] => Agree::FirstWord,
-        _ => Agree::Whole,
-    }
-}
-
 /// A word with its first letter capital.
 fn capital(word: &str) -> String {
     let mut letters = word.chars();
@@ -246,7 +235,6 @@ mod tests {
         assert_eq!(head("yes").as_deref(), Some("yes"));
         assert_eq!([head("the"), head(" ?")], [None, None]);
         assert_eq!([capital("élan"), capital("4"), capital("")], ["Élan", "4", ""]);
-        assert_eq!([agree("No."), agree("no dog")], [Agree::FirstWord, Agree::Whole]);
     }
 
     #[test]

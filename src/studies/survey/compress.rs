@@ -14,10 +14,7 @@ use crate::{
     engine::{baseline::Baseline, error::RunError, run::Reply},
     studies::{
         compression::{Compressed, Order, Ranking, Text, ask_after, follow_up, order, shorten},
-        eval::{
-            folder::Agree,
-            score::{is_right, words},
-        },
+        eval::score::{agree, is_right, words},
         survey::{
             bench::Bench,
             error::SurveyError,
@@ -203,14 +200,6 @@ fn row(
         right.into(),
         usize::from(reply.ids == whole.ids).into(),
     ]
-}
-
-/// How much of an answer must agree with the right one: a yes or no may be explained.
-fn agree(gold: &str) -> Agree {
-    match words(gold).as_slice() {
-        [word] if ["yes", "no"].contains(&word.as_str()) => Agree::FirstWord,
-        _ => Agree::Whole,
-    }
 }
 
 /// What is asked later; nothing, and aloud, where there is no question. The right answer to a prompt is not known.
