@@ -131,11 +131,13 @@ impl Report {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = cpu.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ")).map(|(_, n)| n);
         println!("{}, {} threads, load {}", cpu.unwrap_or("unknown CPU"), threads(), load());
-        let (bytes, [burn, flops]) = limits();
+        let (bytes, [burn, own]) = limits();
+        let flops = fused();
         println!(
-            "streaming read {:.1} GB/s, matrix product {:.0} GFLOP/s, burn's own {:.0}",
+            "streaming read {:.1} GB/s, fused products alone {:.0} GFLOP/s, matrix product {:.0}, burn's own {:.0}",
             bytes / 1e9,
             flops / 1e9,
+            own / 1e9,
             burn / 1e9
         );
         let family = registry::open(&self.folder)?;
@@ -332,6 +334,58 @@ fn limits() -> (f64, [f64; 2]) {
         sum = Some(layer.forward_onto(base, a.clone()));
     });
     ((memory.len() * 4) as f64 / read, [burn, own].map(|time| 2.0 * (side as f64).powi(3) / time))
+}
+
+/// Operations a second of fused products in registers on all threads, with the widest instructions there are: what no
+/// product of matrices exceeds. The best of several rounds.
+fn fused() -> f64 {
+    const CHAINS: usize = 12;
+    const STEPS: usize = 1 << 20;
+    #[inline(always)]
+    fn chains<const N: usize>() -> f32 {
+        // Chains that a compiler cannot tell from each other.
+        let start = std::hint::black_box([[0.5f32; N]; CHAINS]);
+        let [factor, more] = std::hint::black_box([[0.999f32; N], [0.001; N]]);
+        let mut sums = start;
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                for i in 0..N {
+                    sum[i] = sum[i].mul_add(factor[i], more[i]);
+                }
+            }
+        }
+        sums.as_flattened().iter().sum()
+    }
+    fn widest() -> (f32, usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f")]
+            fn avx512() -> f32 {
+                chains::<16>()
+            }
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2() -> f32 {
+                chains::<8>()
+            }
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: just detected.
+                #[allow(unsafe_code)]
+                return (unsafe { avx512() }, 16);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: just detected.
+                #[allow(unsafe_code)]
+                return (unsafe { avx2() }, 8);
+            }
+        }
+        (chains::<4>(), 4)
+    }
+    let round = || {
+        let start = Instant::now();
+        let width = std::hint::black_box(rayon::broadcast(|_| widest()))[0].1;
+        (2 * STEPS * CHAINS * width * threads()) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..20).map(|_| round()).fold(0.0, f64::max)
 }
 
 // The children: one measurement each.

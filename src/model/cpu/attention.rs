@@ -14,10 +14,10 @@ use rayon::prelude::*;
 use super::{
     flex::{flex, in_runs, tensor},
     kernel::{Kernel, WORTH, widest},
-    lanes::{Number, PANEL, Vector},
+    lanes::{MOST, Number, PANEL, Vector},
     math::{softmax, sum},
     strides::{Cube, Rows, interleave, spread},
-    tiles::{Few, tile_of},
+    tiles::{Few, PIECE, pieces, tile_onto},
 };
 use crate::{
     model::hooks::{Blocked, Groups},
@@ -77,39 +77,67 @@ pub fn attention(
     }
 }
 
-/// The second factor of a product, a matrix a head: its rows are whole panels, whatever stands in those
-/// behind the last column that counts.
+/// The second factor of a product, a matrix a head, of which whole panels can be read, whatever stands in them behind
+/// the last column that counts.
 struct Second<'a, T: Number> {
     data: Cow<'a, [T]>,
-    head: usize,
-    stride: usize,
-    rows: usize,
+    /// From a head, a panel and a row to the next.
+    strides: [usize; 3],
 }
 
 impl<'a, T: Number> Second<'a, T> {
-    /// With one axis of `x` as rows and another as columns; copied where it does not lie so.
-    fn new(x: Cube<'a, T>, rows: usize, columns: usize) -> Self {
-        let (n, padded) = (x.shape[rows], x.shape[columns].next_multiple_of(PANEL));
+    /// With one axis of `x` as rows and another as columns. Copied into panels where it does not lie so that they can be
+    /// read, or where `many` rows are to be multiplied with it: rows that lie far apart do not share pages and find
+    /// little room in a cache.
+    fn new(x: Cube<'a, T>, rows: usize, columns: usize, many: bool) -> Self {
+        let (n, panels) = (x.shape[rows], x.shape[columns].div_ceil(PANEL));
         let stride = x.strides[rows];
-        let reach = (x.shape[0] - 1) * x.strides[0] + n.saturating_sub(1) * stride + padded;
-        if x.strides[columns] == 1 && (stride >= padded || n <= 1) && x.data.len() >= reach {
-            return Second { data: Cow::Borrowed(x.data), head: x.strides[0], stride, rows: n };
+        let reach = (x.shape[0] - 1) * x.strides[0] + n.saturating_sub(1) * stride + panels * PANEL;
+        let lies = x.strides[columns] == 1 && (stride >= panels * PANEL || n <= 1);
+        if lies && !many && x.data.len() >= reach {
+            return Second { data: Cow::Borrowed(x.data), strides: [x.strides[0], PANEL, stride] };
         }
-        let stride = spread(padded);
-        let mut data = vec![T::zeroed(); x.shape[0] * n * stride];
-        data.par_chunks_exact_mut(n * stride).enumerate().for_each(|(head, to)| {
-            for i in 0..n {
-                let from = x.data[head * x.strides[0] + i * x.strides[rows]..].iter();
-                let from = from.step_by(x.strides[columns].max(1)).take(x.shape[columns]);
-                to[i * stride..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        let mut data = vec![T::zeroed(); x.shape[0] * panels * n * PANEL];
+        data.par_chunks_exact_mut(n * PANEL).enumerate().for_each(|(number, to)| {
+            let (head, first) = (number / panels, number % panels * PANEL);
+            let columns_here = PANEL.min(x.shape[columns] - first);
+            let from = &x.data[head * x.strides[0] + first * x.strides[columns]..];
+            if x.strides[rows] == 1 {
+                for c in 0..columns_here {
+                    interleave(&from[c * x.strides[columns]..][..n], to, c, PANEL);
+                }
+                return;
+            }
+            for (i, to) in to.chunks_exact_mut(PANEL).enumerate() {
+                let from = from[i * x.strides[rows]..].iter().step_by(x.strides[columns].max(1));
+                to.iter_mut().zip(from).take(columns_here).for_each(|(to, from)| *to = *from);
             }
         });
-        Second { data: Cow::Owned(data), head: n * stride, stride, rows: n }
+        Second { data: Cow::Owned(data), strides: [panels * n * PANEL, n * PANEL, PANEL] }
     }
 
-    fn head(&self, head: usize) -> Rows<'_, T> {
-        let data = &self.data[head * self.head..];
-        Rows { data, stride: self.stride, rows: self.rows, width: self.stride }
+    fn head(&self, head: usize) -> Panelled<'_, T> {
+        let [to_head, panel, stride] = self.strides;
+        Panelled { data: &self.data[head * to_head..], panel, stride }
+    }
+}
+
+/// The matrix of one head.
+#[derive(Clone, Copy)]
+struct Panelled<'a, T> {
+    data: &'a [T],
+    /// From a panel to the next.
+    panel: usize,
+    /// From a row to the next.
+    stride: usize,
+}
+
+impl<'a, T> Panelled<'a, T> {
+    /// Some rows of a panel.
+    #[inline(always)]
+    fn rows(&self, panel: usize, rows: &Range<usize>) -> Rows<'a, T> {
+        let data = &self.data[panel * self.panel + rows.start * self.stride..];
+        Rows { data, stride: self.stride, rows: rows.len(), width: PANEL }
     }
 }
 
@@ -120,29 +148,35 @@ fn attention_over<T: Number>(
     attend: &Attend<'_>,
     pattern: &mut [f32],
 ) -> Option<Attended> {
-    /// Rows, of all heads that share a key head, whose scores exist at one time on each thread.
+    /// Scores that exist at one time on each thread: they stay in its core's second cache.
+    const SCORES: usize = 48 << 10;
+    /// Rows, of all heads that share a key head, that they are of at most.
     const TOGETHER: usize = 96;
+    /// Rows from which on keys and values are worth copying.
+    const MANY: usize = 16;
     let ([heads, rows, width], [kv_heads, keys, _]) = (q.shape, k.shape);
     if q.shape.contains(&0) || k.shape.contains(&0) || v.shape != k.shape || heads % kv_heads != 0 {
         return None;
     }
     let group = heads / kv_heads;
-    let (k, v) = (Second::new(k, 2, 1), Second::new(v, 1, 2));
-    let chunk = rows.div_ceil(rows.div_ceil((TOGETHER / group).max(1)));
-    let tasks = rows.div_ceil(chunk) * kv_heads;
+    let many = rows * group >= MANY;
+    let (k, v) = (Second::new(k, 2, 1, many), Second::new(v, 1, 2, many));
+    let together = (SCORES / keys).clamp(2 * MOST, TOGETHER) / MOST * MOST;
+    let chunk = rows.min((together / group).max(1));
+    let chunks = rows.div_ceil(chunk);
     // What is kept is written where it stays, by whichever task makes it.
     let kept_heads: Vec<usize> = (0..heads).filter(|&h| attend.keeps_head(h)).collect();
     if pattern.len() != kept_heads.len() * attend.rows.len() * keys {
         return None;
     }
-    let mut kept: Vec<Vec<Kept<'_>>> = (0..tasks).map(|_| Vec::new()).collect();
+    let mut kept: Vec<Vec<Kept<'_>>> = (0..chunks * kv_heads).map(|_| Vec::new()).collect();
     let places = kept_heads.iter().flat_map(|&head| attend.rows.iter().map(move |&row| (head, row)));
     for ((head, row), pattern) in places.zip(pattern.chunks_exact_mut(keys)) {
-        kept[row / chunk * kv_heads + head / group].push(Kept { head, row, pattern });
+        kept[head / group * chunks + row / chunk].push(Kept { head, row, pattern });
     }
     let runs = attend.groups.map_or_else(Vec::new, |groups| groups.runs(keys));
     let task = |room: &mut Room, (n, kept): (usize, Vec<Kept<'_>>)| {
-        let (first, head) = (n / kv_heads * chunk, n % kv_heads);
+        let (head, first) = (n / chunks, n % chunks * chunk);
         widest(Chunk {
             attend,
             q,
@@ -163,25 +197,22 @@ fn attention_over<T: Number>(
         kept.into_par_iter().enumerate().map_init(Room::default, task).collect()
     };
 
-    let mixed = side_by_side(&done, q.shape, kv_heads, chunk);
+    let mixed = side_by_side(&done, q.shape, chunk);
     let left = |b: usize| largest(done.iter().map(|d| d.left[b]));
     Some(Attended {
         mixed: tensor(mixed, [rows, heads * width]),
         left: (0..attend.blocked.len()).map(left).collect(),
-        groups: mean_of(&done, heads, kv_heads),
+        groups: mean_of(&done, heads, chunks),
     })
 }
 
-/// What the tasks gave, `chunk` rows of a key head each, as `[rows, heads * width]`.
-fn side_by_side(
-    done: &[Chunked],
-    [heads, rows, width]: [usize; 3],
-    kv_heads: usize,
-    chunk: usize,
-) -> Vec<f32> {
+/// What the tasks gave, the chunks of a key head side by side, as `[rows, heads * width]`.
+fn side_by_side(done: &[Chunked], [heads, rows, width]: [usize; 3], chunk: usize) -> Vec<f32> {
+    let chunks = rows.div_ceil(chunk);
     in_runs(rows * heads * width, chunk * heads * width, |n, mixed| {
-        let (rows, done) = (mixed.len() / (heads * width), &done[n * kv_heads..][..kv_heads]);
-        for (head, from) in done.iter().flat_map(|d| d.mixed.chunks_exact(rows * width)).enumerate() {
+        let rows = mixed.len() / (heads * width);
+        let done = done.iter().skip(n).step_by(chunks);
+        for (head, from) in done.flat_map(|d| d.mixed.chunks_exact(rows * width)).enumerate() {
             for (row, from) in from.chunks_exact(width).enumerate() {
                 mixed[(row * heads + head) * width..][..width].copy_from_slice(from);
             }
@@ -189,16 +220,16 @@ fn side_by_side(
     })
 }
 
-/// `[rows, groups]`: the sums over heads of the tasks, `kv_heads` of them for the same rows, as means.
-fn mean_of(done: &[Chunked], heads: usize, kv_heads: usize) -> Vec<f32> {
-    let of_rows = |done: &[Chunked]| {
-        let mut sums = done.first().map_or_else(Vec::new, |first| first.groups.clone());
-        for other in done.iter().skip(1) {
+/// `[rows, groups]`: the sums over heads of the tasks, the chunks of a key head side by side, as means.
+fn mean_of(done: &[Chunked], heads: usize, chunks: usize) -> Vec<f32> {
+    let of_rows = |chunk: usize| {
+        let mut sums = done[chunk].groups.clone();
+        for other in done.iter().skip(chunk + chunks).step_by(chunks) {
             sums.iter_mut().zip(&other.groups).for_each(|(sum, more)| *sum += more);
         }
         sums
     };
-    done.chunks(kv_heads).flat_map(of_rows).map(|sum| sum / heads as f32).collect()
+    (0..chunks).flat_map(of_rows).map(|sum| sum / heads as f32).collect()
 }
 
 /// Attention of some rows in the heads that share a key head.
@@ -207,9 +238,9 @@ struct Chunk<'a, T> {
     q: Cube<'a, f32>,
     heads: Range<usize>,
     /// `[width, keys]`.
-    k: Rows<'a, T>,
+    k: Panelled<'a, T>,
     /// `[keys, width]`.
-    v: Rows<'a, T>,
+    v: Panelled<'a, T>,
     rows: Range<usize>,
     keys: usize,
     /// Of keys of one group.
@@ -221,8 +252,12 @@ struct Chunk<'a, T> {
 /// What a [`Chunk`] works in; whatever the one before left there is written over.
 #[derive(Default)]
 struct Room {
+    /// `[query heads, rows, stride]`.
     scores: Vec<f32>,
+    /// `[tiles, width, rows]`.
     queries: Vec<f32>,
+    /// `[query heads, rows, PANEL]`.
+    sums: Vec<[f32; PANEL]>,
 }
 
 /// A row of a head's pattern, and where it is kept: `[keys]`, zeros.
@@ -253,21 +288,30 @@ impl<T: Number> Kernel for Chunk<'_, T> {
         let most = seen(rows.end - 1);
         let count = heads.len() * rows.len();
         let each = count.div_ceil(count.div_ceil(V::ROWS));
-        room.scores.resize(count * most, 0.0);
-        room.queries.resize(each * width, 0.0);
-        let (scores, queries) = (&mut room.scores, &mut room.queries);
-        for (n, scores) in scores.chunks_mut(each * most).enumerate() {
-            let here = scores.len() / most;
-            let queries = &mut queries[..here * width];
+        let stride = spread(most);
+        room.scores.resize(count * stride, 0.0);
+        room.queries.resize(count * width, 0.0);
+        room.sums.resize(count, [0.0; PANEL]);
+        let Room { scores, queries, sums } = room;
+        for (n, queries) in queries.chunks_mut(each * width).enumerate() {
+            let here = queries.len() / width;
             for i in 0..here {
                 let (head, row) = ((n * each + i) / rows.len(), (n * each + i) % rows.len());
-                let row = q.row(heads.start + head, rows.start + row);
-                interleave(row, queries, i, here);
+                interleave(q.row(heads.start + head, rows.start + row), queries, i, here);
             }
-            for at in (0..most).step_by(PANEL) {
-                let sums = tile_of::<V, T>(Few::Interleaved(queries, here), k, at, &[]);
-                for (scores, sums) in scores.chunks_exact_mut(most).zip(&sums) {
-                    scores[at..].iter_mut().zip(sums).for_each(|(score, sum)| *score = sum * attend.scale);
+        }
+        // A panel of keys stays near while all rows pass.
+        for panel in 0..most.div_ceil(PANEL) {
+            let k = k.rows(panel, &(0..width));
+            let columns = panel * PANEL..stride.min((panel + 1) * PANEL);
+            let tiles = queries.chunks(each * width).zip(scores.chunks_mut(each * stride));
+            for (queries, scores) in tiles {
+                let sums = &mut sums[..scores.len() / stride];
+                sums.fill([0.0; PANEL]);
+                tile_onto::<V, T>(Few::Interleaved(queries), k, 0, &[], sums);
+                for (scores, sums) in scores.chunks_exact_mut(stride).zip(&*sums) {
+                    let scores = &mut scores[columns.clone()];
+                    scores.iter_mut().zip(sums).for_each(|(score, sum)| *score = sum * attend.scale);
                 }
             }
         }
@@ -276,8 +320,8 @@ impl<T: Number> Kernel for Chunk<'_, T> {
         let n_groups = attend.groups.map_or(0, |groups| groups.count);
         let mut groups = vec![0.0f32; rows.len() * n_groups];
         let head_rows = || heads.clone().flat_map(|h| rows.clone().map(move |r| (h, r)));
-        for ((head, r), scores) in head_rows().zip(scores.chunks_exact_mut(most)) {
-            let (scores, later) = scores.split_at_mut(seen(r));
+        for ((head, r), scores) in head_rows().zip(scores.chunks_exact_mut(stride)) {
+            let (scores, later) = scores[..most].split_at_mut(seen(r));
             let cuts = || attend.blocked.iter().enumerate().filter(|(_, b)| b.heads[head] && b.rows[r]);
             for (_, cut) in cuts() {
                 scores.iter_mut().zip(&cut.keys).filter(|(_, cut)| **cut).for_each(|(s, _)| *s = attend.fill);
@@ -293,12 +337,11 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
         for Kept { head, row, pattern } in kept {
             let at = (head - heads.start) * rows.len() + row - rows.start;
-            pattern[..most].copy_from_slice(&scores[at * most..][..most]);
+            pattern[..most].copy_from_slice(&scores[at * stride..][..most]);
         }
 
-        let mut mixed = vec![0.0; count * width];
-        mix::<V, T>(&mut mixed, width, scores, Rows { rows: most, ..v }, each);
-        Chunked { mixed, left, groups }
+        let weights = Rows { data: scores, stride, rows: count, width: most };
+        Chunked { mixed: mix::<V, T>(weights, v, width, each, sums), left, groups }
     }
 }
 
@@ -311,23 +354,31 @@ fn add_up(row: &[f32], runs: &[(Range<usize>, usize)], groups: &mut [f32]) {
     }
 }
 
-/// `[rows, width]` of `values` `[keys, width]`, weighed by `scores` `[rows, keys]`, `each` rows at a time.
+/// `[rows, width]` of `values` `[keys, width]`, weighed by `weights` `[rows, keys]`, `each` rows at a time.
 #[inline(always)]
 fn mix<V: Vector, T: Number>(
-    mixed: &mut [f32],
+    weights: Rows<'_, f32>,
+    values: Panelled<'_, T>,
     width: usize,
-    scores: &[f32],
-    values: Rows<'_, T>,
     each: usize,
-) {
-    let most = values.rows;
-    for (mixed, scores) in mixed.chunks_mut(each * width).zip(scores.chunks(each * most)) {
-        let weights = Rows { data: scores, stride: most, rows: scores.len() / most, width: most };
-        for at in (0..width).step_by(PANEL) {
-            let sums = tile_of::<V, T>(Few::Apart(weights), values, at, &[]);
-            for (mixed, sums) in mixed.chunks_exact_mut(width).zip(&sums) {
-                mixed[at..].iter_mut().zip(sums).for_each(|(mixed, sum)| *mixed = *sum);
+    sums: &mut [[f32; PANEL]],
+) -> Vec<f32> {
+    let mut mixed = vec![0.0; weights.rows * width];
+    // A piece of a panel stays near while many rows pass.
+    let piece = if weights.rows > each { PIECE } else { weights.width };
+    for panel in 0..width.div_ceil(PANEL) {
+        sums.fill([0.0; PANEL]);
+        for keys in pieces(weights.width, piece) {
+            let values = values.rows(panel, &keys);
+            for (n, sums) in sums.chunks_mut(each).enumerate() {
+                let data = &weights.data[n * each * weights.stride + keys.start..];
+                let weights = Rows { data, rows: sums.len(), width: keys.len(), ..weights };
+                tile_onto::<V, T>(Few::Apart(weights), values, 0, &[], sums);
             }
         }
+        for (mixed, sums) in mixed.chunks_exact_mut(width).zip(&*sums) {
+            mixed[panel * PANEL..].iter_mut().zip(sums).for_each(|(mixed, sum)| *mixed = *sum);
+        }
     }
+    mixed
 }

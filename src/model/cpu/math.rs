@@ -78,10 +78,27 @@ pub(super) fn exp<V: Vector>(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { p * power }
 }
 
+/// The exponentials of a row less its largest, and their sum, added up as [`sum`] does.
+#[inline(always)]
+fn exponentials<V: Vector>(row: &mut [f32], max: f32) -> f32 {
+    let (steps, rest) = row.as_chunks_mut::<{ STEP * LANES }>();
+    let mut sums = [0.0; STEP * LANES];
+    for v in steps {
+        for i in 0..STEP * LANES {
+            v[i] = exp::<V>(v[i] - max);
+            sums[i] += v[i];
+        }
+    }
+    let sums: [[f32; LANES]; STEP] = bytemuck::cast(sums);
+    rest.iter_mut().fold(total(sums), |sum, v| {
+        *v = exp::<V>(*v - max);
+        sum + *v
+    })
+}
+
 #[inline(always)]
 pub(super) fn softmax<V: Vector>(row: &mut [f32]) {
     let max = largest(row);
-    row.iter_mut().for_each(|v| *v = exp::<V>(*v - max));
-    let scale = 1.0 / sum(row, |v| v);
+    let scale = 1.0 / exponentials::<V>(row, max);
     row.iter_mut().for_each(|v| *v *= scale);
 }

@@ -21,7 +21,7 @@ use super::{
     lanes::{Number, PANEL, Vector},
     panels::Panels,
     strides::Rows,
-    tiles::{Few, Tiles, tile_of},
+    tiles::{Few, Tiles, tile_onto},
 };
 
 /// A weight `[out, in]`, where it lies in panels, and its bias `[out]`.
@@ -133,10 +133,12 @@ struct Part<'w, T> {
     bias: Option<&'w [f32]>,
 }
 
-/// A task takes some panels of a matrix, which stay in its core's cache while all rows pass by.
+/// A task takes a block of rows past some panels of a matrix.
 fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O>>) {
-    /// Bytes of panels that a task takes at most.
+    /// Bytes of panels that a task takes at most where they are read once: so many stay in its core's cache.
     const NEAR: usize = 1 << 19;
+    /// Panels that it takes at most where other rows come after: so many of its sums stay there.
+    const SUMS: usize = 8;
     /// Tasks a thread: so many that none waits long for the others.
     const TASKS: usize = 16;
     let (rows, panel) = (x.len() / k, k * PANEL);
@@ -144,12 +146,17 @@ fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O
         return;
     }
     let tiles = Tiles::new(Rows { data: x, stride: k, rows, width: k });
+    let blocks = rows.div_ceil(tiles.block);
     let numbers: usize = jobs.iter().map(|job| job.panels.len()).sum();
     let alone = rows * numbers < WORTH;
-    let threads = if alone { 1 } else { TASKS * rayon::current_num_threads() };
-    let near = (NEAR / (panel * size_of::<T>())).max(1);
-    let each = (numbers / panel).div_ceil(threads).min(if alone { usize::MAX } else { near });
-    // Parts of rows, those of a task side by side.
+    let tasks = if alone { 1 } else { TASKS * rayon::current_num_threads() };
+    let near = match blocks {
+        _ if alone => usize::MAX,
+        1 => (NEAR / (panel * size_of::<T>())).max(1),
+        _ => SUMS,
+    };
+    let each = (numbers / panel * blocks).div_ceil(tasks).min(near);
+    // Parts of rows, those of a part of a matrix side by side.
     let mut outs: Vec<&mut [O]> = Vec::new();
     let mut parts: Vec<Part<'_, T>> = Vec::new();
     for job in jobs {
@@ -160,24 +167,33 @@ fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O
             outs.extend(rows.iter_mut().filter_map(Iterator::next));
         }
     }
-    let task = |(n, outs): (usize, &mut [&mut [O]])| {
-        let next = parts.get(n + 1).map_or(&[][..], |next| next.panels);
-        widest(Product { tiles: &tiles, part: &parts[n], next, outs });
+    let task = |sums: &mut Vec<_>, (n, block, outs): (usize, usize, &mut [&mut [O]])| {
+        // Panels that other rows have read are near already.
+        let next = parts.get(n + 1).filter(|_| blocks == 1).map_or(&[][..], |next| next.panels);
+        widest(Product { tiles: &tiles, block, part: &parts[n], next, outs, sums });
     };
+    let by_block = |(n, outs)| {
+        <[&mut [O]]>::chunks_mut(outs, tiles.block).enumerate().map(move |(block, outs)| (n, block, outs))
+    };
+    let all: Vec<_> = outs.chunks_exact_mut(rows).enumerate().flat_map(by_block).collect();
     if alone {
-        outs.chunks_exact_mut(rows).enumerate().for_each(task);
+        let mut sums = Vec::new();
+        all.into_iter().for_each(|one| task(&mut sums, one));
     } else {
-        outs.par_chunks_exact_mut(rows).enumerate().for_each(task);
+        all.into_par_iter().for_each_init(Vec::new, task);
     }
 }
 
-/// Hands the products of all rows with a part of a matrix to these rows' parts of the result.
+/// Hands the products of a block of rows with a part of a matrix to these rows' parts of the result.
 struct Product<'a, 'o, T, O> {
     tiles: &'a Tiles<'a>,
+    block: usize,
     part: &'a Part<'a, T>,
     /// The panels of the part that comes next: most likely this core's as well.
     next: &'a [T],
     outs: &'a mut [&'o mut [O]],
+    /// What a task works in; whatever the one before left there is written over.
+    sums: &'a mut Vec<[f32; PANEL]>,
 }
 
 impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
@@ -185,26 +201,34 @@ impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let k = self.tiles.k;
+        let Product { tiles, block, part, next, outs, sums: room } = self;
+        let (k, rows) = (tiles.k, outs.len());
+        let panels = || part.panels.chunks_exact(k * PANEL);
+        room.clear();
+        room.resize(panels().len() * rows, [0.0; PANEL]);
         // As many pieces of what comes next as there are tiles to make; a single row is through before it
         // could help.
-        let tiles = self.outs.len().div_ceil(self.tiles.each) * self.part.panels.len() / (k * PANEL);
-        let next = if self.outs.len() > 1 { self.next } else { &[] };
-        let mut ahead = next.chunks(next.len().div_ceil(tiles).max(1));
-        for (x, outs) in self.tiles.iter().zip(self.outs.chunks_mut(self.tiles.each)) {
-            for (n, panel) in self.part.panels.chunks_exact(k * PANEL).enumerate() {
-                let panel = Rows { data: panel, stride: PANEL, rows: k, width: PANEL };
-                let ahead = ahead.next().unwrap_or_default();
-                let mut sums = tile_of::<V, T>(Few::Interleaved(x, outs.len()), panel, 0, ahead);
-                if let Some(bias) = self.part.bias {
-                    let bias = &bias[n * PANEL..];
-                    for sums in &mut sums {
-                        sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-                    }
+        let made = rows.div_ceil(tiles.each) * panels().len() * tiles.pieces().len();
+        let next = if rows > 1 { next } else { &[] };
+        let mut ahead = next.chunks(next.len().div_ceil(made).max(1));
+        for steps in tiles.pieces() {
+            for (panel, sums) in panels().zip(room.chunks_exact_mut(rows)) {
+                let data = &panel[steps.start * PANEL..steps.end * PANEL];
+                let panel = Rows { data, stride: PANEL, rows: steps.len(), width: PANEL };
+                for (x, sums) in tiles.of(block, rows, &steps).zip(sums.chunks_mut(tiles.each)) {
+                    let ahead = ahead.next().unwrap_or_default();
+                    tile_onto::<V, T>(Few::Interleaved(x), panel, 0, ahead, sums);
                 }
-                for (out, sums) in outs.iter_mut().zip(&sums) {
-                    out[n * PANEL..].iter_mut().zip(sums).for_each(|(out, sum)| out.take(*sum));
-                }
+            }
+        }
+        for (n, sums) in room.chunks_exact_mut(rows).enumerate() {
+            if let Some(bias) = part.bias {
+                let bias = &bias[n * PANEL..];
+                sums.iter_mut()
+                    .for_each(|sums| sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias));
+            }
+            for (out, sums) in outs.iter_mut().zip(&*sums) {
+                out[n * PANEL..].iter_mut().zip(sums).for_each(|(out, sum)| out.take(*sum));
             }
         }
     }

@@ -19,7 +19,7 @@ use super::{
     pointwise::activate,
     product::{linear, linear_onto},
     strides::Rows,
-    tiles::{Few, tile_of},
+    tiles::{Few, tile_onto},
 };
 use crate::{
     checkpoint::config::Activation,
@@ -128,8 +128,10 @@ fn rows_of_a_matrix_are_found_again() {
 /// What a resumed run stands on: how many rows go through together changes no bit.
 #[test]
 fn rows_come_out_the_same_alone_and_among_others() {
-    for (dtype, (k, n)) in FORMATS.into_iter().flat_map(|d| [(d, (7, 3)), (d, (576, 200))]) {
-        let (x, w) = (made(&noise(25 * k, 1), [25, k]), made(&noise(n * k, 2), [n, k]));
+    // The last in several blocks of rows and pieces of the inner dimension.
+    let shapes = [(25, 7, 3), (25, 576, 200), (210, 300, 70)];
+    for (dtype, (rows, k, n)) in FORMATS.into_iter().flat_map(|d| shapes.map(|shape| (d, shape))) {
+        let (x, w) = (made(&noise(rows * k, 1), [rows, k]), made(&noise(n * k, 2), [n, k]));
         let w = Matrix::new(w.cast(dtype));
         let together = read(w.product(x.clone()));
         for (row, expected) in together.chunks_exact(n).enumerate() {
@@ -539,14 +541,17 @@ fn all_compilations_agree() {
 
         #[inline(always)]
         fn run<V: Vector>(self) -> Vec<f32> {
-            let sums = |row: usize| {
+            let one = |row: usize| {
+                let mut sums = [[0.0; PANEL]];
                 let one = Rows { data: &self.0[row * K..], stride: K, rows: 1, width: K };
-                tile_of::<V, f32>(Few::Apart(one), self.1, 0, &[])[0]
+                tile_onto::<V, f32>(Few::Apart(one), self.1, 0, &[], &mut sums);
+                sums[0]
             };
             let two = Rows { data: self.0, stride: K, rows: 2, width: K };
-            let together = tile_of::<V, f32>(Few::Apart(two), self.1, 0, &[]);
-            assert_eq!(together[..2], [sums(0), sums(1)]);
-            together[..2].as_flattened().to_vec()
+            let mut together = [[0.0; PANEL]; 2];
+            tile_onto::<V, f32>(Few::Apart(two), self.1, 0, &[], &mut together);
+            assert_eq!(together, [one(0), one(1)]);
+            together.as_flattened().to_vec()
         }
     }
     let (wide, plain) = (widest(Both(&x, b)), Both(&x, b).run::<[f32; LANES]>());

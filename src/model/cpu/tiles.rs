@@ -2,11 +2,12 @@
 //!
 //! The first factor is at most [`MOST`] rows of float32, `[rows, width]` or interleaved, `[width, rows]`; the
 //! second a matrix `[width, columns]` of either format, of which [`PANEL`] columns are taken at a time.
-//! Knows how many rows there are registers for; does not know threads, nor where the numbers go.
+//! Knows how many rows there are registers for, and in which pieces a long inner dimension stays near; does not know
+//! threads, nor where the numbers go.
 
 #![allow(clippy::needless_range_loop, reason = "loops over registers read alike, and compile to them")]
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use super::{
     flex::in_runs,
@@ -15,92 +16,182 @@ use super::{
     strides::{Rows, interleave},
 };
 
-/// Rows as [`tile`] reads them fastest: a few together, interleaved.
+/// Steps of the inner dimension that many rows take together: so much of a panel stays in the first cache while they
+/// pass.
+pub(super) const PIECE: usize = 128;
+/// Rows, about, that pass a piece of a panel before the next comes: of them, so much stays in the second cache.
+const BLOCK: usize = 128;
+
+/// Rows as [`tile_onto`] reads them fastest: a few together, interleaved, in the order in which they are read:
+/// `[blocks of rows, pieces of the inner dimension, tiles, steps, rows]`.
 pub(super) struct Tiles<'a> {
     data: Cow<'a, [f32]>,
-    /// Rows of every tile but the last, which may have fewer.
+    /// Rows of every tile but the last of a block, which may have fewer.
     pub(super) each: usize,
+    /// Rows of every block but the last.
+    pub(super) block: usize,
     pub(super) k: usize,
+    piece: usize,
 }
 
 impl<'a> Tiles<'a> {
     pub(super) fn new(x: Rows<'a, f32>) -> Self {
-        let each = x.rows.div_ceil(x.rows.div_ceil(widest(RowsOfATile)));
-        if each == 1 {
-            return Tiles { data: Cow::Borrowed(x.data), each, k: x.width };
+        let (rows, k) = (x.rows, x.width);
+        let each = rows.div_ceil(rows.div_ceil(widest(RowsOfATile)));
+        if rows == 1 {
+            return Tiles { data: Cow::Borrowed(x.data), each, block: 1, k, piece: k };
         }
-        let data = in_runs(x.rows * x.width, each * x.width, |n, tile| {
-            let rows = tile.len() / x.width;
-            for r in 0..rows {
-                interleave(x.row(n * each + r), tile, r, rows);
+        let block = rows.div_ceil(rows.div_ceil(BLOCK)).next_multiple_of(each).min(rows);
+        // A single tile finds nothing near that another has brought: it reads every panel in one go.
+        let piece = if rows == each { k } else { PIECE };
+        let data = in_runs(rows * k, block * k, |n, to| {
+            let (first, here) = (n * block, to.len() / k);
+            for steps in pieces(k, piece) {
+                let to = &mut to[steps.start * here..steps.end * here];
+                for (n, tile) in to.chunks_mut(each * steps.len()).enumerate() {
+                    let of_tile = tile.len() / steps.len();
+                    for r in 0..of_tile {
+                        interleave(&x.row(first + n * each + r)[steps.clone()], tile, r, of_tile);
+                    }
+                }
             }
         });
-        Tiles { data: Cow::Owned(data), each, k: x.width }
+        Tiles { data: Cow::Owned(data), each, block, k, piece }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[f32]> {
-        self.data.chunks(self.each * self.k)
+    /// The pieces of the inner dimension.
+    pub(super) fn pieces(&self) -> impl ExactSizeIterator<Item = Range<usize>> {
+        pieces(self.k, self.piece)
     }
+
+    /// A piece of the `rows` rows of a block, tile by tile.
+    pub(super) fn of(&self, block: usize, rows: usize, steps: &Range<usize>) -> impl Iterator<Item = &[f32]> {
+        let data = &self.data[block * self.block * self.k + steps.start * rows..][..steps.len() * rows];
+        data.chunks(self.each * steps.len())
+    }
+}
+
+/// `0..n`, so many at a time.
+pub(super) fn pieces(n: usize, each: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    (0..n).step_by(each).map(move |from| from..n.min(from + each))
 }
 
 /// At most [`Vector::ROWS`] rows of the same width.
 #[derive(Clone, Copy)]
 pub(super) enum Few<'a> {
-    /// `[width, rows]`, and how many rows.
-    Interleaved(&'a [f32], usize),
+    /// `[width, rows]`.
+    Interleaved(&'a [f32]),
     /// As they lie.
     Apart(Rows<'a, f32>),
 }
 
 /// Where [`tile`] finds its rows.
 trait Left<const R: usize>: Copy {
-    fn number(self, i: usize, row: usize) -> f32;
+    /// Whether there are numbers for so many steps.
+    fn reaches(self, steps: usize) -> bool;
+    /// # Safety
+    /// It must [reach](Self::reaches) behind step `i`; `row` is below `R`.
+    #[allow(unsafe_code)]
+    unsafe fn number(self, i: usize, row: usize) -> f32;
 }
 
 impl<const R: usize> Left<R> for &[[f32; R]] {
     #[inline(always)]
-    fn number(self, i: usize, row: usize) -> f32 {
-        self[i][row]
+    fn reaches(self, steps: usize) -> bool {
+        self.len() >= steps
+    }
+
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn number(self, i: usize, row: usize) -> f32 {
+        // SAFETY: the caller's.
+        unsafe { *self.get_unchecked(i).get_unchecked(row) }
     }
 }
 
 impl<const R: usize> Left<R> for [&[f32]; R] {
     #[inline(always)]
-    fn number(self, i: usize, row: usize) -> f32 {
-        self[row][i]
+    fn reaches(self, steps: usize) -> bool {
+        self.iter().all(|row| row.len() >= steps)
+    }
+
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn number(self, i: usize, row: usize) -> f32 {
+        // SAFETY: the caller's.
+        unsafe { *self.get_unchecked(row).get_unchecked(i) }
     }
 }
 
-/// `x[r] . b[.., at + c]` of `R` rows and `C` vectors of columns. Every number is one chain of fused
-/// products in the order of `i`: it does not depend on the other rows and columns of the tile. Meanwhile
-/// `ahead`, which comes next, is fetched from memory.
+/// A row's [`PANEL`] numbers as vectors.
+type Lanes = [[f32; LANES]; PANEL / LANES];
+
+/// Adds `x[r] . b[.., at + c]` of `R` rows and `C` vectors of columns to the vectors of `sums` behind the first `from`.
+/// Every number is one chain of fused products in the order of `i`, from what stood there on: it does not depend on
+/// the other rows and columns of the tile, nor on where an inner dimension is cut into pieces. Meanwhile `ahead`, which
+/// comes next, is fetched from memory.
+///
+/// What is asked of memory is checked once, and the steps stand side by side: with every check and jump that a
+/// step has beside its products, a core that shares its front end with another thread is bound by instructions.
 #[inline(always)]
+#[allow(unsafe_code)]
 fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
     x: impl Left<R>,
     b: Rows<'_, T>,
     at: usize,
     ahead: &[T],
-) -> [[V; C]; R] {
+    all: &mut [Lanes; R],
+    from: usize,
+) {
+    /// Steps side by side.
+    const ABREAST: usize = 4;
+    assert!(
+        x.reaches(b.rows) && (b.rows == 0 || (b.rows - 1) * b.stride + at + C * LANES <= b.data.len()),
+        "the inner dimension"
+    );
     let mut sums = [[V::splat(0.0); C]; R];
-    let stride = ahead.len().div_ceil(b.rows.max(1));
-    // Plain loops: what is in a closure may end up outside the function that has the instructions.
-    for i in 0..b.rows {
-        if let Some(next) = ahead.get(i * stride) {
-            fetch(next);
-        }
-        let columns = b.data[i * b.stride + at..][..C * LANES].as_chunks::<LANES>().0;
-        let mut vectors = [V::splat(0.0); C];
+    for r in 0..R {
         for c in 0..C {
-            vectors[c] = T::vector(&columns[c]);
-        }
-        for r in 0..R {
-            let x = V::splat(x.number(i, r));
-            for c in 0..C {
-                sums[r][c] = x.times_plus(vectors[c], sums[r][c]);
-            }
+            sums[r][c] = V::new(all[r][from + c]);
         }
     }
-    sums
+    // Plain loops: what is in a closure may end up outside the function that has the instructions.
+    macro_rules! step {
+        ($i:expr) => {
+            let mut vectors = [V::splat(0.0); C];
+            for c in 0..C {
+                // SAFETY: `i` is below `b.rows`, and all of these columns of the last row are in `data`.
+                let columns = unsafe { b.data.as_ptr().add($i * b.stride + at + c * LANES) };
+                // SAFETY: as above.
+                vectors[c] = T::vector(unsafe { &*columns.cast::<[T; LANES]>() });
+            }
+            for r in 0..R {
+                // SAFETY: `x` reaches behind `b.rows` steps.
+                let x = V::splat(unsafe { x.number($i, r) });
+                for c in 0..C {
+                    sums[r][c] = x.times_plus(vectors[c], sums[r][c]);
+                }
+            }
+        };
+    }
+    let whole = b.rows / ABREAST;
+    let stride = ahead.len().div_ceil(whole.max(1));
+    for n in 0..whole {
+        if let Some(next) = ahead.get(n * stride) {
+            fetch(next);
+        }
+        for i in 0..ABREAST {
+            step!(n * ABREAST + i);
+        }
+    }
+    for i in whole * ABREAST..b.rows {
+        step!(i);
+    }
+    for r in 0..R {
+        for c in 0..C {
+            all[r][from + c] = sums[r][c].numbers();
+        }
+    }
 }
 
 /// [`PANEL`] columns for `R` rows, as many at a time as there are registers for.
@@ -110,56 +201,49 @@ fn panel<V: Vector, T: Number, const R: usize>(
     b: Rows<'_, T>,
     at: usize,
     ahead: &[T],
-    sums: &mut [[f32; PANEL]; MOST],
+    sums: &mut [[f32; PANEL]; R],
 ) {
+    let sums: &mut [Lanes; R] = bytemuck::cast_mut(sums);
     if V::ROWS == MOST || R <= 2 {
-        let made = tile::<V, T, R, 2>(x, b, at, ahead);
-        for r in 0..R {
-            sums[r][..LANES].copy_from_slice(&made[r][0].numbers());
-            sums[r][LANES..].copy_from_slice(&made[r][1].numbers());
-        }
+        tile::<V, T, R, 2>(x, b, at, ahead, sums, 0);
     } else {
-        for from in [0, LANES] {
-            let made = tile::<V, T, R, 1>(x, b, at + from, ahead);
-            for r in 0..R {
-                sums[r][from..from + LANES].copy_from_slice(&made[r][0].numbers());
-            }
-        }
+        let (first, second) = ahead.split_at(ahead.len() / 2);
+        tile::<V, T, R, 1>(x, b, at, first, sums, 0);
+        tile::<V, T, R, 1>(x, b, at + LANES, second, sums, 1);
     }
 }
 
-/// Columns `at..at + PANEL` of a product, which `b` must have; rows that `x` lacks are zeros.
+/// Adds columns `at..at + PANEL` of a product, which `b` must have, to `sums`, `[rows, PANEL]`.
 #[inline(always)]
-pub(super) fn tile_of<V: Vector, T: Number>(
+pub(super) fn tile_onto<V: Vector, T: Number>(
     x: Few<'_>,
     b: Rows<'_, T>,
     at: usize,
     ahead: &[T],
-) -> [[f32; PANEL]; MOST] {
-    let mut sums = [[0.0; PANEL]; MOST];
+    sums: &mut [[f32; PANEL]],
+) {
     macro_rules! by_rows {
-        ($rows:expr, $($r:literal)*) => {
-            match ($rows, x) {
-                $(($r, Few::Interleaved(x, _)) if $r <= V::ROWS => {
-                    panel::<V, T, $r>(x.as_chunks::<$r>().0, b, at, ahead, &mut sums);
+        ($($r:literal)*) => {
+            match x {
+                $(Few::Interleaved(x) if $r <= V::ROWS && sums.len() == $r => {
+                    if let Some(sums) = sums.as_mut_array::<$r>() {
+                        panel::<V, T, $r>(x.as_chunks::<$r>().0, b, at, ahead, sums);
+                    }
                 })*
-                $(($r, Few::Apart(x)) if $r <= V::ROWS => {
+                $(Few::Apart(x) if $r <= V::ROWS && sums.len() == $r => {
                     let mut rows: [&[f32]; $r] = [&[]; $r];
                     for r in 0..$r {
                         rows[r] = x.row(r);
                     }
-                    panel::<V, T, $r>(rows, b, at, ahead, &mut sums);
+                    if let Some(sums) = sums.as_mut_array::<$r>() {
+                        panel::<V, T, $r>(rows, b, at, ahead, sums);
+                    }
                 })*
                 _ => unreachable!("no row, or more than a tile has"),
             }
         };
     }
-    let rows = match x {
-        Few::Interleaved(_, rows) => rows,
-        Few::Apart(rows) => rows.rows,
-    };
-    by_rows!(rows, 1 2 3 4 5 6 7 8 9 10 11 12);
-    sums
+    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 const _: () = assert!(MOST == 12);
 
