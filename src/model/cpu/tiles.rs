@@ -126,7 +126,7 @@ impl<const R: usize> Left<R> for [&[f32]; R] {
 /// A row's [`PANEL`] numbers as vectors.
 type Lanes = [[f32; LANES]; PANEL / LANES];
 
-/// Adds `x[r] . b[.., at + c]` of `R` rows and `C` vectors of columns to the vectors of `sums` behind the first `from`.
+/// Adds `x[r] . b[.., at + c]` of `R` rows and `C` vectors of columns to the vectors of `all` behind the first `from`.
 /// Every number is one chain of fused products in the order of `i`, from what stood there on: it does not depend on
 /// the other rows and columns of the tile, nor on where an inner dimension is cut into pieces. Meanwhile `ahead`, which
 /// comes next, is fetched from memory.
