@@ -3,19 +3,20 @@
 //! Knows numbers; not files or tensors' shapes.
 
 use burn::tensor::Element;
+use bytemuck::Zeroable;
 use half::{bf16, f16, slice::HalfFloatSliceExt as _};
 
 use crate::statistics::finite::larger;
 
 /// A format of numbers in memory.
-pub trait Format: Element {
+pub trait Format: Element + Zeroable {
     /// Its name.
     const NAME: &'static str;
     /// The least that the largest magnitude of a tensor must be, unless that is 0: below it, what rounding takes
     /// away is no longer small beside what the files' own formats left.
     const LEAST: f32;
-    /// Rounds float32 numbers to the nearest.
-    fn rounded(numbers: &[f32]) -> Vec<Self>;
+    /// Rounds float32 numbers to the nearest, as many as there is room for.
+    fn round(numbers: &[f32], to: &mut [Self]);
     /// Whether it is neither a NaN nor an infinity.
     fn finite(self) -> bool;
 }
@@ -24,8 +25,8 @@ impl Format for f32 {
     const NAME: &'static str = "float32";
     const LEAST: f32 = 0.0;
 
-    fn rounded(numbers: &[f32]) -> Vec<f32> {
-        numbers.to_vec()
+    fn round(numbers: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(numbers);
     }
 
     fn finite(self) -> bool {
@@ -39,10 +40,8 @@ impl Format for f16 {
     /// that is no more than bfloat16, with its 8 bits, leaves open of the largest number.
     const LEAST: f32 = 1.0 / 65_536.0;
 
-    fn rounded(numbers: &[f32]) -> Vec<f16> {
-        let mut halves = vec![f16::ZERO; numbers.len()];
-        halves.convert_from_f32_slice(numbers);
-        halves
+    fn round(numbers: &[f32], to: &mut [f16]) {
+        to.convert_from_f32_slice(numbers);
     }
 
     fn finite(self) -> bool {
@@ -55,10 +54,8 @@ impl Format for bf16 {
     /// Its exponents are float32's.
     const LEAST: f32 = 0.0;
 
-    fn rounded(numbers: &[f32]) -> Vec<bf16> {
-        let mut halves = vec![bf16::ZERO; numbers.len()];
-        halves.convert_from_f32_slice(numbers);
-        halves
+    fn round(numbers: &[f32], to: &mut [bf16]) {
+        to.convert_from_f32_slice(numbers);
     }
 
     fn finite(self) -> bool {
@@ -82,19 +79,26 @@ pub struct Narrowing {
 }
 
 impl Narrowing {
-    /// Rounds some more numbers, all of them numbers.
+    /// Rounds some more numbers, all of them numbers, into as much room.
     ///
     /// # Errors
     /// [`Lost::Range`].
-    pub fn take<T: Format>(&mut self, numbers: &[f32]) -> Result<Vec<T>, Lost> {
-        let rounded = T::rounded(numbers);
-        if let Some(at) = rounded.iter().position(|&number| !number.finite()) {
+    pub fn take<T: Format>(&mut self, numbers: &[f32], to: &mut [T]) -> Result<(), Lost> {
+        T::round(numbers, to);
+        // No early end: so the loop works on whole registers.
+        if !to.iter().fold(true, |all, number| all & number.finite()) {
+            let at = to.iter().position(|number| !number.finite()).unwrap_or_default();
             return Err(Lost::Range(numbers[at]));
         }
         if T::LEAST > 0.0 {
             self.largest = numbers.iter().fold(self.largest, |largest, v| larger(largest, v.abs()));
         }
-        Ok(rounded)
+        Ok(())
+    }
+
+    /// Both parts of a tensor.
+    pub fn and(self, other: Self) -> Self {
+        Narrowing { largest: larger(self.largest, other.largest) }
     }
 
     /// Looks back on all of them.
@@ -113,7 +117,8 @@ mod tests {
 
     fn through<T: Format>(numbers: &[f32]) -> Result<Vec<T>, Lost> {
         let mut narrowing = Narrowing::default();
-        let rounded = narrowing.take(numbers)?;
+        let mut rounded = vec![T::zeroed(); numbers.len()];
+        narrowing.take(numbers, &mut rounded)?;
         narrowing.end::<T>().map(|()| rounded)
     }
 

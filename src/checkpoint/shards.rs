@@ -11,20 +11,28 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
+    thread,
 };
 
 use half::{
     bf16, f16,
     slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _},
 };
+use rayon::prelude::*;
 use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint::{json, weight_error::WeightError},
+    checkpoint::{
+        json,
+        numbers::{Format, Narrowing},
+        weight_error::WeightError,
+    },
     files::input,
     progress::{Cancel, Cancelled, Progress, Stage},
+    statistics::finite::all_finite,
 };
 
 /// All weights in one file.
@@ -32,7 +40,7 @@ const WEIGHTS: &str = "model.safetensors";
 /// Where the weights of several files are listed.
 const INDEX: &str = "model.safetensors.index.json";
 /// Numbers read at a time.
-const PIECE: usize = 1 << 18;
+const PIECE: usize = 1 << 21;
 
 /// One open file and its header.
 pub struct Shard {
@@ -103,50 +111,174 @@ pub struct Stored<'a> {
     at: u64,
     /// Numbers left.
     left: usize,
-    bytes: Vec<u8>,
 }
 
 impl<'a> Stored<'a> {
     /// `n` numbers of a shard, from `at` on.
     pub fn new(shard: &'a Shard, dtype: Dtype, at: u64, n: usize) -> Self {
-        Stored { shard, dtype, at, left: n, bytes: Vec::new() }
+        Stored { shard, dtype, at, left: n }
     }
 
     /// The file that it stands in.
-    pub fn file(&self) -> &Path {
+    pub fn file(&self) -> &'a Path {
         &self.shard.file
     }
 
-    /// Bytes of the last piece.
-    pub fn piece(&self) -> usize {
-        self.bytes.len()
+    /// Replaces `bytes` by the next piece; false at the end.
+    ///
+    /// # Errors
+    /// [`WeightError::Read`].
+    fn fetch(&mut self, bytes: &mut Vec<u8>) -> Result<bool, WeightError> {
+        let n = self.left.min(PIECE);
+        bytes.resize(n * size(self.dtype), 0);
+        let mut file = &self.shard.handle;
+        file.seek(SeekFrom::Start(self.at))
+            .and_then(|_| file.read_exact(bytes))
+            .map_err(|source| WeightError::Read { file: self.shard.file.clone(), source })?;
+        self.at += bytes.len() as u64;
+        self.left -= n;
+        Ok(n > 0)
+    }
+
+    /// Replaces `values` by the next piece, widened, and tells how many bytes that was; 0 at the end.
+    ///
+    /// # Errors
+    /// [`WeightError::Read`].
+    pub fn next(&mut self, values: &mut Vec<f32>) -> Result<usize, WeightError> {
+        let mut bytes = Vec::new();
+        self.fetch(&mut bytes)?;
+        values.resize(bytes.len() / size(self.dtype), 0.0);
+        widen(self.dtype, &bytes, values);
+        Ok(bytes.len())
+    }
+
+    /// Hands over all pieces in order, each while the next is being read.
+    ///
+    /// # Errors
+    /// [`WeightError::Read`], or what `work` says.
+    pub fn each(
+        mut self,
+        mut work: impl FnMut(Piece<'_>) -> Result<(), WeightError>,
+    ) -> Result<(), WeightError> {
+        let (dtype, file, mut at) = (self.dtype, self.file(), 0);
+        let mut hand = |bytes: &[u8]| {
+            let piece = Piece { dtype, file, bytes, at };
+            at += piece.numbers();
+            work(piece)
+        };
+        if self.left <= PIECE {
+            let mut bytes = Vec::new();
+            return if self.fetch(&mut bytes)? { hand(&bytes) } else { Ok(()) };
+        }
+        thread::scope(|scope| {
+            let ((full, pieces), (empty, used)) = (mpsc::sync_channel(1), mpsc::channel());
+            scope.spawn(move || {
+                loop {
+                    let mut bytes: Vec<u8> = used.try_recv().unwrap_or_default();
+                    let read = match self.fetch(&mut bytes) {
+                        Ok(false) => return,
+                        Ok(true) => Ok(bytes),
+                        Err(error) => Err(error),
+                    };
+                    let failed = read.is_err();
+                    // Nobody listens any more where work came to an error or was cancelled.
+                    if full.send(read).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            for bytes in pieces {
+                let bytes = bytes?;
+                hand(&bytes)?;
+                // It may have ended meanwhile.
+                let _ = empty.send(bytes);
+            }
+            Ok(())
+        })
     }
 }
 
-impl Stored<'_> {
-    /// Replaces `values` by the next piece, widened; false at the end.
-    pub fn next(&mut self, values: &mut Vec<f32>) -> Result<bool, WeightError> {
-        let n = self.left.min(PIECE);
-        self.bytes.resize(n * if self.dtype == Dtype::F32 { 4 } else { 2 }, 0);
-        let mut file = &self.shard.handle;
-        file.seek(SeekFrom::Start(self.at))
-            .and_then(|_| file.read_exact(&mut self.bytes))
-            .map_err(|source| WeightError::Read { file: self.shard.file.clone(), source })?;
-        values.clear();
-        values.resize(n, 0.0);
-        let pairs = self.bytes.as_chunks::<2>().0;
-        let halves = || pairs.iter().map(|&b| u16::from_le_bytes(b)).collect::<Vec<u16>>();
-        match self.dtype {
-            Dtype::F16 => halves().reinterpret_cast::<f16>().convert_to_f32_slice(values),
-            Dtype::BF16 => halves().reinterpret_cast::<bf16>().convert_to_f32_slice(values),
-            _ => {
-                let quads = self.bytes.as_chunks::<4>().0;
-                values.iter_mut().zip(quads).for_each(|(v, &b)| *v = f32::from_le_bytes(b));
+/// Some numbers of a weight, as its file stores them.
+#[derive(Clone, Copy)]
+pub struct Piece<'a> {
+    dtype: Dtype,
+    file: &'a Path,
+    bytes: &'a [u8],
+    /// Which number of the weight is the first.
+    at: usize,
+}
+
+impl<'a> Piece<'a> {
+    /// Numbers in it.
+    pub fn numbers(&self) -> usize {
+        self.bytes.len() / size(self.dtype)
+    }
+
+    /// Bytes in its file.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The first `n` numbers, and the rest.
+    pub fn split_at(self, n: usize) -> (Self, Self) {
+        let (here, rest) = self.bytes.split_at(n * size(self.dtype));
+        (Piece { bytes: here, ..self }, Piece { bytes: rest, at: self.at + n, ..self })
+    }
+
+    /// Puts the numbers into `to`, which has room for as many, on all cores.
+    ///
+    /// # Errors
+    /// [`WeightError::NotFinite`], [`WeightError::Range`]: of the first number that cannot be.
+    pub fn convert<T: Format>(
+        self,
+        key: &str,
+        narrowing: &mut Narrowing,
+        to: &mut [T],
+    ) -> Result<(), WeightError> {
+        /// Numbers at a time: what they pass through stays in a core's cache.
+        const RUN: usize = 1 << 14;
+        let run = |(n, (bytes, to)): (usize, (&[u8], &mut [T]))| {
+            let mut values = vec![0.0; to.len()];
+            widen(self.dtype, bytes, &mut values);
+            if !all_finite(&values) {
+                let i = values.iter().position(|v| !v.is_finite()).unwrap_or_default();
+                let (key, file) = (key.to_string(), self.file.to_path_buf());
+                return Err(WeightError::NotFinite {
+                    key,
+                    value: values[i],
+                    at: self.at + n * RUN + i,
+                    file,
+                });
             }
+            let mut narrowing = Narrowing::default();
+            let taken = narrowing.take(&values, to);
+            taken.map(|()| narrowing).map_err(|lost| WeightError::lost::<T>(lost, key, self.file))
+        };
+        let runs = self.bytes.par_chunks(RUN * size(self.dtype)).zip(to.par_chunks_mut(RUN)).enumerate();
+        let done: Vec<Result<Narrowing, WeightError>> = runs.map(run).collect();
+        for one in done {
+            *narrowing = narrowing.and(one?);
         }
-        self.at += self.bytes.len() as u64;
-        self.left -= n;
-        Ok(n > 0)
+        Ok(())
+    }
+}
+
+/// Bytes of a number.
+fn size(dtype: Dtype) -> usize {
+    if dtype == Dtype::F32 { 4 } else { 2 }
+}
+
+/// Stored numbers as float32, as many as there is room for.
+fn widen(dtype: Dtype, bytes: &[u8], to: &mut [f32]) {
+    let pairs = bytes.as_chunks::<2>().0;
+    let halves = || pairs.iter().map(|&b| u16::from_le_bytes(b)).collect::<Vec<u16>>();
+    match dtype {
+        Dtype::F16 => halves().reinterpret_cast::<f16>().convert_to_f32_slice(to),
+        Dtype::BF16 => halves().reinterpret_cast::<bf16>().convert_to_f32_slice(to),
+        _ => {
+            let quads = bytes.as_chunks::<4>().0;
+            to.iter_mut().zip(quads).for_each(|(v, &b)| *v = f32::from_le_bytes(b));
+        }
     }
 }
 

@@ -1,8 +1,14 @@
 //! Why weights cannot be used.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use crate::progress::Cancelled;
+use crate::{
+    checkpoint::numbers::{Format, Lost},
+    progress::Cancelled,
+};
 
 /// Why weights cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -150,4 +156,15 @@ fn shorten(keys: &[String]) -> String {
     let shown: Vec<&str> = keys.iter().take(5).map(String::as_str).collect();
     let more = keys.len() - shown.len();
     if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
+
+impl WeightError {
+    /// What a format cannot hold of a weight.
+    pub fn lost<T: Format>(lost: Lost, key: &str, file: &Path) -> Self {
+        let (key, file, format) = (key.to_string(), file.to_path_buf(), T::NAME);
+        match lost {
+            Lost::Range(value) => WeightError::Range { key, value, format, file },
+            Lost::Small(largest) => WeightError::Small { key, largest, format, file },
+        }
+    }
 }

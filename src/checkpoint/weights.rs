@@ -23,14 +23,11 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    checkpoint::{
-        numbers::{Format, Lost, Narrowing},
-        shards::{Shard, Stored, Watch, open_shard, shard_files},
-        upload::Upload,
-        weight_error::WeightError,
-    },
-    statistics::finite::all_finite,
+use crate::checkpoint::{
+    numbers::{Format, Narrowing},
+    shards::{Piece, Shard, Stored, Watch, open_shard, shard_files},
+    upload::Upload,
+    weight_error::WeightError,
 };
 
 /// The number format that matrices take in memory.
@@ -252,10 +249,11 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// As [`Weights::matrix`].
     pub fn vector(&self, key: &str, len: usize) -> Result<Tensor<1>, WeightError> {
-        let mut values: Vec<f32> = Vec::with_capacity(len);
-        self.read(key, &[len], |piece, _| {
-            values.extend_from_slice(piece);
-            Ok(())
+        let (mut values, mut done) = (vec![0.0f32; len], 0);
+        self.read(key, &[len], |piece| {
+            let to = &mut values[done..][..piece.numbers()];
+            done += to.len();
+            piece.convert(key, &mut Narrowing::default(), to)
         })?;
         self.taken.borrow_mut().insert(key.to_string());
         self.place(key, TensorData::new(values, [len]), DType::F32)
@@ -315,28 +313,27 @@ impl<'a> Weights<'a> {
         let each =
             most.map_or(out, |most| (most as usize / (width * size_of::<T>()).max(1)).clamp(1, out.max(1)));
         let (mut blocks, mut narrowing, mut left) = (Vec::new(), Narrowing::default(), out);
-        let mut block: Vec<T> = Vec::with_capacity(each * width);
-        let mut place = PathBuf::new();
-        self.read(key, shape, |piece, file| {
-            let numbers = narrowing.take::<T>(piece).map_err(|lost| lost_of::<T>(lost, key, file))?;
-            place = file.to_path_buf();
-            let mut numbers = numbers.as_slice();
-            while !numbers.is_empty() {
+        let (mut block, mut done) = (Vec::new(), 0);
+        let file = self.read(key, shape, |mut piece| {
+            while piece.numbers() > 0 {
                 let rows = each.min(left);
-                let (here, rest) = numbers.split_at(numbers.len().min(rows * width - block.len()));
-                block.extend_from_slice(here);
-                numbers = rest;
-                if block.len() == rows * width {
-                    left -= rows;
-                    let next = Vec::with_capacity(each.min(left) * width);
-                    let data = TensorData::new(mem::replace(&mut block, next), [rows, width]);
+                if done == 0 {
+                    // Pages that are all zeros: the threads that write to them fetch them.
+                    block = bytemuck::zeroed_vec::<T>(rows * width);
+                }
+                let (here, rest) = piece.split_at(piece.numbers().min(block.len() - done));
+                here.convert(key, &mut narrowing, &mut block[done..][..here.numbers()])?;
+                (done, piece) = (done + here.numbers(), rest);
+                if done == block.len() {
+                    (done, left) = (0, left - rows);
+                    let data = TensorData::new(mem::take(&mut block), [rows, width]);
                     blocks.push(self.place(key, data, T::dtype())?);
                 }
             }
             Ok(())
         })?;
         let end = if exact { Ok(()) } else { narrowing.end::<T>() };
-        end.map(|()| blocks).map_err(|lost| lost_of::<T>(lost, key, &place))
+        end.map(|()| blocks).map_err(|lost| WeightError::lost::<T>(lost, key, file))
     }
 
     /// Numbers on the device.
@@ -354,27 +351,20 @@ impl<'a> Weights<'a> {
         self.formats.borrow().clone()
     }
 
-    /// Hands over the stored numbers, widened to float32, row-major, piece by piece, and the file that they
-    /// stand in; numbers all of them.
+    /// Hands over the stored numbers, row-major, piece by piece; gives the file that they stand in.
     fn read(
         &self,
         key: &str,
         shape: &[usize],
-        mut piece: impl FnMut(&[f32], &Path) -> Result<(), WeightError>,
-    ) -> Result<(), WeightError> {
-        let (_, mut stored) = self.stored(key, shape)?;
-        let (mut values, mut done) = (Vec::new(), 0);
-        while stored.next(&mut values)? {
-            self.watch.read(stored.piece())?;
-            if !all_finite(&values) {
-                let i = values.iter().position(|v| !v.is_finite()).unwrap_or_default();
-                let (key, file) = (key.to_string(), stored.file().to_path_buf());
-                return Err(WeightError::NotFinite { key, value: values[i], at: done + i, file });
-            }
-            done += values.len();
-            piece(&values, stored.file())?;
-        }
-        Ok(())
+        mut work: impl FnMut(Piece<'_>) -> Result<(), WeightError>,
+    ) -> Result<&Path, WeightError> {
+        let (_, stored) = self.stored(key, shape)?;
+        let file = stored.file();
+        stored.each(|piece| {
+            self.watch.read(piece.bytes())?;
+            work(piece)
+        })?;
+        Ok(file)
     }
 
     /// A weight's format and where it lies, its shape and format checked.
@@ -422,8 +412,12 @@ impl<'a> Weights<'a> {
         if self.has(key) && self.has(original) {
             let ((_, mut a), (_, mut b)) = (self.stored(key, &shape)?, self.stored(original, &shape)?);
             let (mut here, mut there) = (Vec::new(), Vec::new());
-            while a.next(&mut here)? && b.next(&mut there)? {
-                self.watch.read(a.piece())?;
+            loop {
+                let read = a.next(&mut here)?;
+                if read == 0 || b.next(&mut there)? == 0 {
+                    break;
+                }
+                self.watch.read(read)?;
                 if here != there {
                     let embedding = original.to_string();
                     return Err(WeightError::Untied { key: key.to_string(), embedding });
@@ -449,14 +443,5 @@ impl<'a> Weights<'a> {
         let mut unused = self.unused.into_inner();
         unused.sort();
         if surplus.is_empty() { Ok(unused) } else { Err(WeightError::Surplus { keys: surplus }) }
-    }
-}
-
-/// The error of what a format cannot hold.
-fn lost_of<T: Format>(lost: Lost, key: &str, file: &Path) -> WeightError {
-    let (key, file, format) = (key.to_string(), file.to_path_buf(), T::NAME);
-    match lost {
-        Lost::Range(value) => WeightError::Range { key, value, format, file },
-        Lost::Small(largest) => WeightError::Small { key, largest, format, file },
     }
 }

@@ -212,6 +212,11 @@ impl Linear {
         cpu::linear(&x, layers.map(Self::parts)).unwrap_or_else(|| layers.map(|l| l.plain(x.clone())))
     }
 
+    /// `act(forward(x))`.
+    pub fn forward_activated(&self, x: Tensor<2>, act: Activation) -> Tensor<2> {
+        cpu::linear_activated(&x, self.parts(), act).unwrap_or_else(|| activate(act, self.forward(x)))
+    }
+
     /// `base + forward(x)`.
     pub fn forward_onto(&self, base: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
         cpu::linear_onto(base, &x, self.parts()).unwrap_or_else(|base| base + self.plain(x))
@@ -366,18 +371,17 @@ impl Norm {
     }
 }
 
-/// Applies an activation.
-pub fn activate(act: Activation, x: Tensor<2>) -> Tensor<2> {
-    cpu::activate(act, x).unwrap_or_else(|x| match act {
+fn activate(act: Activation, x: Tensor<2>) -> Tensor<2> {
+    match act {
         Activation::Silu => activation::silu(x),
         Activation::Gelu => activation::gelu(x),
         Activation::GeluTanh => activation::gelu_approximate(x),
         Activation::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
         Activation::Relu => activation::relu(x),
-    })
+    }
 }
 
-/// `activate(gate) * up`.
+/// `act(gate) * up`.
 pub fn gated(act: Activation, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     cpu::gated(act, gate, &up).unwrap_or_else(|gate| activate(act, gate) * up)
 }

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     checkpoint::config::Activation,
-    model::nn::{LayerNorm, Linear, activate},
+    model::nn::{LayerNorm, Linear},
     trace::geometry::Grid,
 };
 
@@ -47,7 +47,7 @@ pub struct Mlp {
 
 impl Mlp {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.linear_2.forward(activate(self.act, self.linear_1.forward(x)))
+        self.linear_2.forward(self.linear_1.forward_activated(x, self.act))
     }
 
     fn parameters(&self) -> usize {

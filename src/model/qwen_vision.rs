@@ -18,7 +18,7 @@ use crate::{
         cpu,
         encoder::{Encoded, Encoder, Pixels},
         hooks::{VisionRecording, Watch},
-        nn::{Linear, Matrix, Norm, NormKind, activate, gated, index},
+        nn::{Linear, Matrix, Norm, NormKind, gated, index},
         rotary::Rotary,
         vision::attend,
     },
@@ -348,7 +348,7 @@ impl Mlp {
     /// `x` and what the MLP makes of `h`.
     fn forward_onto(&self, x: Tensor<2>, h: Tensor<2>, act: Activation) -> Tensor<2> {
         match self {
-            Mlp::Plain { first, second } => second.forward_onto(x, activate(act, first.forward(h))),
+            Mlp::Plain { first, second } => second.forward_onto(x, first.forward_activated(h, act)),
             Mlp::Gated { gate, up, down } => {
                 let [gate, up] = Linear::forward_all([gate, up], h);
                 down.forward_onto(x, gated(act, gate, up))
@@ -490,7 +490,7 @@ impl Merger {
         let ([patches, width], [all, _]) = (x.dims(), self.first.weight.dims());
         let x = self.norm.forward(x.reshape([patches * width / self.normed, self.normed]));
         let x = x.reshape([patches * width / all, all]);
-        self.second.forward(activate(Activation::Gelu, self.first.forward(x)))
+        self.second.forward(self.first.forward_activated(x, Activation::Gelu))
     }
 
     fn parameters(&self) -> usize {

@@ -13,7 +13,7 @@ use crate::{
         cpu,
         hooks::{VisionRecording, Watch},
         names::{TowerNames, in_order},
-        nn::{LayerNorm, Linear, Matrix, Norm, NormKind, RmsNorm, activate},
+        nn::{LayerNorm, Linear, Matrix, Norm, NormKind, RmsNorm},
     },
     progress::{Cancel, Cancelled},
 };
@@ -300,8 +300,8 @@ impl Layer {
         };
         let (mixed, pattern) = attend([q, k, v].map(heads), record);
         let x = self.add(0, x, &self.out, mixed);
-        let h = self.fc1.forward(self.norm2.forward(x.clone()));
-        (self.add(1, x, &self.fc2, activate(c.act, h)), pattern)
+        let h = self.fc1.forward_activated(self.norm2.forward(x.clone()), c.act);
+        (self.add(1, x, &self.fc2, h), pattern)
     }
 
     /// The residual stream `x` with a linear layer of `y`: attention's (0) or the MLP's (1).

@@ -295,6 +295,25 @@ fn an_image_is_announced_when_it_is_opened_and_not_whenever_it_is_encoded() {
     assert_eq!(announced(&until_done(&worker, 20)), 0);
 }
 
+#[test]
+fn an_image_is_encoded_once_for_all_questions_and_cuts() {
+    let worker = opened();
+    let encoded = |told: &Told| {
+        let of_encoder = |e: &&Event| matches!(e, Event::Progress(p) if p.stage == Stage::Encode);
+        told.others.iter().filter(of_encoder).count()
+    };
+    worker.send(ask(1, bundled::PROMPT, &[]));
+    assert!(encoded(&until_done(&worker, 1)) > 0);
+    for (id, (prompt, cuts)) in (2..).zip([
+        (bundled::PROMPT, &["answer -> visual @ all"][..]),
+        ("Where is the house?", &[]),
+        (bundled::PROMPT, &[]),
+    ]) {
+        worker.send(ask(id, prompt, cuts));
+        assert_eq!(encoded(&until_done(&worker, id)), 0, "{prompt} {cuts:?}");
+    }
+}
+
 /// The next image that is told of.
 fn next_image(worker: &Worker) -> ImageView {
     loop {

@@ -97,15 +97,13 @@ impl<'a, T: Number> Second<'a, T> {
         if lies && !many && x.data.len() >= reach {
             return Second { data: Cow::Borrowed(x.data), strides: [x.strides[0], PANEL, stride] };
         }
-        let mut data = vec![T::zeroed(); x.shape[0] * panels * n * PANEL];
+        let mut data = bytemuck::zeroed_vec::<T>(x.shape[0] * panels * n * PANEL);
         data.par_chunks_exact_mut(n * PANEL).enumerate().for_each(|(number, to)| {
             let (head, first) = (number / panels, number % panels * PANEL);
             let columns_here = PANEL.min(x.shape[columns] - first);
             let from = &x.data[head * x.strides[0] + first * x.strides[columns]..];
             if x.strides[rows] == 1 {
-                for c in 0..columns_here {
-                    interleave(&from[c * x.strides[columns]..][..n], to, c, PANEL);
-                }
+                interleave(columns_here, |c| &from[c * x.strides[columns]..][..n], to, PANEL);
                 return;
             }
             for (i, to) in to.chunks_exact_mut(PANEL).enumerate() {
@@ -295,10 +293,11 @@ impl<T: Number> Kernel for Chunk<'_, T> {
         let Room { scores, queries, sums } = room;
         for (n, queries) in queries.chunks_mut(each * width).enumerate() {
             let here = queries.len() / width;
-            for i in 0..here {
+            let row = |i: usize| {
                 let (head, row) = ((n * each + i) / rows.len(), (n * each + i) % rows.len());
-                interleave(q.row(heads.start + head, rows.start + row), queries, i, here);
-            }
+                q.row(heads.start + head, rows.start + row)
+            };
+            interleave(here, row, queries, here);
         }
         // A panel of keys stays near while all rows pass.
         for panel in 0..most.div_ceil(PANEL) {
@@ -308,7 +307,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
             for (queries, scores) in tiles {
                 let sums = &mut sums[..scores.len() / stride];
                 sums.fill([0.0; PANEL]);
-                tile_onto::<V, T>(Few::Interleaved(queries), k, 0, &[], sums);
+                tile_onto::<V, T>(Few::Interleaved(queries), k, &[], sums);
                 for (scores, sums) in scores.chunks_exact_mut(stride).zip(&*sums) {
                     let scores = &mut scores[columns.clone()];
                     scores.iter_mut().zip(sums).for_each(|(score, sum)| *score = sum * attend.scale);
@@ -373,7 +372,7 @@ fn mix<V: Vector, T: Number>(
             for (n, sums) in sums.chunks_mut(each).enumerate() {
                 let data = &weights.data[n * each * weights.stride + keys.start..];
                 let weights = Rows { data, rows: sums.len(), width: keys.len(), ..weights };
-                tile_onto::<V, T>(Few::Apart(weights), values, 0, &[], sums);
+                tile_onto::<V, T>(Few::Apart(weights), values, &[], sums);
             }
         }
         for (mixed, sums) in mixed.chunks_exact_mut(width).zip(&*sums) {

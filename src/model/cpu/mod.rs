@@ -40,6 +40,6 @@ pub use {
     cache::{Lie, append},
     flex::{is_plain, on_pool},
     panels::Panels,
-    pointwise::{activate, gated, layer_norm, rms_norm, rotate},
-    product::{Layer, linear, linear_onto},
+    pointwise::{gated, layer_norm, rms_norm, rotate},
+    product::{Layer, linear, linear_activated, linear_onto},
 };

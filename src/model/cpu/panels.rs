@@ -47,11 +47,9 @@ impl Panels {
 
     fn laid<T: Number>(matrix: &[T], k: usize) -> Tensor<3> {
         let panels = (matrix.len() / k).div_ceil(PANEL);
-        let mut data = vec![T::zeroed(); panels * k * PANEL];
+        let mut data = bytemuck::zeroed_vec::<T>(panels * k * PANEL);
         data.par_chunks_exact_mut(k * PANEL).zip(matrix.par_chunks(k * PANEL)).for_each(|(panel, rows)| {
-            for (column, row) in rows.chunks_exact(k).enumerate() {
-                interleave(row, panel, column, PANEL);
-            }
+            interleave(rows.len() / k, |column| &rows[column * k..][..k], panel, PANEL);
         });
         tensor(data, [panels, k, PANEL])
     }

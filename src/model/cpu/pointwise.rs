@@ -81,18 +81,9 @@ impl Kernel for Norm<'_> {
     }
 }
 
-/// Activation in place, where it is one of those that stand on the exponential.
-///
-/// # Errors
-/// Gives `x` back.
-pub fn activate(act: Activation, x: Tensor<2>) -> Result<Tensor<2>, Tensor<2>> {
-    if matches!(act, Activation::Gelu | Activation::Relu) {
-        return Err(x);
-    }
-    let mut x = owned(x)?;
-    let out = x.storage_mut::<f32>();
-    out.par_chunks_mut(run(out.len(), 1)).for_each(|out| widest(Activate { act, out, factor: None }));
-    Ok(Tensor::from_primitive::<Flex>(x))
+/// Whether the kernels have this activation: one that stands on the exponential.
+pub(super) fn has(act: Activation) -> bool {
+    !matches!(act, Activation::Gelu | Activation::Relu)
 }
 
 /// `act(gate) * up`, in the memory of `gate`.
@@ -100,44 +91,46 @@ pub fn activate(act: Activation, x: Tensor<2>) -> Result<Tensor<2>, Tensor<2>> {
 /// # Errors
 /// Gives `gate` back.
 pub fn gated(act: Activation, gate: Tensor<2>, up: &Tensor<2>) -> Result<Tensor<2>, Tensor<2>> {
-    let Some(up) = plain(up).filter(|_| !matches!(act, Activation::Gelu | Activation::Relu)) else {
-        return Err(gate);
-    };
+    let Some(up) = plain(up).filter(|_| has(act)) else { return Err(gate) };
     let mut gate = owned(gate)?;
     let Some(up) = values(&up) else { return Err(Tensor::from_primitive::<Flex>(gate)) };
     let out = gate.storage_mut::<f32>();
     let run = run(out.len(), 1);
     let runs = out.par_chunks_mut(run).zip(up.par_chunks(run));
-    runs.for_each(|(out, up)| widest(Activate { act, out, factor: Some(up) }));
+    runs.for_each(|(gate, up)| widest(Gated { act, gate, up }));
     Ok(Tensor::from_primitive::<Flex>(gate))
 }
 
-struct Activate<'a> {
+struct Gated<'a> {
     act: Activation,
-    out: &'a mut [f32],
-    factor: Option<&'a [f32]>,
+    gate: &'a mut [f32],
+    up: &'a [f32],
 }
 
-impl Kernel for Activate<'_> {
+impl Kernel for Gated<'_> {
     type Out = ();
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Activate { act, out, factor } = self;
-        // `0.5 (1 + tanh u)` is `sigmoid(2 u)`.
-        let sigmoid = |u: f32| 1.0 / (1.0 + exp::<V>(-u));
-        match act {
-            Activation::Silu => out.iter_mut().for_each(|v| *v *= sigmoid(*v)),
-            Activation::QuickGelu => out.iter_mut().for_each(|v| *v *= sigmoid(1.702 * *v)),
-            Activation::GeluTanh => out.iter_mut().for_each(|v| {
-                let cubic = fma::<V>(0.044_715 * *v * *v, *v, *v);
-                *v *= sigmoid(2.0 * 0.797_884_6 * cubic);
-            }),
-            Activation::Gelu | Activation::Relu => unreachable!("declined"),
-        }
-        if let Some(factor) = factor {
-            out.iter_mut().zip(factor).for_each(|(v, f)| *v *= f);
-        }
+        let Gated { act, gate, up } = self;
+        activate::<V>(act, gate);
+        gate.iter_mut().zip(up).for_each(|(v, f)| *v *= f);
+    }
+}
+
+/// An activation that the kernels [have](has), in place.
+#[inline(always)]
+pub(super) fn activate<V: Vector>(act: Activation, numbers: &mut [f32]) {
+    // `0.5 (1 + tanh u)` is `sigmoid(2 u)`.
+    let sigmoid = |u: f32| 1.0 / (1.0 + exp::<V>(-u));
+    match act {
+        Activation::Silu => numbers.iter_mut().for_each(|v| *v *= sigmoid(*v)),
+        Activation::QuickGelu => numbers.iter_mut().for_each(|v| *v *= sigmoid(1.702 * *v)),
+        Activation::GeluTanh => numbers.iter_mut().for_each(|v| {
+            let cubic = fma::<V>(0.044_715 * *v * *v, *v, *v);
+            *v *= sigmoid(2.0 * 0.797_884_6 * cubic);
+        }),
+        Activation::Gelu | Activation::Relu => unreachable!("declined"),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Products of activations with weights.
 //!
 //! `x W^T + b`: `x` is `[rows, in]`, row-major in float32, `W` lies in [`Panels`], `b` is `[out]`, the
-//! product `[rows, out]`. Knows how to share the panels of several matrices among the threads; does not
+//! product `[rows, out]`; an activation may follow. Knows how to share the panels of several matrices among the threads; does not
 //! know how a single tile is multiplied, nor what the weights are for.
 
 #![allow(clippy::result_large_err, reason = "what is declined is handed back, and is no error")]
 
-use std::{mem::MaybeUninit, slice::from_ref};
+use std::{mem::MaybeUninit, ops::Range, slice::from_ref};
 
 use burn::{
     backend::{Flex, flex::FlexTensor},
@@ -20,21 +20,37 @@ use super::{
     kernel::{Kernel, WORTH, widest},
     lanes::{Number, PANEL, Vector},
     panels::Panels,
+    pointwise::{activate, has},
     strides::Rows,
     tiles::{Few, Tiles, tile_onto},
 };
+use crate::checkpoint::config::Activation;
 
 /// A weight `[out, in]`, where it lies in panels, and its bias `[out]`.
 pub type Layer<'a> = (Option<&'a Panels>, Option<&'a Tensor<1>>);
 
 /// `x W^T + b` of several layers over the same rows, in one go.
 pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[Tensor<2>; N]> {
+    made(x, layers, None)
+}
+
+/// `act(x W^T + b)`: while the sums are near.
+pub fn linear_activated(x: &Tensor<2>, layer: Layer<'_>, act: Activation) -> Option<Tensor<2>> {
+    let [y] = if has(act) { made(x, [layer], Some(act))? } else { return None };
+    Some(y)
+}
+
+fn made<const N: usize>(
+    x: &Tensor<2>,
+    layers: [Layer<'_>; N],
+    act: Option<Activation>,
+) -> Option<[Tensor<2>; N]> {
     let x = plain(x)?;
     let rows = x.layout().shape()[0];
     let weights: Vec<&Panels> = layers.iter().map(|(weight, _)| *weight).collect::<Option<_>>()?;
     let mut outs: Vec<Vec<f32>> = weights.iter().map(|w| Vec::with_capacity(rows * w.out)).collect();
     let places = outs.iter_mut().zip(&weights).map(|(out, w)| &mut out.spare_capacity_mut()[..rows * w.out]);
-    product(&x, &layers, places.collect())?;
+    product(&x, &layers, act, places.collect())?;
     for (out, weight) in outs.iter_mut().zip(&weights) {
         // SAFETY: the product has written every column of every row.
         #[allow(unsafe_code)]
@@ -53,7 +69,7 @@ pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[
 pub fn linear_onto(base: Tensor<2>, x: &Tensor<2>, layer: Layer<'_>) -> Result<Tensor<2>, Tensor<2>> {
     let Some(x) = plain(x) else { return Err(base) };
     let mut base = owned(base)?;
-    match product(&x, &[layer], vec![base.storage_mut::<f32>()]) {
+    match product(&x, &[layer], None, vec![base.storage_mut::<f32>()]) {
         Some(()) => Ok(Tensor::from_primitive::<Flex>(base)),
         None => Err(Tensor::from_primitive::<Flex>(base)),
     }
@@ -79,8 +95,14 @@ impl Place for f32 {
     }
 }
 
-/// Hands `x W^T + b` to every layer's places, `[rows, out]`. Whatever stands in them means nothing where it declines.
-fn product<O: Place>(input: &FlexTensor, layers: &[Layer<'_>], outs: Vec<&mut [O]>) -> Option<()> {
+/// Hands `x W^T + b`, or an activation of it, to every layer's places, `[rows, out]`. Whatever stands in them means
+/// nothing where it declines.
+fn product<O: Place>(
+    input: &FlexTensor,
+    layers: &[Layer<'_>],
+    act: Option<Activation>,
+    outs: Vec<&mut [O]>,
+) -> Option<()> {
     let k = input.layout().shape()[1];
     let x: &[f32] = values(input)?;
     let weights: Vec<&Panels> = layers.iter().map(|(weight, _)| *weight).collect::<Option<_>>()?;
@@ -93,15 +115,15 @@ fn product<O: Place>(input: &FlexTensor, layers: &[Layer<'_>], outs: Vec<&mut [O
         return layers
             .iter()
             .zip(outs)
-            .try_for_each(|(layer, out)| product(input, from_ref(layer), vec![out]));
+            .try_for_each(|(layer, out)| product(input, from_ref(layer), act, vec![out]));
     }
     let data: Vec<FlexTensor> = weights.iter().map(|w| flex(&w.data)).collect::<Option<_>>()?;
     let bias = |(_, bias): &Layer<'_>| bias.map_or(Some(None), |bias| Some(Some(plain(bias)?)));
     let biases: Vec<Option<FlexTensor>> = layers.iter().map(bias).collect::<Option<_>>()?;
     match format {
-        DType::F32 => multiply(x, k, jobs::<f32, O>(&weights, &data, &biases, outs)?),
-        DType::BF16 => multiply(x, k, jobs::<bf16, O>(&weights, &data, &biases, outs)?),
-        _ => multiply(x, k, jobs::<f16, O>(&weights, &data, &biases, outs)?),
+        DType::F32 => multiply(x, k, act, jobs::<f32, O>(&weights, &data, &biases, outs)?),
+        DType::BF16 => multiply(x, k, act, jobs::<bf16, O>(&weights, &data, &biases, outs)?),
+        _ => multiply(x, k, act, jobs::<f16, O>(&weights, &data, &biases, outs)?),
     }
     Some(())
 }
@@ -134,7 +156,7 @@ struct Part<'w, T> {
 }
 
 /// A task takes a block of rows past some panels of a matrix.
-fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O>>) {
+fn multiply<T: Number, O: Place>(x: &[f32], k: usize, act: Option<Activation>, jobs: Vec<Job<'_, '_, T, O>>) {
     /// Bytes of panels that a task takes at most where they are read once: so many stay in its core's cache.
     const NEAR: usize = 1 << 19;
     /// Panels that it takes at most where other rows come after: so many of its sums stay there.
@@ -169,8 +191,8 @@ fn multiply<T: Number, O: Place>(x: &[f32], k: usize, jobs: Vec<Job<'_, '_, T, O
     }
     let task = |sums: &mut Vec<_>, (n, block, outs): (usize, usize, &mut [&mut [O]])| {
         // Panels that other rows have read are near already.
-        let next = parts.get(n + 1).filter(|_| blocks == 1).map_or(&[][..], |next| next.panels);
-        widest(Product { tiles: &tiles, block, part: &parts[n], next, outs, sums });
+        let next = parts.get(n + 1).filter(|_| blocks == 1).map(|next| next.panels);
+        widest(Product { tiles: &tiles, block, part: &parts[n], next, act, outs, sums });
     };
     let by_block = |(n, outs)| {
         <[&mut [O]]>::chunks_mut(outs, tiles.block).enumerate().map(move |(block, outs)| (n, block, outs))
@@ -190,10 +212,18 @@ struct Product<'a, 'o, T, O> {
     block: usize,
     part: &'a Part<'a, T>,
     /// The panels of the part that comes next: most likely this core's as well.
-    next: &'a [T],
+    next: Option<&'a [T]>,
+    /// What becomes of a sum at last.
+    act: Option<Activation>,
     outs: &'a mut [&'o mut [O]],
     /// What a task works in; whatever the one before left there is written over.
     sums: &'a mut Vec<[f32; PANEL]>,
+}
+
+/// Some steps of the `n`th of panels, `[panels, k, PANEL]`.
+#[inline(always)]
+fn piece<'a, T>(panels: &'a [T], k: usize, n: usize, steps: &Range<usize>) -> &'a [T] {
+    &panels[n * k * PANEL..][steps.start * PANEL..steps.end * PANEL]
 }
 
 impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
@@ -201,24 +231,30 @@ impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Product { tiles, block, part, next, outs, sums: room } = self;
+        let Product { tiles, block, part, next, act, outs, sums: room } = self;
         let (k, rows) = (tiles.k, outs.len());
-        let panels = || part.panels.chunks_exact(k * PANEL);
+        let count = part.panels.len() / (k * PANEL);
+        let pieces = || tiles.pieces().flat_map(|steps| (0..count).map(move |n| (n, steps.clone())));
         room.clear();
-        room.resize(panels().len() * rows, [0.0; PANEL]);
-        // As many pieces of what comes next as there are tiles to make; a single row is through before it
-        // could help.
-        let made = rows.div_ceil(tiles.each) * panels().len() * tiles.pieces().len();
-        let next = if rows > 1 { next } else { &[] };
-        let mut ahead = next.chunks(next.len().div_ceil(made).max(1));
-        for steps in tiles.pieces() {
-            for (panel, sums) in panels().zip(room.chunks_exact_mut(rows)) {
-                let data = &panel[steps.start * PANEL..steps.end * PANEL];
-                let panel = Rows { data, stride: PANEL, rows: steps.len(), width: PANEL };
-                for (x, sums) in tiles.of(block, rows, &steps).zip(sums.chunks_mut(tiles.each)) {
-                    let ahead = ahead.next().unwrap_or_default();
-                    tile_onto::<V, T>(Few::Interleaved(x), panel, 0, ahead, sums);
+        room.resize(count * rows, [0.0; PANEL]);
+        let passes = rows.div_ceil(tiles.each);
+        let mut coming = pieces().skip(1);
+        for (n, steps) in pieces() {
+            // What comes next is fetched meanwhile, a part of it a tile; a single row is through before it could help.
+            let next = match coming.next() {
+                _ if rows == 1 => &[][..],
+                Some((n, steps)) => piece(part.panels, k, n, &steps),
+                None => {
+                    next.zip(tiles.pieces().next()).map_or(&[][..], |(next, steps)| piece(next, k, 0, &steps))
                 }
+            };
+            let mut ahead = next.chunks(next.len().div_ceil(passes).max(1));
+            let data = piece(part.panels, k, n, &steps);
+            let panel = Rows { data, stride: PANEL, rows: steps.len(), width: PANEL };
+            let sums = room[n * rows..][..rows].chunks_mut(tiles.each);
+            for (x, sums) in tiles.of(block, rows, &steps).zip(sums) {
+                let ahead = ahead.next().unwrap_or_default();
+                tile_onto::<V, T>(Few::Interleaved(x), panel, ahead, sums);
             }
         }
         for (n, sums) in room.chunks_exact_mut(rows).enumerate() {
@@ -226,6 +262,9 @@ impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
                 let bias = &bias[n * PANEL..];
                 sums.iter_mut()
                     .for_each(|sums| sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias));
+            }
+            if let Some(act) = act {
+                activate::<V>(act, sums.as_flattened_mut());
             }
             for (out, sums) in outs.iter_mut().zip(&*sums) {
                 out[n * PANEL..].iter_mut().zip(sums).for_each(|(out, sum)| out.take(*sum));

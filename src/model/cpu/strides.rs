@@ -3,9 +3,11 @@
 //! [`Rows`] is `[rows, width]`, [`Cube`] `[heads, rows, width]`. Knows strides only; does not know what
 //! multiplies them.
 
+#![allow(clippy::needless_range_loop, reason = "loops over registers read alike, and compile to them")]
+
 use burn::backend::flex::FlexTensor;
 
-use super::lanes::{Number, PANEL};
+use super::lanes::{MOST, Number, PANEL};
 
 /// Rows of numbers at a stride, the numbers of a row side by side.
 #[derive(Clone, Copy)]
@@ -49,10 +51,47 @@ impl<'a, T: Number> Cube<'a, T> {
     }
 }
 
-/// Writes a row as column `at` of a matrix of `columns` columns.
+/// Writes so many rows of one length as the first columns of a matrix of `columns`.
 #[inline]
-pub(super) fn interleave<T: Copy>(row: &[T], to: &mut [T], at: usize, columns: usize) {
-    to.iter_mut().skip(at).step_by(columns).zip(row).for_each(|(to, from)| *to = *from);
+pub(super) fn interleave<'a, T: Copy + 'a>(
+    rows: usize,
+    row: impl Fn(usize) -> &'a [T],
+    to: &mut [T],
+    columns: usize,
+) {
+    /// Of many, so many are written side by side: streams that a core still follows.
+    const ABREAST: usize = 8;
+    macro_rules! interleave {
+        ($($n:literal)*) => {
+            match rows {
+                $($n if columns == $n => abreast::<T, $n>(std::array::from_fn(row), to, 0, $n),)*
+                _ => {
+                    let whole = rows / ABREAST * ABREAST;
+                    for at in (0..whole).step_by(ABREAST) {
+                        abreast::<T, ABREAST>(std::array::from_fn(|r| row(at + r)), to, at, columns);
+                    }
+                    for at in whole..rows {
+                        abreast([row(at)], to, at, columns);
+                    }
+                }
+            }
+        };
+    }
+    // Those of a tile are all there are.
+    interleave!(1 2 3 4 5 6 7 8 9 10 11 12);
+}
+const _: () = assert!(MOST == 12);
+
+/// Writes `R` rows as columns `at..at + R`, in the order in which these lie.
+#[inline(always)]
+fn abreast<T: Copy, const R: usize>(rows: [&[T]; R], to: &mut [T], at: usize, columns: usize) {
+    let rows = rows.map(|row| &row[..to.len() / columns]);
+    for (i, to) in to.chunks_exact_mut(columns).enumerate() {
+        let to = &mut to[at..at + R];
+        for r in 0..R {
+            to[r] = rows[r][i];
+        }
+    }
 }
 
 /// The next whole number of panels, an odd one: rows at such a stride spread over all of a cache.

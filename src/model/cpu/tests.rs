@@ -16,8 +16,7 @@ use super::{
     lanes::{LANES, MOST, Number, PANEL, Vector},
     math::exp,
     panels::Panels,
-    pointwise::activate,
-    product::{linear, linear_onto},
+    product::{linear, linear_activated, linear_onto},
     strides::Rows,
     tiles::{Few, tile_onto},
 };
@@ -430,6 +429,7 @@ fn rows_one_by_one_as_burn_has_them() {
     let graph = Device::flex().autodiff();
     for (rows, width) in [(1, 5), (3, 64), (100, 576)] {
         let (x, w, b) = (noise(rows * width, 1), noise(width, 2), noise(width, 3));
+        let identity: Vec<f32> = (0..width * width).map(|i| f32::from(i % (width + 1) == 0)).collect();
         let both = |f: &dyn Fn(&Device) -> Tensor<2>, what: &str| {
             let plain: Vec<f64> = read(f(&graph)).into_iter().map(f64::from).collect();
             close(&read(f(&Device::flex())), &plain, 1e-5, what);
@@ -448,7 +448,13 @@ fn rows_one_by_one_as_burn_has_them() {
             Activation::Relu,
         ] {
             let wide: Vec<f32> = x.iter().map(|v| v * 20.0).collect();
-            let of = |d: &Device| nn::activate(act, on(d, &wide, [rows, width]));
+            let of = |d: &Device| {
+                let linear = nn::Linear {
+                    weight: Matrix::new(on(d, &identity, [width, width])),
+                    bias: Some(on(d, &b, [width])),
+                };
+                linear.forward_activated(on(d, &wide, [rows, width]), act)
+            };
             both(&of, &format!("{act:?}"));
             let of = |d: &Device| nn::gated(act, on(d, &x, [rows, width]), on(d, &wide, [rows, width]));
             both(&of, &format!("{act:?}, gated"));
@@ -465,7 +471,7 @@ fn tensors_that_carry_gradients_are_declined() {
     let w = Panels::new(made(&noise(9, 2), [3, 3])).unwrap();
     assert!(linear(&x, [(Some(&w), None)]).is_none());
     assert!(linear_onto(x.clone(), &x, (Some(&w), None)).is_err());
-    assert!(activate(Activation::Silu, x).is_err());
+    assert!(linear_activated(&x, (Some(&w), None), Activation::Silu).is_none());
 }
 
 #[test]
@@ -544,12 +550,12 @@ fn all_compilations_agree() {
             let one = |row: usize| {
                 let mut sums = [[0.0; PANEL]];
                 let one = Rows { data: &self.0[row * K..], stride: K, rows: 1, width: K };
-                tile_onto::<V, f32>(Few::Apart(one), self.1, 0, &[], &mut sums);
+                tile_onto::<V, f32>(Few::Apart(one), self.1, &[], &mut sums);
                 sums[0]
             };
             let two = Rows { data: self.0, stride: K, rows: 2, width: K };
             let mut together = [[0.0; PANEL]; 2];
-            tile_onto::<V, f32>(Few::Apart(two), self.1, 0, &[], &mut together);
+            tile_onto::<V, f32>(Few::Apart(two), self.1, &[], &mut together);
             assert_eq!(together, [one(0), one(1)]);
             together.as_flattened().to_vec()
         }

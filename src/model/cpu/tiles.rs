@@ -50,9 +50,8 @@ impl<'a> Tiles<'a> {
                 let to = &mut to[steps.start * here..steps.end * here];
                 for (n, tile) in to.chunks_mut(each * steps.len()).enumerate() {
                     let of_tile = tile.len() / steps.len();
-                    for r in 0..of_tile {
-                        interleave(&x.row(first + n * each + r)[steps.clone()], tile, r, of_tile);
-                    }
+                    let row = |r: usize| &x.row(first + n * each + r)[steps.clone()];
+                    interleave(of_tile, row, tile, of_tile);
                 }
             }
         });
@@ -126,7 +125,7 @@ impl<const R: usize> Left<R> for [&[f32]; R] {
 /// A row's [`PANEL`] numbers as vectors.
 type Lanes = [[f32; LANES]; PANEL / LANES];
 
-/// Adds `x[r] . b[.., at + c]` of `R` rows and `C` vectors of columns to the vectors of `all` behind the first `from`.
+/// Adds `x[r] . b[.., c]` of `R` rows and `C` vectors of columns, those of `b` and of `all` behind the first `from`.
 /// Every number is one chain of fused products in the order of `i`, from what stood there on: it does not depend on
 /// the other rows and columns of the tile, nor on where an inner dimension is cut into pieces. Meanwhile `ahead`, which
 /// comes next, is fetched from memory.
@@ -138,7 +137,6 @@ type Lanes = [[f32; LANES]; PANEL / LANES];
 fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
     x: impl Left<R>,
     b: Rows<'_, T>,
-    at: usize,
     ahead: &[T],
     all: &mut [Lanes; R],
     from: usize,
@@ -146,7 +144,7 @@ fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
     /// Steps side by side.
     const ABREAST: usize = 4;
     assert!(
-        x.reaches(b.rows) && (b.rows == 0 || (b.rows - 1) * b.stride + at + C * LANES <= b.data.len()),
+        x.reaches(b.rows) && (b.rows == 0 || (b.rows - 1) * b.stride + (from + C) * LANES <= b.data.len()),
         "the inner dimension"
     );
     let mut sums = [[V::splat(0.0); C]; R];
@@ -161,7 +159,7 @@ fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
             let mut vectors = [V::splat(0.0); C];
             for c in 0..C {
                 // SAFETY: `i` is below `b.rows`, and all of these columns of the last row are in `data`.
-                let columns = unsafe { b.data.as_ptr().add($i * b.stride + at + c * LANES) };
+                let columns = unsafe { b.data.as_ptr().add($i * b.stride + (from + c) * LANES) };
                 // SAFETY: as above.
                 vectors[c] = T::vector(unsafe { &*columns.cast::<[T; LANES]>() });
             }
@@ -199,45 +197,39 @@ fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
 fn panel<V: Vector, T: Number, const R: usize>(
     x: impl Left<R>,
     b: Rows<'_, T>,
-    at: usize,
     ahead: &[T],
     sums: &mut [[f32; PANEL]; R],
 ) {
     let sums: &mut [Lanes; R] = bytemuck::cast_mut(sums);
     if V::ROWS == MOST || R <= 2 {
-        tile::<V, T, R, 2>(x, b, at, ahead, sums, 0);
+        tile::<V, T, R, 2>(x, b, ahead, sums, 0);
     } else {
         let (first, second) = ahead.split_at(ahead.len() / 2);
-        tile::<V, T, R, 1>(x, b, at, first, sums, 0);
-        tile::<V, T, R, 1>(x, b, at + LANES, second, sums, 1);
+        tile::<V, T, R, 1>(x, b, first, sums, 0);
+        tile::<V, T, R, 1>(x, b, second, sums, 1);
     }
 }
 
-/// Adds columns `at..at + PANEL` of a product, which `b` must have, to `sums`, `[rows, PANEL]`.
+/// Adds the first [`PANEL`] columns of a product, which `b` must have, to `sums`, `[rows, PANEL]`.
 #[inline(always)]
 pub(super) fn tile_onto<V: Vector, T: Number>(
     x: Few<'_>,
     b: Rows<'_, T>,
-    at: usize,
     ahead: &[T],
     sums: &mut [[f32; PANEL]],
 ) {
     macro_rules! by_rows {
         ($($r:literal)*) => {
             match x {
-                $(Few::Interleaved(x) if $r <= V::ROWS && sums.len() == $r => {
-                    if let Some(sums) = sums.as_mut_array::<$r>() {
-                        panel::<V, T, $r>(x.as_chunks::<$r>().0, b, at, ahead, sums);
-                    }
+                $(Few::Interleaved(x) if $r <= V::ROWS && let Some(sums) = sums.as_mut_array::<$r>() => {
+                    panel::<V, T, $r>(x.as_chunks::<$r>().0, b, ahead, sums);
                 })*
-                $(Few::Apart(x) if $r <= V::ROWS && sums.len() == $r => {
+                $(Few::Apart(x) if $r <= V::ROWS && let Some(sums) = sums.as_mut_array::<$r>() => {
                     let mut rows: [&[f32]; $r] = [&[]; $r];
                     for r in 0..$r {
                         rows[r] = x.row(r);
                     }
-                    if let Some(sums) = sums.as_mut_array::<$r>() {
-                        panel::<V, T, $r>(rows, b, at, ahead, sums);
-                    }
+                    panel::<V, T, $r>(rows, b, ahead, sums);
                 })*
                 _ => unreachable!("no row, or more than a tile has"),
             }
