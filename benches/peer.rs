@@ -137,7 +137,7 @@ impl Report {
         let told = fused
             .map_or("are no instruction here".to_string(), |fused| format!("{:.0} GFLOP/s", fused / 1e9));
         println!(
-            "streaming read {:.1} GB/s, fused products alone {told}, matrix product {:.0}, burn's own {:.0}",
+            "streaming read {:.1} GB/s, fused products alone {told}, matrix product {:.0} GFLOP/s, burn's own {:.0}",
             bytes / 1e9,
             own / 1e9,
             burn / 1e9
@@ -341,10 +341,17 @@ fn limits() -> (f64, [f64; 2]) {
     ((memory.len() * 4) as f64 / read, [burn, own].map(|time| 2.0 * (side as f64).powi(3) / time))
 }
 
-/// Seconds that the weight files of a folder take to be read: what no loading is faster than, from wherever the system
-/// has them.
+/// Seconds that the weight files of a folder take to be read, the second time: as children that load them find them.
 fn reading(folder: &Path) -> Outcome<f64> {
-    let start = Instant::now();
+    let mut start = Instant::now();
+    for _ in 0..2 {
+        start = Instant::now();
+        read_weights(folder)?;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn read_weights(folder: &Path) -> Outcome<()> {
     let mut room = vec![0; 1 << 20];
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -353,7 +360,7 @@ fn reading(folder: &Path) -> Outcome<f64> {
             while file.read(&mut room)? > 0 {}
         }
     }
-    Ok(start.elapsed().as_secs_f64())
+    Ok(())
 }
 
 /// Operations a second of fused products in registers on all threads, with the widest instructions there are: what no

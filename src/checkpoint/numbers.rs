@@ -15,7 +15,7 @@ pub trait Format: Element + Zeroable {
     /// The least that the largest magnitude of a tensor must be, unless that is 0: below it, what rounding takes
     /// away is no longer small beside what the files' own formats left.
     const LEAST: f32;
-    /// Rounds float32 numbers to the nearest, as many as there is room for.
+    /// Rounds float32 numbers to the nearest, into room for just as many.
     fn round(numbers: &[f32], to: &mut [Self]);
     /// Whether it is neither a NaN nor an infinity.
     fn finite(self) -> bool;

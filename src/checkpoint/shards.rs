@@ -172,7 +172,7 @@ impl<'a> Stored<'a> {
         }
         thread::scope(|scope| {
             let ((full, pieces), (empty, used)) = (mpsc::sync_channel(1), mpsc::channel());
-            scope.spawn(move || {
+            let read_on = move || {
                 loop {
                     let mut bytes: Vec<u8> = used.try_recv().unwrap_or_default();
                     let read = match self.fetch(&mut bytes) {
@@ -186,7 +186,10 @@ impl<'a> Stored<'a> {
                         return;
                     }
                 }
-            });
+            };
+            thread::Builder::new()
+                .spawn_scoped(scope, read_on)
+                .map_err(|source| WeightError::Read { file: file.to_path_buf(), source })?;
             for bytes in pieces {
                 let bytes = bytes?;
                 hand(&bytes)?;
@@ -228,7 +231,8 @@ impl<'a> Piece<'a> {
     /// Puts the numbers into `to`, which has room for as many, on all cores.
     ///
     /// # Errors
-    /// [`WeightError::NotFinite`], [`WeightError::Range`]: of the first number that cannot be.
+    /// [`WeightError::NotFinite`] or [`WeightError::Range`], of the first of the 16384 numbers at a time that have one;
+    /// among these of what is no number before what is out of range.
     pub fn convert<T: Format>(
         self,
         key: &str,
@@ -268,7 +272,7 @@ fn size(dtype: Dtype) -> usize {
     if dtype == Dtype::F32 { 4 } else { 2 }
 }
 
-/// Stored numbers as float32, as many as there is room for.
+/// Stored numbers as float32, into room for just as many.
 fn widen(dtype: Dtype, bytes: &[u8], to: &mut [f32]) {
     let pairs = bytes.as_chunks::<2>().0;
     let halves = || pairs.iter().map(|&b| u16::from_le_bytes(b)).collect::<Vec<u16>>();
@@ -391,4 +395,58 @@ pub fn open_shard(file: PathBuf) -> Result<Shard, WeightError> {
         return Err(corrupt(format!("its header asks for {end} bytes of data, {} are there", size - data)));
     }
     Ok(Shard { file, handle, metadata, data })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A file of one weight `w`, bfloat16, its numbers by their places.
+    fn stored(dir: &Path, n: usize, number: impl Fn(usize) -> f32) -> PathBuf {
+        let header = format!(r#"{{"w":{{"dtype":"BF16","shape":[{n}],"data_offsets":[0,{}]}}}}"#, 2 * n);
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.extend((0..n).flat_map(|i| bf16::from_f32(number(i)).to_le_bytes()));
+        let file = dir.join("w.safetensors");
+        std::fs::write(&file, bytes).unwrap();
+        file
+    }
+
+    /// All of them, as float32.
+    fn read(shard: &Shard, n: usize) -> Result<Vec<f32>, WeightError> {
+        let (mut values, mut done) = (vec![0.0f32; n], 0);
+        Stored::new(shard, Dtype::BF16, shard.data, n).each(|piece| {
+            let to = &mut values[done..][..piece.numbers()];
+            done += to.len();
+            piece.convert("w", &mut Narrowing::default(), to)
+        })?;
+        Ok(values)
+    }
+
+    #[test]
+    fn numbers_of_several_pieces_come_in_order_and_what_is_wrong_among_them_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let n = 2 * PIECE + 10;
+        let shard = open_shard(stored(dir.path(), n, |i| (i % 251) as f32)).unwrap();
+        assert!(read(&shard, n).unwrap().iter().enumerate().all(|(i, &v)| v == (i % 251) as f32));
+
+        let bad = PIECE + 70_000;
+        let number = |i| if i >= bad { f32::NAN } else { 1.0 };
+        let shard = open_shard(stored(dir.path(), n, number)).unwrap();
+        match read(&shard, n) {
+            Err(WeightError::NotFinite { key, at, value, .. }) => {
+                assert_eq!((key.as_str(), at, value.is_nan()), ("w", bad, true));
+            }
+            other => panic!("{:?}", other.map(|values| values.len())),
+        }
+
+        // Cut short after it was opened: the reading thread tells.
+        let file = stored(dir.path(), n, |_| 1.0);
+        let shard = open_shard(file.clone()).unwrap();
+        let handle = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+        handle.set_len(shard.data + 3 * PIECE as u64).unwrap();
+        assert!(matches!(read(&shard, n), Err(WeightError::Read { .. })));
+    }
 }

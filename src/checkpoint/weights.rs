@@ -318,7 +318,7 @@ impl<'a> Weights<'a> {
             while piece.numbers() > 0 {
                 let rows = each.min(left);
                 if done == 0 {
-                    // Pages that are all zeros: the threads that write to them fetch them.
+                    // Fresh memory is zero already: no pass over it, and it is fetched by the thread that writes there.
                     block = bytemuck::zeroed_vec::<T>(rows * width);
                 }
                 let (here, rest) = piece.split_at(piece.numbers().min(block.len() - done));

@@ -34,7 +34,7 @@ pub fn linear<const N: usize>(x: &Tensor<2>, layers: [Layer<'_>; N]) -> Option<[
     made(x, layers, None)
 }
 
-/// `act(x W^T + b)`: while the sums are near.
+/// `act(x W^T + b)`, each sum while it is near; declines activations that the kernels do not [have](has).
 pub fn linear_activated(x: &Tensor<2>, layer: Layer<'_>, act: Activation) -> Option<Tensor<2>> {
     let [y] = if has(act) { made(x, [layer], Some(act))? } else { return None };
     Some(y)
@@ -190,7 +190,7 @@ fn multiply<T: Number, O: Place>(x: &[f32], k: usize, act: Option<Activation>, j
         }
     }
     let task = |sums: &mut Vec<_>, (n, block, outs): (usize, usize, &mut [&mut [O]])| {
-        // Panels that other rows have read are near already.
+        // The first panels of the next part, unless this part's come again with other rows.
         let next = parts.get(n + 1).filter(|_| blocks == 1).map(|next| next.panels);
         widest(Product { tiles: &tiles, block, part: &parts[n], next, act, outs, sums });
     };

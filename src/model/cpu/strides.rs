@@ -51,7 +51,7 @@ impl<'a, T: Number> Cube<'a, T> {
     }
 }
 
-/// Writes so many rows of one length as the first columns of a matrix of `columns`.
+/// Writes `rows` rows of one length as the first columns of a matrix of `columns`.
 #[inline]
 pub(super) fn interleave<'a, T: Copy + 'a>(
     rows: usize,
@@ -77,7 +77,7 @@ pub(super) fn interleave<'a, T: Copy + 'a>(
             }
         };
     }
-    // Those of a tile are all there are.
+    // The rows of a tile are all of its columns.
     interleave!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 const _: () = assert!(MOST == 12);
