@@ -21,6 +21,12 @@ pub enum WeightError {
         /// The device's word.
         why: String,
     },
+    /// At the end not all of them had arrived where they are used.
+    #[error("the weights did not all reach the device ({why})")]
+    Underway {
+        /// The device's word.
+        why: String,
+    },
     /// No weights, or a file that cannot be read.
     #[error("{}: {source}; expected model.safetensors, or model.safetensors.index.json and its shards", file.display())]
     Read {
@@ -152,12 +158,6 @@ pub enum WeightError {
     },
 }
 
-fn shorten(keys: &[String]) -> String {
-    let shown: Vec<&str> = keys.iter().take(5).map(String::as_str).collect();
-    let more = keys.len() - shown.len();
-    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
-}
-
 impl WeightError {
     /// What a format cannot hold of a weight.
     pub fn lost<T: Format>(lost: Lost, key: &str, file: &Path) -> Self {
@@ -167,4 +167,10 @@ impl WeightError {
             Lost::Small(largest) => WeightError::Small { key, largest, format, file },
         }
     }
+}
+
+fn shorten(keys: &[String]) -> String {
+    let shown: Vec<&str> = keys.iter().take(5).map(String::as_str).collect();
+    let more = keys.len() - shown.len();
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
 }

@@ -428,10 +428,11 @@ impl<'a> Weights<'a> {
         Ok(())
     }
 
-    /// Checks that every weight was taken or excused; returns the excused keys.
+    /// Checks that every weight was taken or excused, and waits until those are where they are used: a device may take
+    /// them while it works on others. Returns the excused keys.
     ///
     /// # Errors
-    /// [`WeightError::Surplus`], naming the rest.
+    /// [`WeightError::Surplus`], naming the rest, or [`WeightError::Underway`].
     pub fn finish(self) -> Result<Vec<String>, WeightError> {
         // Buffers that old checkpoints store although they follow from the config.
         let buffer = |k: &str| k.ends_with(".position_ids") || k.ends_with(".rotary_emb.inv_freq");
@@ -442,6 +443,10 @@ impl<'a> Weights<'a> {
         let surplus: Vec<String> = self.place.into_keys().filter(|k| !taken.contains(k)).collect();
         let mut unused = self.unused.into_inner();
         unused.sort();
-        if surplus.is_empty() { Ok(unused) } else { Err(WeightError::Surplus { keys: surplus }) }
+        if !surplus.is_empty() {
+            return Err(WeightError::Surplus { keys: surplus });
+        }
+        self.device.sync().map_err(|e| WeightError::Underway { why: e.to_string() })?;
+        Ok(unused)
     }
 }
