@@ -88,7 +88,7 @@ fn append_as<T: Number>(old: Option<FlexTensor>, new: Cube<'_, f32>, lie: Lie) -
     };
     let mut rows = vec![T::zeroed(); heads * added * width];
     for (n, row) in rows.chunks_exact_mut(width).enumerate() {
-        T::narrow(new.row(n / added, n % added), row);
+        T::round(new.row(n / added, n % added), row);
     }
     let rows = Cube { data: &rows, shape: new.shape, strides: [added * width, width, 1] };
     place(rows, buffer.storage_mut(), strides(room), len);

@@ -3,9 +3,10 @@
 //! A vector is [`LANES`] numbers, computed in float32; matrices hold float32, float16 or bfloat16. Knows how many rows
 //! and columns a tile has registers for; does not know what is computed with them, nor tensors.
 
-use burn::tensor::Element;
 use bytemuck::Pod;
-use half::{bf16, f16, slice::HalfFloatSliceExt as _};
+use half::{bf16, f16};
+
+use crate::checkpoint::numbers::Format;
 
 /// Numbers in a [`Vector`].
 pub(super) const LANES: usize = 16;
@@ -67,10 +68,8 @@ impl Vector for [f32; LANES] {
 }
 
 /// A format of matrices.
-pub(super) trait Number: Element + Pod + Send + Sync {
+pub(super) trait Number: Format + Pod {
     fn widen(self) -> f32;
-    /// Rounds float32 numbers.
-    fn narrow(from: &[f32], to: &mut [Self]);
     fn vector<V: Vector>(numbers: &[Self; LANES]) -> V;
 }
 
@@ -78,10 +77,6 @@ impl Number for f32 {
     #[inline(always)]
     fn widen(self) -> f32 {
         self
-    }
-
-    fn narrow(from: &[f32], to: &mut [f32]) {
-        to.copy_from_slice(from);
     }
 
     #[inline(always)]
@@ -102,10 +97,6 @@ impl Number for f16 {
         f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
     }
 
-    fn narrow(from: &[f32], to: &mut [f16]) {
-        to.convert_from_f32_slice(from);
-    }
-
     #[inline(always)]
     fn vector<V: Vector>(numbers: &[f16; LANES]) -> V {
         V::widened(numbers)
@@ -116,10 +107,6 @@ impl Number for bf16 {
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
-    }
-
-    fn narrow(from: &[f32], to: &mut [bf16]) {
-        to.convert_from_f32_slice(from);
     }
 
     #[inline(always)]
