@@ -231,6 +231,8 @@ impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
+        /// Numbers in a page of half precision.
+        const PAGE: usize = 4096 / 2;
         let Product { tiles, block, part, next, act, outs, sums: room } = self;
         let (k, rows) = (tiles.k, outs.len());
         let count = part.panels.len() / (k * PANEL);
@@ -240,8 +242,13 @@ impl<T: Number, O: Place> Kernel for Product<'_, '_, T, O> {
         let passes = rows.div_ceil(tiles.each);
         let mut coming = pieces().skip(1);
         for (n, steps) in pieces() {
-            // What comes next is fetched meanwhile, a part of it a tile; a single row is through before it could help.
+            // What comes next is fetched meanwhile, a part of it a tile. A single row is through before that could help:
+            // for it, what lies a page further on; of float32, which a core follows by itself, nothing.
             let next = match coming.next() {
+                _ if rows == 1 && size_of::<T>() == 2 => {
+                    let further = part.panels.get(n * k * PANEL + PAGE..).unwrap_or_default();
+                    &further[..further.len().min(k * PANEL)]
+                }
                 _ if rows == 1 => &[][..],
                 Some((n, steps)) => piece(part.panels, k, n, &steps),
                 None => {

@@ -143,6 +143,8 @@ fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
 ) {
     /// Steps side by side.
     const ABREAST: usize = 4;
+    /// Bytes that are fetched at once.
+    const LINE: usize = 64;
     assert!(
         x.reaches(b.rows) && (b.rows == 0 || (b.rows - 1) * b.stride + (from + C) * LANES <= b.data.len()),
         "the inner dimension"
@@ -174,9 +176,13 @@ fn tile<V: Vector, T: Number, const R: usize, const C: usize>(
     }
     let whole = b.rows / ABREAST;
     let stride = ahead.len().div_ceil(whole.max(1));
+    // Of what a single row streams past, every line; the others have more to do, and a line here and there is enough.
+    let lines = if R == 1 { stride.div_ceil(LINE / size_of::<T>()) } else { 1 };
     for n in 0..whole {
-        if let Some(next) = ahead.get(n * stride) {
-            fetch(next);
+        for line in 0..lines {
+            if let Some(next) = ahead.get(n * stride + line * (LINE / size_of::<T>())) {
+                fetch(next);
+            }
         }
         for i in 0..ABREAST {
             step!(n * ABREAST + i);
